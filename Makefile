@@ -1,0 +1,86 @@
+# The whole project from here; `make` lists what it does. It needs Python 3.11 and make, nothing else.
+PROFILES := smoke laptop paper
+PROFILE  ?= laptop
+ifneq ($(words $(PROFILE)) $(filter $(PROFILES),$(PROFILE)),1 $(strip $(PROFILE)))
+$(error unknown PROFILE '$(PROFILE)': use one of $(PROFILES))
+endif
+
+VENV ?= .venv
+BIN  := $(VENV)/bin
+JOBS ?= 2
+
+# Python is looked for only when the virtual environment has to be made
+is_311  = $(filter 1,$(shell $(1) -c 'import sys; print(int(sys.version_info[:2] == (3, 11)))' 2>/dev/null))
+PYTHON ?= $(firstword $(foreach p,python3.11 python3 python,$(if $(call is_311,$(p)),$(p))))
+
+# One thread a process: thread counts change float32 sums, and two threads on a busy machine are slower than one
+export OMP_NUM_THREADS := 1
+export PYTHONHASHSEED := 0
+export PYTHONNOUSERSITE := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+unexport MPLBACKEND
+MAKEFLAGS += --no-print-directory
+
+# The paper's profile works in place, on what data/ ships; the others start from nothing, away from the committed files
+ifeq ($(PROFILE),paper)
+HOUSE := .
+DATA  := data
+else
+HOUSE := build/$(PROFILE)
+DATA  := $(HOUSE)/data
+endif
+PARAMETERS = -p profile $(PROFILE)
+
+CHAPTERS := $(patsubst book/src/%.md,%,$(wildcard book/src/*.md))
+RUNS     := $(CHAPTERS:%=run/%)
+
+.DEFAULT_GOAL := help
+.PHONY: help install book chapters site test reproduce clean stages rendered $(RUNS)
+
+help: ## list the targets
+	@echo "make TARGET [PROFILE=$(PROFILE), of: $(PROFILES)] [JOBS=$(JOBS)] [PYTHON=/path/to/python3.11]"
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-12s %s\n", $$1, $$2 }'
+
+install: $(VENV)/.installed ## make the virtual environment from the pinned versions
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(if $(call is_311,$(PYTHON)),$(PYTHON) -m venv --clear $(VENV),$(error Python 3.11 was not found: install it, or name one with `make PYTHON=/path/to/python3.11`))
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[book,test]'
+	@$(BIN)/python -c 'import matplotlib.font_manager'  # makes the font cache, which would otherwise speak up in a chapter
+	@touch $@
+
+book: $(VENV)/.installed ## compute everything for PROFILE, execute every chapter, render the site
+	@$(MAKE) stages
+	@$(MAKE) -j$(JOBS) $(RUNS)
+	@$(MAKE) rendered
+
+chapters: $(VENV)/.installed ## execute the committed chapters again, from what data/ ships; FORCE=1 for the unchanged ones too
+	@$(MAKE) -j$(JOBS) $(RUNS) HOUSE=. DATA=data PARAMETERS=
+
+site: $(VENV)/.installed ## render the committed chapters into _build/html; executes nothing
+	@$(MAKE) rendered HOUSE=.
+
+test: $(VENV)/.installed ## lint, types, unit tests, chapters compared, site built and opened; ONLY="lint unit" for some
+	@$(BIN)/python tools/check.py $(ONLY)
+
+reproduce: $(VENV)/.installed ## compute the paper's profile from nothing into build/reproduce (hours; goes on where it stopped)
+	PNPKIT_DATA="$(CURDIR)/build/reproduce" $(BIN)/pnpkit run --profile paper
+
+clean: ## remove what book, site and test made; the environment and build/reproduce stay
+	rm -rf _build build/smoke build/laptop build/run .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+stages: $(VENV)/.installed
+	PNPKIT_DATA="$(CURDIR)/$(DATA)" $(BIN)/pnpkit run --profile $(PROFILE)
+
+# execute.py compares contents, not dates, so that a fresh clone has nothing to do; and it replaces a notebook whole
+$(RUNS): run/%: book/src/%.md $(VENV)/.installed
+	@PNPKIT_DATA="$(CURDIR)/$(DATA)" $(BIN)/python tools/execute.py $< $(HOUSE)/book/$*.ipynb $(PARAMETERS) $(if $(FORCE),--force)
+
+rendered: $(VENV)/.installed
+ifneq ($(HOUSE),.)
+	@mkdir -p $(HOUSE)/book
+	@cp -R _config.yml _toc.yml $(HOUSE)/
+	@cp -R book/*.md book/references.bib book/_static $(HOUSE)/book/
+endif
+	$(BIN)/jupyter-book build $(HOUSE) -W -n --keep-going
+	@echo "The book is at $(CURDIR)/$(HOUSE:.=)$(if $(filter-out .,$(HOUSE)),/)_build/html/index.html"

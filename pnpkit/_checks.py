@@ -1,0 +1,27 @@
+"""Checks of tensors at the library's boundary, shared by synthesisers, Φ and losses."""
+
+import torch
+from torch import Tensor
+
+
+def require_finite(name: str, tensor: Tensor) -> None:
+    """Raise ``ValueError`` if a tensor holds a NaN or an infinity.
+
+    Under :func:`torch.func.vmap` the values of one item cannot be inspected; the check is then left to the caller,
+    who sees the whole batch.
+    """
+    try:
+        finite = bool(torch.isfinite(tensor).all())
+    except RuntimeError as error:
+        if "vmap" in str(error):
+            return
+        raise
+    if not finite:
+        bad = int((~torch.isfinite(tensor)).sum())
+        raise ValueError(f"{name} must be finite: {bad} of its {tensor.numel()} values are NaN or infinite")
+
+
+def require_floating(name: str, tensor: Tensor) -> None:
+    """Raise ``ValueError`` unless a tensor is of a real floating-point type."""
+    if not tensor.is_floating_point():
+        raise ValueError(f"{name} must be a floating-point tensor (float32 or float64), not {tensor.dtype}")

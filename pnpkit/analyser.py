@@ -1,0 +1,136 @@
+"""The analyser f_W: from a scalogram to synthesis parameters, by a small convolutional network."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import timm
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from pnpkit.provenance import read_json, write_atomically
+
+EVALUATION_BATCH = 64  # fits the caches; no result depends on it beyond rounding
+
+HEADS: dict[str, Callable[[], nn.Module]] = {
+    "leaky_relu": lambda: nn.LeakyReLU(0.01),  # the paper's: raw units, which are all positive
+    "tanh": nn.Tanh,  # coordinates normalised to [−1, 1]
+    "linear": nn.Identity,
+}
+
+
+class Analyser(nn.Module):
+    r"""EfficientNet-B0 between a normalised input and an output unit.
+
+    .. math:: f_{\mathbf{W}} = h \circ \mathrm{EfficientNet\text{-}B0} \circ \mathrm{Conv}_{3\times3}^{1\to3}
+              \circ \mathrm{BatchNorm}
+
+    The batch normalisation stands in for the standardisation of the data; the convolution makes the three channels
+    that the network was designed for. Weights are random, drawn from ``seed`` alone: the caller's generator is left
+    as it was. Weights and activations are kept channels-last, the order that convolutions on a CPU prefer.
+
+    Args:
+        n_parameters: d, outputs.
+        head: h, one of ``leaky_relu`` (slope 0.01; the paper), ``tanh``, ``linear``.
+        seed: of the initial weights.
+        mean_target: if given, of shape (d,), the last bias starts where the output equals it: a labelled remedy for
+            raw units, no part of the protocol.
+
+    Raises:
+        ValueError: if the head is unknown (the message lists the valid ones), or ``mean_target`` is out of its reach.
+
+    Source: GRETSI 2023, section 4; Tan and Le, *EfficientNet*, 2019.
+
+    >>> analyser = Analyser(3).eval()
+    >>> analyser(torch.zeros(2, 72, 129)).shape
+    torch.Size([2, 3])
+    """
+
+    def __init__(
+        self, n_parameters: int, head: str = "leaky_relu", seed: int = 0, mean_target: Float[Tensor, " d"] | None = None
+    ) -> None:
+        super().__init__()
+        if head not in HEADS:
+            raise ValueError(f"unknown head {head!r}; valid heads: {', '.join(HEADS)}")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.normalise = nn.BatchNorm2d(1)
+            self.expand = nn.Conv2d(1, 3, kernel_size=3, padding=1)
+            self.network = timm.create_model(
+                "efficientnet_b0", pretrained=False, num_classes=n_parameters, in_chans=3, drop_rate=0.2
+            )
+        self.head = HEADS[head]()
+        if mean_target is not None:
+            with torch.no_grad():
+                self.network.get_parameter("classifier.bias").copy_(_before_head(mean_target, head))
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # known to torch, not to its stubs
+
+    def forward(self, features: Float[Tensor, "*batch bins frames"]) -> Float[Tensor, "*batch d"]:
+        """Estimated parameters, in the coordinates of the training target.
+
+        Every head keeps the sign of the unit before it, so a negative output is a unit on its negative side.
+        """
+        x = features.reshape(-1, 1, *features.shape[-2:]).contiguous(memory_format=torch.channels_last)
+        output = self.head(self.network(self.expand(self.normalise(x))))
+        return output.reshape(*features.shape[:-2], -1)
+
+    def n_weights(self) -> int:
+        """How many numbers training adjusts."""
+        return sum(p.numel() for p in self.parameters() if p.requires_grad)
+
+
+def load_analyser(folder: Path, weights: str = "weights") -> Analyser:
+    """The trained network of a run, in evaluation mode.
+
+    Args:
+        folder: of the run.
+        weights: ``"weights"`` (last epoch) or ``"best"`` (lowest validation loss).
+    """
+    state = load_weights(folder / f"{weights}.safetensors")
+    head = read_json(folder / "config.json")["head"]
+    analyser = Analyser(len(state["network.classifier.bias"]), head)
+    analyser.load_state_dict(state)
+    return analyser.eval()
+
+
+def predict(analyser: Analyser, features: np.ndarray, rows: np.ndarray) -> Float[Tensor, "items d"]:
+    """Output of the network for some rows of the features, in its coordinates, in evaluation mode, on the CPU."""
+    training, device = analyser.training, next(analyser.parameters()).device
+    analyser.eval()
+    with torch.no_grad():
+        batches = np.array_split(rows, range(EVALUATION_BATCH, len(rows), EVALUATION_BATCH))
+        output = [analyser(torch.from_numpy(np.asarray(features[b])).to(device)).cpu() for b in batches]
+    analyser.train(training)
+    return torch.cat(output)
+
+
+def save_weights(path: Path, weights: dict[str, Tensor]) -> None:
+    """Write tensors as safetensors, atomically; the format has no strides, so channels-last is undone first."""
+    plain = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+    write_atomically(path, lambda p: save_file(plain, p))
+
+
+def load_weights(path: Path) -> dict[str, Tensor]:
+    """Read safetensors.
+
+    Raises:
+        ValueError: if the file is truncated or not of that format; names it.
+    """
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a complete safetensors file ({error}): was it truncated?") from error
+
+
+def _before_head(output: Tensor, head: str) -> Tensor:
+    """The value that the head maps to ``output``."""
+    if head == "leaky_relu":
+        return torch.where(output >= 0, output, 100 * output)
+    if head == "tanh":
+        if not bool((output.abs() < 1).all()):
+            raise ValueError(f"a tanh head reaches (−1, 1) only, not {output.tolist()}")
+        return torch.atanh(output)
+    return output

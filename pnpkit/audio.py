@@ -1,0 +1,110 @@
+"""Sounds for the page and for disk: 16-bit WAV, a gain that several sounds share, the same bytes at every execution."""
+
+import base64
+import html
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from jaxtyping import Float
+from torch import Tensor
+
+from pnpkit._checks import require_finite
+from pnpkit.provenance import write_atomically
+
+PEAK = 0.9  # of full scale: room for the resampling of the browser
+
+
+def common_gain(sounds: Sequence[Tensor]) -> float:
+    """The gain that brings the loudest peak of several sounds to 0.9, so that ears can compare them; 1 for silence.
+
+    Raises:
+        ValueError: if there is no sound, or one is not finite.
+
+    >>> import torch
+    >>> round(common_gain([torch.tensor([0.0, -4.5]), torch.tensor([1.0])]), 3)
+    0.2
+    """
+    if not sounds:
+        raise ValueError("a gain needs at least one sound")
+    for sound in sounds:
+        require_finite("the sound", sound)
+    peak = max(float(sound.detach().abs().max()) for sound in sounds)
+    return PEAK / peak if peak > 0 else 1.0
+
+
+def wav_bytes(x: Float[Tensor, " n"], sample_rate: int, gain: float | None = None) -> bytes:
+    """A 16-bit mono WAV file, the same bytes for the same sound.
+
+    Args:
+        x: waveform.
+        sample_rate: Hz.
+        gain: factor on x; None brings the peak to 0.9.
+
+    Raises:
+        ValueError: if x is not one finite waveform, or clips at that gain.
+    """
+    if x.ndim != 1:
+        raise ValueError(f"a sound has one dimension, not shape {tuple(x.shape)}")
+    require_finite("the sound", x)
+    scaled = x.detach().cpu().double().numpy() * (common_gain([x]) if gain is None else gain)
+    peak = float(np.abs(scaled).max(initial=0.0))
+    if peak > 1:
+        raise ValueError(f"the sound clips: its peak is {peak:.2f} at gain {gain}; see common_gain")
+    buffer = io.BytesIO()
+    # Rounded here, so that no library's own choice of rounding or dither can change a byte.
+    soundfile.write(buffer, np.round(scaled * 32767).astype(np.int16), sample_rate, format="WAV", subtype="PCM_16")
+    return buffer.getvalue()
+
+
+@dataclass(frozen=True)
+class Player:
+    """Sounds that a notebook shows as players, each under its title, the bytes inside the page.
+
+    IPython's own ``Audio`` normalises each clip by default, and a comparison by ear would be lost.
+
+    Args:
+        tracks: title and WAV file of each.
+    """
+
+    tracks: tuple[tuple[str, bytes], ...]
+
+    def __repr__(self) -> str:
+        return f"Player({', '.join(title for title, _ in self.tracks)})"
+
+    def _repr_html_(self) -> str:
+        return "\n".join(_figure(html.escape(title), wav) for title, wav in self.tracks)
+
+
+def player(x: Float[Tensor, " n"], sample_rate: int, title: str = "", gain: float | None = None) -> Player:
+    """A player for a notebook.
+
+    Args:
+        x: waveform.
+        sample_rate: Hz; browsers take 8192 as it is.
+        title: printed above, and the player's accessible name.
+        gain: as in :func:`wav_bytes`.
+    """
+    return Player(((title, wav_bytes(x, sample_rate, gain)),))
+
+
+def players(sounds: Mapping[str, Float[Tensor, " n"]], sample_rate: int) -> Player:
+    """Players of several sounds, by title, at their :func:`common_gain`: what is louder sounds louder."""
+    gain = common_gain(list(sounds.values()))
+    return Player(tuple((title, wav_bytes(x, sample_rate, gain)) for title, x in sounds.items()))
+
+
+def save_wav(path: Path, x: Float[Tensor, " n"], sample_rate: int, gain: float | None = None) -> None:
+    """Write a 16-bit WAV file in one step; arguments and errors as in :func:`wav_bytes`."""
+    content = wav_bytes(x, sample_rate, gain)
+    write_atomically(path, lambda p: p.write_bytes(content))
+
+
+def _figure(title: str, wav: bytes) -> str:
+    source = "data:audio/wav;base64," + base64.b64encode(wav).decode("ascii")
+    caption = f"<figcaption>{title}</figcaption>" if title else ""
+    audio = f'<audio controls preload="metadata" aria-label="{title or "sound"}" src="{source}"></audio>'
+    return f'<figure class="player">{caption}{audio}</figure>'

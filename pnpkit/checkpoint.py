@@ -1,0 +1,106 @@
+"""The state of an unfinished training run on disk: one folder an epoch, complete or absent, and no pickle in it."""
+
+import os
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pnpkit.analyser import load_weights, save_weights
+from pnpkit.provenance import ArtefactMismatch, config_dict, read_json, require_same_config, write_json
+
+Row = dict[str, int | float]  # of the history
+KEPT = 2  # the newest, and the one before in case a disk loses the newest
+
+
+@dataclass
+class Progress:
+    """How far a run is. Generators have no state to keep: each epoch seeds its own from (seed, epoch)."""
+
+    epoch: int = 0  # epochs done
+    history: list[Row] = field(default_factory=list)  # one row an epoch
+    best_epoch: int = 0
+    best_loss: float = float("inf")  # lowest validation loss so far
+    seconds: float = 0.0  # of all sessions
+    sessions: int = 0  # times the run was started or resumed
+
+
+def save_checkpoint(
+    folder: Path,
+    config: Any,
+    progress: Progress,
+    analyser: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    best: dict[str, Tensor],
+) -> None:
+    """Write ``folder/epoch-<n>``: weights, best weights and optimiser as safetensors, the rest as JSON.
+
+    It is filled under another name and renamed, so that its parts belong together whenever the process is killed.
+    """
+    final = folder / f"epoch-{progress.epoch:05d}"
+    partial = folder / f".{final.name}.partial"
+    for old in (partial, final):
+        shutil.rmtree(old, ignore_errors=True)
+    partial.mkdir(parents=True)
+    save_weights(partial / "weights.safetensors", analyser.state_dict())
+    save_weights(partial / "best.safetensors", best)
+    moments = optimiser.state_dict()["state"]
+    save_weights(partial / "optimiser.safetensors", {f"{i}.{k}": v for i, s in moments.items() for k, v in s.items()})
+    write_json(partial / "progress.json", {"config": config_dict(config), **asdict(progress)})
+    os.rename(partial, final)
+    for old in _checkpoints(folder)[:-KEPT]:
+        shutil.rmtree(old)
+
+
+def load_checkpoint(
+    folder: Path, config: Any, analyser: nn.Module, optimiser: torch.optim.Optimizer
+) -> tuple[Progress, dict[str, Tensor]]:
+    """Put the newest checkpoint into analyser and optimiser; without one, leave both as they are.
+
+    Returns:
+        The run's progress and its best weights so far.
+
+    Raises:
+        ArtefactMismatch: if it is of another configuration; names both hashes.
+        ValueError: if a file is missing, truncated or of another network; names it and says what to do.
+    """
+    found = _checkpoints(folder)
+    if not found:
+        return Progress(), snapshot(analyser)
+    newest = found[-1]
+    remedy = f"Delete {newest}: the run then continues from the checkpoint before it, or from the start."
+    try:
+        state = read_json(newest / "progress.json")
+        require_same_config(newest, state.pop("config"), config)
+        progress = Progress(**state)
+        analyser.load_state_dict(load_weights(newest / "weights.safetensors"))
+        best = load_weights(newest / "best.safetensors")
+        _restore(optimiser, load_weights(newest / "optimiser.safetensors"))
+    except ArtefactMismatch:
+        raise
+    except (OSError, ValueError, TypeError, RuntimeError, KeyError) as error:
+        raise ValueError(f"the checkpoint cannot be read: {error}. {remedy}") from error
+    return progress, best
+
+
+def snapshot(analyser: nn.Module) -> dict[str, Tensor]:
+    """A copy of all weights and running statistics."""
+    return {name: value.detach().clone() for name, value in analyser.state_dict().items()}
+
+
+def _restore(optimiser: torch.optim.Optimizer, moments: dict[str, Tensor]) -> None:
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    state: dict[int, dict[str, Any]] = {}
+    for name, value in moments.items():
+        index, key = name.split(".", 1)
+        like = parameters[int(index)]
+        # Same strides as the weight, so that the update reads both in the same order: needed for identical bits.
+        state.setdefault(int(index), {})[key] = torch.empty_like(like).copy_(value) if value.ndim else value
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    return sorted(folder.glob("epoch-*"))

@@ -1,0 +1,142 @@
+"""Wavelets of the scattering transform: where they sit, how wide they are, and how loud.
+
+The shapes (Morlet, Gaussian, their L1 normalisation) are kymatio's. What is written here is the choice of centre
+frequencies and the energy normalisation of the authors' operator, which no released kymatio has.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from kymatio.scattering1d.filter_bank import compute_sigma_psi, gauss_1d, get_max_dyadic_subsampling, morlet_1d
+from numpy.typing import NDArray
+
+SIGMA_LOWPASS = 0.1  # a low-pass of scale T has a frequency-domain standard deviation of 0.1/T cycles/sample
+ALPHA = 4.0  # a filter is taken to be empty beyond xi + ALPHA·sigma when its subsampling is chosen
+R_PSI = math.sqrt(0.5)  # where neighbouring wavelets of one octave cross, relative to their peaks
+PASSES = 3  # of the energy normalisation
+LOW_REDUNDANCY = 0.33  # below it the two highest filters of a bank are corrected together
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Wavelet:
+    """An analytic Morlet wavelet by its Fourier transform.
+
+    Args:
+        xi: centre frequency, cycles/sample.
+        sigma: standard deviation of its Gaussian in frequency, cycles/sample.
+        j: log2 of the largest subsampling that keeps it, on :data:`ALPHA` standard deviations.
+        spectrum: non-negative frequencies 0 … len − 1 of the padded length, trailing zeros removed; real.
+    """
+
+    xi: float
+    sigma: float
+    j: int
+    spectrum: Array
+
+    def scaled(self, gain: float) -> "Wavelet":
+        """The same wavelet, ``gain`` times as loud."""
+        return Wavelet(self.xi, self.sigma, self.j, self.spectrum * gain)
+
+
+def centre_frequencies(J: int, Q: int, n_samples: float = math.inf) -> list[tuple[float, float]]:
+    """Centre frequency and width (cycles/sample) of each wavelet of a bank, from high to low.
+
+    Constant Q down to the width of the low-pass of scale 2^J, then Q − 1 wavelets of that width, equally spaced
+    towards zero. The highest is at max(1/(1 + 2^(1/Q)), 0.4). Those with less than one cycle in ``n_samples`` are left
+    out.
+    """
+    xi = max(1 / (1 + 2 ** (1 / Q)), 0.4)
+    sigma = compute_sigma_psi(xi, Q, r=R_PSI)
+    sigma_min = SIGMA_LOWPASS / 2**J
+    bank = [(xi, sigma)]
+    while bank[-1][1] > sigma_min * 2 ** (1 / Q):
+        bank.append((bank[-1][0] / 2 ** (1 / Q), bank[-1][1] / 2 ** (1 / Q)))
+    elbow = bank[-1][0]
+    bank += [(elbow * (1 - q / Q), sigma_min) for q in range(1, Q)]
+    return [(xi, sigma) for xi, sigma in bank if xi * n_samples >= 1]
+
+
+def wavelet(length: int, xi: float, sigma: float) -> Wavelet:
+    """Analytic Morlet wavelet on ``length`` bins, of unit L1 norm before its negative frequencies are cut.
+
+    Computed at the lowest sampling rate that holds it (one octave above its own), where kymatio's formula gives the
+    same bins at a fraction of the cost.
+    """
+    j = get_max_dyadic_subsampling(xi, sigma, alpha=ALPHA)
+    shift = max(min(j - 1, int(math.log2(length)) - 4), 0)
+    half = (length >> shift) // 2
+    spectrum = morlet_1d(length >> shift, xi * 2**shift, sigma * 2**shift)[: half + 1].copy()
+    spectrum[half] /= 2  # the Nyquist bin belongs to both halves
+    support = np.flatnonzero(np.abs(spectrum) > 1e-7 * spectrum.max())
+    return Wavelet(xi, sigma, j, spectrum[: support[-1] + 1])
+
+
+def low_pass(length: int, scale: float) -> Array:
+    """Gaussian of time scale ``scale`` samples on the non-negative bins of ``length``; its value at zero is 1."""
+    return gauss_1d(length, SIGMA_LOWPASS / scale)[: length // 2 + 1]
+
+
+def energy_normalise(bank: list[Wavelet], length: int, phi: Array | None, target: float) -> tuple[list[Wavelet], Array]:
+    r"""Scale each wavelet so that the Littlewood–Paley sum peaks at ``target`` around it.
+
+    .. math:: \sum_n |\hat\psi_n(\omega)|^2 + |\hat\phi(\omega)|^2 \le \text{target}
+
+    Each of the passes divides every filter by the root of the sum's maximum between its neighbours' peaks. Where
+    neighbours overlap little (Q = 1), the highest filter is normalised on its own peak and the two highest are then
+    corrected together.
+
+    Args:
+        bank: wavelets from high to low frequency.
+        length: padded length that their bins refer to.
+        phi: low-pass to include in the sum, or None.
+        target: 2 for real signals (only positive frequencies are covered), 1 if both spins are.
+
+    Returns:
+        The normalised bank, and for each wavelet the ratio of its last pass's gain to the gain of all passes (see
+        ``coarse_quirk`` of :class:`pnpkit.jtfs.JTFS` for its use).
+    """
+    peaks = [int(np.argmax(w.spectrum)) for w in bank]
+    total_gains = np.ones(len(bank))
+    for _ in range(PASSES):
+        correct = _redundancy(bank[0].spectrum, bank[1].spectrum) < LOW_REDUNDANCY
+        total = _littlewood_paley(bank, length, phi)
+        gains = np.ones(len(bank))
+        for n in range(len(bank)):
+            low, high = _neighbourhood(n, peaks, alone=correct and n == 0)
+            gains[n] = math.sqrt(target / total[low : high + 1].max())
+        bank = [w.scaled(g) for w, g in zip(bank, gains, strict=True)]
+        if correct:
+            total = _littlewood_paley(bank, length, phi)
+            both = math.sqrt(target / total[peaks[2] : peaks[0] + 1].max())
+            gains[:2] *= both
+            bank = [w.scaled(both) for w in bank[:2]] + bank[2:]
+        total_gains *= gains
+    return bank, gains / total_gains
+
+
+def _littlewood_paley(bank: list[Wavelet], length: int, phi: Array | None) -> Array:
+    total = np.zeros(length // 2 + 1) if phi is None else phi**2
+    for w in bank:
+        total[: len(w.spectrum)] += w.spectrum**2
+    return total
+
+
+def _redundancy(a: Array, b: Array) -> float:
+    """Overlap of two filters' energies relative to their mean energy."""
+    common = min(len(a), len(b))
+    energies = a**2, b**2
+    return float((energies[0][:common] * energies[1][:common]).sum() / (energies[0].sum() + energies[1].sum()) * 2)
+
+
+def _neighbourhood(n: int, peaks: list[int], alone: bool) -> tuple[int, int]:
+    """Bins over which filter n is normalised: from the next peak below to half-way to the next peak above."""
+    above = next((p for p in reversed(peaks[:n]) if p != peaks[n]), None)
+    high = peaks[n] if above is None else math.ceil((peaks[n] + above) / 2)
+    if alone:
+        low = high - 1
+    else:
+        low = peaks[n + 1] if n + 1 < len(peaks) else 1
+    return (low - 1 if low == high else low), high

@@ -1,0 +1,131 @@
+"""What the network is trained to reduce: one class a loss, all called as ``loss(prediction, target, metric)``.
+
+Prediction and target are in the coordinates the network speaks (:class:`~pnpkit.synth.ParameterSpace`), and the metric
+is the one of those coordinates; a loss that needs no metric ignores it.
+"""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def quadratic_form(error: Float[Tensor, "*batch d"], M: Float[Tensor, "*batch d d"]) -> Float[Tensor, "*batch"]:
+    r"""Half the squared Riemannian length of a parameter error, :math:`\tfrac12\langle\delta\mid\mathbf{M}\mid\delta\rangle`.
+
+    Args:
+        error: δ = θ̃ − θ.
+        M: pullback metric at θ, in (units of Φ)² per (unit of θ)²; symmetric.
+
+    Returns:
+        One number an item, float64.
+
+    Raises:
+        ValueError: if the last dimensions differ.
+
+    Source: GRETSI 2023, Eq (4), with the ½ of the slides.
+
+    >>> quadratic_form(torch.tensor([1.0, 2.0]), torch.eye(2))
+    tensor(2.5000, dtype=torch.float64)
+    """
+    if M.shape[-2:] != (error.shape[-1],) * 2:
+        raise ValueError(f"an error of {error.shape[-1]} parameters needs a square metric, not {tuple(M.shape[-2:])}")
+    delta = error.double()
+    return 0.5 * torch.einsum("...i,...ij,...j->...", delta, M.double(), delta)
+
+
+class ParameterLoss:
+    r"""P-loss: mean over batch and dimensions of the squared parameter error.
+
+    .. math:: \mathcal{L}^{\mathrm{P}} = \tfrac1d \|\tilde\theta - \theta\|_2^2
+
+    Source: GRETSI 2023, Eq (1); the mean over d is PyTorch's MSE, as the authors used it.
+
+    >>> ParameterLoss()(torch.tensor([[1.0, 3.0]]), torch.tensor([[1.0, 1.0]]))
+    tensor(2.)
+    """
+
+    def __call__(
+        self, prediction: Float[Tensor, "batch d"], target: Float[Tensor, "batch d"], metric: Tensor | None = None
+    ) -> Float[Tensor, ""]:
+        return (prediction - target).square().mean()
+
+
+class WeightedParameterLoss:
+    r"""Weighted P-loss: one constant weight a parameter.
+
+    .. math:: \mathcal{L} = \tfrac12\langle\delta\mid\mathbf{D}\mid\delta\rangle, \quad \mathbf{D}=\operatorname{diag}(w)
+
+    Args:
+        weights: w, in (units of Φ)² per (unit of θ)², not negative; our choice is the diagonal of the mean metric M̄,
+            which the slides leave undefined.
+
+    Raises:
+        ValueError: if a weight is negative or not finite.
+
+    Source: slides, "Weighted P-loss: M(θ) = D".
+    """
+
+    def __init__(self, weights: Float[Tensor, " d"]) -> None:
+        if not bool((weights >= 0).all() & torch.isfinite(weights).all()):
+            raise ValueError(f"weights must be finite and not negative, got {weights.tolist()}")
+        self.D = torch.diag(weights.double())
+
+    def __call__(
+        self, prediction: Float[Tensor, "batch d"], target: Float[Tensor, "batch d"], metric: Tensor | None = None
+    ) -> Float[Tensor, ""]:
+        return quadratic_form(prediction - target, self.D.to(prediction.device).expand(len(target), -1, -1)).mean()
+
+
+class SpectralLoss:
+    r"""Spectral loss: squared distance between the sounds as Φ hears them, differentiated through Φ∘g.
+
+    .. math:: \mathcal{L}^{\mathrm{SP}} = \tfrac12 \|\Phi(g(\tilde\theta)) - \Phi(g(\theta))\|_2^2
+
+    Args:
+        features: Φ∘g as one function of θ in raw units, (batch, d) → (batch, K).
+        decode: from the network's coordinates to raw θ; identity by default.
+
+    Source: GRETSI 2023, Eq (2), with the ½ of the slides so that its second-order picture is the PNP loss.
+    """
+
+    def __init__(
+        self, features: Callable[[Tensor], Tensor], decode: Callable[[Tensor], Tensor] = lambda theta: theta
+    ) -> None:
+        self.features, self.decode = features, decode
+
+    def __call__(
+        self, prediction: Float[Tensor, "batch d"], target: Float[Tensor, "batch d"], metric: Tensor | None = None
+    ) -> Float[Tensor, ""]:
+        with torch.no_grad():
+            wanted = self.features(self.decode(target))
+        return 0.5 * (self.features(self.decode(prediction)) - wanted).square().sum(-1).mean()
+
+
+class PNPLoss:
+    r"""Perceptual–neural–physical loss: the spectral loss's second-order picture, at the price of a P-loss.
+
+    .. math:: \mathcal{L}^{\mathrm{PNP}} = \tfrac12 \langle\tilde\theta-\theta \mid \mathbf{M}(\theta) + \lambda\mathbf{D}
+              \mid \tilde\theta-\theta\rangle
+
+    Args:
+        damping: the constant matrix λD added to every metric (Tikhonov's term), or None; see
+            :func:`pnpkit.metric.damp` for the identity, M̄ and its diagonal.
+
+    Source: GRETSI 2023, Eqs (4) and (5), with the ½ of the slides.
+
+    >>> M = torch.eye(2).expand(1, 2, 2)
+    >>> PNPLoss()(torch.tensor([[1.0, 3.0]]), torch.tensor([[1.0, 1.0]]), M)
+    tensor(2., dtype=torch.float64)
+    """
+
+    def __init__(self, damping: Float[Tensor, "d d"] | None = None) -> None:
+        self.damping = damping
+
+    def __call__(
+        self, prediction: Float[Tensor, "batch d"], target: Float[Tensor, "batch d"], metric: Float[Tensor, "batch d d"]
+    ) -> Float[Tensor, ""]:
+        if self.damping is not None:
+            metric = metric + self.damping.to(metric)
+        return quadratic_form(prediction - target, metric).mean()

@@ -1,0 +1,136 @@
+"""The pullback metric M = JᵀJ of a composition Φ∘g, and what one asks of it."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pnpkit._checks import require_finite
+
+
+def jacobian(
+    g: Callable[[Tensor], Tensor], phi: Callable[[Tensor], Tensor], theta: Float[Tensor, "*batch d"]
+) -> Float[Tensor, "*batch k d"]:
+    r"""Jacobian of Φ∘g by forward-mode differentiation, one tangent a parameter.
+
+    .. math:: \mathbf{J}_{ki} = \partial(\Phi\circ g)_k(\theta) / \partial\theta_i
+
+    Forward mode costs d tangents however many coefficients Φ has; reverse mode would cost K passes.
+
+    Args:
+        g: synthesiser, (…, d) → (…, n); applied item by item along the batch.
+        phi: descriptor, (…, n) → (…, K).
+        theta: parameters in raw units.
+
+    Returns:
+        J, in units of Φ per unit of θ, in the dtype of Φ.
+    """
+    return value_and_jacobian(g, phi, theta)[1]
+
+
+def value_and_jacobian(
+    g: Callable[[Tensor], Tensor], phi: Callable[[Tensor], Tensor], theta: Float[Tensor, "*batch d"]
+) -> tuple[Float[Tensor, "*batch k"], Float[Tensor, "*batch k d"]]:
+    """Φ(g(θ)) and its Jacobian in one pass; see :func:`jacobian`."""
+    d = theta.shape[-1]
+    flat = theta.reshape(-1, d)
+
+    def along(direction: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.func.jvp(lambda th: phi(g(th)), (flat,), (direction.expand_as(flat),))
+
+    directions = torch.eye(d, dtype=theta.dtype, device=theta.device)
+    value, columns = torch.func.vmap(along, out_dims=(None, 0))(directions)
+    batch = theta.shape[:-1]
+    return value.reshape(*batch, -1), columns.movedim(0, -1).reshape(*batch, -1, d)
+
+
+def riemannian_metric(
+    g: Callable[[Tensor], Tensor], phi: Callable[[Tensor], Tensor], theta: Float[Tensor, "*batch d"]
+) -> Float[Tensor, "*batch d d"]:
+    r"""Pullback metric of Φ∘g, :math:`\mathbf{M}(\theta)=\mathbf{J}(\theta)^\top\mathbf{J}(\theta)`, in float64.
+
+    Args:
+        g, phi, theta: as in :func:`jacobian`.
+
+    Returns:
+        M in (units of Φ)² per (unit of θ)²; symmetric to the last bit, positive semi-definite up to rounding.
+
+    Raises:
+        ValueError: if M is not finite, naming the θ that gave it.
+
+    Source: GRETSI 2023, Eq (3) and below.
+
+    >>> M = riemannian_metric(lambda th: th, lambda x: x**2, torch.tensor([1.0, 2.0]))
+    >>> M
+    tensor([[ 4.,  0.],
+            [ 0., 16.]], dtype=torch.float64)
+    """
+    return pullback(jacobian(g, phi, theta), theta)
+
+
+def pullback(J: Float[Tensor, "*batch k d"], theta: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d d"]:
+    """JᵀJ in float64, symmetric to the last bit; θ is for the message should it not be finite."""
+    J = J.double()
+    M = J.mT @ J
+    finite = torch.isfinite(M).flatten(-2).all(-1)
+    if not bool(finite.all()):
+        bad = theta.reshape(-1, theta.shape[-1])[~finite.reshape(-1)]
+        raise ValueError(f"the metric is not finite at theta = {bad[:3].tolist()}" + (" …" if len(bad) > 3 else ""))
+    return (M + M.mT) / 2
+
+
+def mean_metric(M: Float[Tensor, "items d d"]) -> Float[Tensor, "d d"]:
+    """Mean metric M̄, the Tikhonov matrix of Eq (5). Give it the train fold only.
+
+    Source: GRETSI 2023, Eq (5).
+    """
+    require_finite("M", M)
+    return M.double().mean(0)
+
+
+def damp(
+    lam: float, kind: Literal["identity", "mean", "diagonal"], M_mean: Float[Tensor, "d d"]
+) -> Float[Tensor, "d d"]:
+    r"""The constant matrix :math:`\lambda\mathbf{D}` that is added to every metric.
+
+    Args:
+        lam: λ ≥ 0; its unit is that of M for ``"identity"``, none otherwise.
+        kind: D = I (slides), M̄ (Eq 5), or the diagonal of M̄.
+        M_mean: M̄, in the coordinates in which the loss is taken.
+
+    Raises:
+        ValueError: if λ is negative or not finite, or the kind is unknown.
+
+    >>> damp(0.5, "identity", torch.ones(2, 2))
+    tensor([[0.5000, 0.0000],
+            [0.0000, 0.5000]], dtype=torch.float64)
+    """
+    if not 0 <= lam < float("inf"):
+        raise ValueError(f"lambda must be finite and not negative, not {lam}")
+    M_mean = M_mean.double()
+    choices = {
+        "identity": torch.eye(M_mean.shape[-1], dtype=torch.float64),
+        "mean": M_mean,
+        "diagonal": torch.diag(torch.diagonal(M_mean)),
+    }
+    if kind not in choices:
+        raise ValueError(f"damping must be one of {', '.join(choices)}, not {kind!r}")
+    return lam * choices[kind]
+
+
+def spectrum(M: Float[Tensor, "*batch d d"]) -> Float[Tensor, "*batch d"]:
+    """Eigenvalues of the metric, ascending (symmetric solver): squared gains of Φ∘g along its principal directions."""
+    return torch.linalg.eigvalsh(M.double())
+
+
+def condition_number(M: Float[Tensor, "*batch d d"]) -> Float[Tensor, "*batch"]:
+    """Ratio of the largest eigenvalue to the smallest; infinite where the metric is rank-deficient."""
+    eigenvalues = spectrum(M)
+    return eigenvalues[..., -1] / eigenvalues[..., 0].clamp_min(0)
+
+
+def volume(M: Float[Tensor, "*batch d d"]) -> Float[Tensor, "*batch"]:
+    r"""Riemannian volume element :math:`\sqrt{\det\mathbf{M}}`: how much Φ-space a unit of θ-space fills."""
+    return torch.linalg.det(M.double()).clamp_min(0).sqrt()

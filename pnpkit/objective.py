@@ -1,0 +1,112 @@
+"""What a run minimises: its data, with the metric in the coordinates of the network, and the loss made from it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pnpkit.dataset import theta_of
+from pnpkit.losses import ParameterLoss, PNPLoss, SpectralLoss, WeightedParameterLoss
+from pnpkit.metric import damp, mean_metric
+from pnpkit.profiles import LOSS_LABELS, TrainingConfig
+from pnpkit.synth import ParameterSpace
+
+Loss = Callable[[Tensor, Tensor, Any], Tensor]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """A data set ready to train on; all parts have one row an item, in the order of the table.
+
+    Args:
+        space: of θ.
+        table: ``id``, the parameters in raw units, ``fold``.
+        features: the network's input, (items, bins, frames), an array or a memory map.
+        metric: M at each θ in raw units, (items, d, d), or None for losses that need none.
+
+    Raises:
+        ValueError: if the numbers of rows or of parameters differ.
+    """
+
+    space: ParameterSpace
+    table: pd.DataFrame
+    features: np.ndarray
+    metric: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        n, d = len(self.table), len(self.space)
+        if self.features.ndim != 3 or len(self.features) != n:
+            raise ValueError(f"features must have shape ({n}, bins, frames), not {self.features.shape}")
+        if self.metric is not None and tuple(self.metric.shape) != (n, d, d):
+            raise ValueError(
+                f"the metric must have shape ({n}, {d}, {d}), one row an item, not {tuple(self.metric.shape)}"
+            )
+
+    def ids(self, rows: np.ndarray) -> str:
+        """The ids of some rows for a message: the first ten, and how many there are."""
+        ids = self.table.id.to_numpy()[rows]
+        return "ids " + ", ".join(map(str, ids[:10])) + (f" … {len(ids)} in all" if len(ids) > 10 else "")
+
+    def rows(self, *folds: str) -> np.ndarray:
+        """Row numbers of the items of some folds, ascending."""
+        return np.flatnonzero(self.table.fold.isin(folds).to_numpy())
+
+
+def metric_of(config: TrainingConfig, data: TrainingData) -> Float[Tensor, "items d d"] | None:
+    """All metrics, in the coordinates of the run, float64.
+
+    Raises:
+        ValueError: if one of the train or validation fold is missing (NaN) or infinite; names the ids.
+    """
+    if data.metric is None:
+        return None
+    used = data.rows("train", "validation")
+    bad = used[~torch.isfinite(data.metric[torch.from_numpy(used)]).flatten(1).all(1).numpy()]
+    if len(bad):
+        raise ValueError(f"the metric is missing or not finite for {len(bad)} items to train on: {data.ids(bad)}")
+    return data.space.change_coordinates(data.metric.double(), theta_of(data.table, data.space), config.coordinates)
+
+
+def build_losses(
+    config: TrainingConfig, data: TrainingData, phi: Callable[[Tensor], Tensor] | None = None
+) -> tuple[Loss, Loss]:
+    """The loss to train with and the loss to validate with, both called as ``loss(prediction, target, metric)``.
+
+    Validation is undamped: the P-loss for ``p``, the weighted one for ``weighted-p``, the bare PNP loss for the others.
+    For ``sp`` too, being its second-order picture at a thousandth of its cost; without metrics, the P-loss.
+
+    Args:
+        config: of the run.
+        data: whose train fold gives M̄.
+        phi: Φ∘g, raw θ → descriptor, for ``sp``.
+
+    Raises:
+        ValueError: if the loss is unknown, λ or the jitter is negative, or the loss lacks its metrics or its ``phi``.
+    """
+    name, d = config.loss, len(data.space)
+    if name not in LOSS_LABELS:
+        raise ValueError(f"unknown loss {name!r}; valid losses: {', '.join(LOSS_LABELS)}")
+    identity = torch.eye(d, dtype=torch.float64)
+    jitter = damp(config.jitter, "identity", identity)
+    damp(config.lam, "identity", identity)  # whatever the loss, a negative λ is an error
+    metric = metric_of(config, data)
+    if name == "p":
+        return ParameterLoss(), ParameterLoss()
+    if name == "sp":
+        if phi is None:
+            raise ValueError("loss 'sp' needs phi, the descriptor of a synthesised sound as one function of theta")
+        decode = lambda u: data.space.decode(u, config.coordinates)  # noqa: E731
+        return SpectralLoss(phi, decode), ParameterLoss() if metric is None else PNPLoss()
+    if metric is None:
+        raise ValueError(f"loss {name!r} needs the metrics of its data set, and there are none: compute them first")
+    M_mean = mean_metric(metric[torch.from_numpy(data.rows("train"))])
+    if name == "weighted-p":
+        weighted = WeightedParameterLoss(torch.diagonal(M_mean))
+        return weighted, weighted
+    kind = {"pnp-identity": "identity", "pnp-mean": "mean"}.get(name)
+    return PNPLoss(jitter if kind is None else damp(config.lam, kind, M_mean)), PNPLoss()  # type: ignore[arg-type]

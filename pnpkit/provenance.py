@@ -1,0 +1,114 @@
+"""Where artefacts live, how they are keyed, and what they remember of their making."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Callable
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("numpy", "torch", "kymatio", "timm", "librosa", "nnaudio", "auraloss")
+
+
+class ArtefactMismatch(ValueError):
+    """An artefact on disk was made with another configuration than the one asked for."""
+
+
+def data_root() -> Path:
+    """Folder of artefacts: ``$PNPKIT_DATA``, else ``data/`` of the source tree, else ``data/`` of the working folder."""
+    if "PNPKIT_DATA" in os.environ:
+        return Path(os.environ["PNPKIT_DATA"])
+    shipped = Path(__file__).parents[1] / "data"
+    return shipped if shipped.is_dir() else Path("data")
+
+
+def config_dict(config: Any) -> dict[str, Any]:
+    """A configuration (frozen dataclass or dict) as plain JSON types."""
+    plain = dataclasses.asdict(config) if dataclasses.is_dataclass(config) else dict(config)  # type: ignore[arg-type]
+    return json.loads(json.dumps(plain))
+
+
+def config_hash(config: Any) -> str:
+    """Twelve hexadecimal digits of the SHA-256 of a configuration: the key of its artefacts.
+
+    >>> config_hash({"a": 1, "b": 2.0}) == config_hash({"b": 2.0, "a": 1})
+    True
+    """
+    text = json.dumps(config_dict(config), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def require_same_config(path: Path, found: dict[str, Any], wanted: Any) -> None:
+    """Raise :class:`ArtefactMismatch`, naming both hashes and the fields that differ, unless they are equal."""
+    wanted_dict = config_dict(wanted)
+    if found == wanted_dict:
+        return
+    fields = sorted(k for k in found.keys() | wanted_dict.keys() if found.get(k) != wanted_dict.get(k))
+    differ = "; ".join(f"{k}: {found.get(k)!r} there, {wanted_dict.get(k)!r} wanted" for k in fields)
+    raise ArtefactMismatch(
+        f"{path} was made with configuration {config_hash(found)}, not {config_hash(wanted_dict)} ({differ}). "
+        "Move it away or choose another --out."
+    )
+
+
+def provenance(config: Any, seconds: float) -> dict[str, Any]:
+    """Configuration, its hash, git commit, versions, CPU, date (UTC) and wall time of an artefact."""
+    return {
+        "config": config_dict(config),
+        "hash": config_hash(config),
+        "commit": _git_commit(),
+        "versions": {"python": platform.python_version(), **{p: metadata.version(p) for p in PACKAGES}},
+        "cpu": _cpu_name(),
+        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
+        "seconds": round(seconds, 1),
+    }
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Let ``write`` fill a temporary neighbour of ``path``, then move it there in one step.
+
+    A killed process leaves either the old file or the new one, never half of one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial{path.suffix}")
+    try:
+        write(partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON atomically, sorted and indented, so that differences between versions read well."""
+    text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    write_atomically(path, lambda p: p.write_text(text, encoding="utf-8"))
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; a truncated file raises ``ValueError`` naming it."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not valid JSON ({error}): was it truncated? Delete it to compute it again.") from error
+
+
+def _git_commit() -> str:
+    root = Path(__file__).parents[1]
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())

@@ -1,0 +1,241 @@
+"""From finished runs to ``results.json``: evaluations on disk, rows over seeds, comparisons, verdicts."""
+
+import hashlib
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pnpkit import verdict
+from pnpkit.distances import Operator
+from pnpkit.evaluation import DISTANCES, Synthesiser, bootstrap_interval, evaluate, summarise
+from pnpkit.profiles import LOSS_LABELS, GridConfig
+from pnpkit.provenance import config_dict, provenance, read_json, require_same_config, write_atomically, write_json
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One evaluated run, as its folder holds it.
+
+    Args:
+        folder: of ``items.csv`` and ``summary.json``.
+        run: configuration of the training run (or the name and grid of a reference).
+        items: of :func:`pnpkit.evaluation.evaluate`.
+        summary: of :func:`pnpkit.evaluation.summarise`.
+        made: provenance of the run and of its evaluation.
+    """
+
+    folder: Path
+    run: dict[str, Any]
+    items: pd.DataFrame
+    summary: dict[str, Any]
+    made: dict[str, Any]
+
+
+def evaluate_run(
+    folder: Path,
+    out: Path,
+    grid: GridConfig,
+    table: pd.DataFrame,
+    synth: Synthesiser,
+    jtfs: Operator,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Evaluate a finished run, or read its evaluation if it is of these very predictions.
+
+    Args:
+        folder: of the run: ``config.json``, ``predictions.csv``, ``provenance.json``.
+        out: where ``items.csv`` and ``summary.json`` go.
+        grid, table: the data set, as configuration and as rows.
+        synth, jtfs, progress: as in :func:`pnpkit.evaluation.evaluate`.
+
+    Raises:
+        ValueError: if the run is of another data set, or its predictions do not match; names the file.
+        ArtefactMismatch: if ``out`` holds another evaluation; names both hashes.
+        FileNotFoundError: if the run is not finished.
+    """
+    run, made = read_json(folder / "config.json"), read_json(folder / "provenance.json")
+    if run["grid"] != config_dict(grid):
+        raise ValueError(f"{folder / 'config.json'} is of the data set {run['grid']}, not {config_dict(grid)}")
+    file = folder / "predictions.csv"
+    key = {"run": run, "predictions": hashlib.sha256(file.read_bytes()).hexdigest()[:12]}
+    predictions = pd.read_csv(file, float_precision="round_trip")
+    return _evaluated(out, key, {"run": made}, predictions, table, synth, jtfs, str(file), progress)
+
+
+def evaluate_reference(
+    name: str,
+    predictions: pd.DataFrame,
+    out: Path,
+    grid: GridConfig,
+    table: pd.DataFrame,
+    synth: Synthesiser,
+    jtfs: Operator,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """The same for predictions that need no training; see :func:`pnpkit.evaluation.reference_predictions`."""
+    key = {"run": {"reference": name, "grid": config_dict(grid)}}
+    return _evaluated(out, key, {}, predictions, table, synth, jtfs, name, progress)
+
+
+def read_evaluation(folder: Path) -> Evaluation:
+    """An evaluation from its folder.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if its summary is truncated; names the file.
+    """
+    stored = read_json(folder / "summary.json")
+    items = pd.read_csv(folder / "items.csv", float_precision="round_trip")
+    return Evaluation(folder, stored["config"]["run"], items, stored["summary"], stored["made"])
+
+
+def build_results(
+    evaluations: Sequence[Evaluation],
+    references: Mapping[str, Evaluation],
+    seeds: Sequence[int] | None = None,
+    config: Any = None,
+) -> dict[str, Any]:
+    """Everything Table 1 says, ready for :func:`pnpkit.provenance.write_json`.
+
+    Args:
+        evaluations: of all runs, in any order.
+        references: by name; ``"train mean"`` is needed.
+        seeds: that every row with a run must have; any if None.
+        config: what to record as the configuration (a profile).
+
+    Returns:
+        ``rows`` by kind of weights and loss (None without a run), ``comparisons`` and ``claims`` by kind of weights,
+        ``references``, ``paper``, ``runs`` (provenance of each), ``provenance``.
+
+    Raises:
+        ValueError: if the rows mix data sets, a row mixes configurations, repeats a seed or lacks one; names the
+            folders.
+    """
+    began = time.perf_counter()
+    by_loss = {loss: _row_runs(loss, evaluations, seeds) for loss in LOSS_LABELS}
+    _require_one_data_set([*evaluations, *references.values()])
+    constant = references["train mean"].summary["last"]
+    mean_errors = {k.removeprefix("error_"): v["median"] for k, v in constant.items() if k.startswith("error_")}
+    rows, comparisons, claims = {}, {}, {}
+    for weights in sorted({w for e in evaluations for w in e.summary}, reverse=True) or ["last"]:
+        rows[weights] = {loss: _row(runs, weights) if runs else None for loss, runs in by_loss.items()}
+        comparisons[weights] = {
+            f"{a} - {b}": _compare(by_loss[a], by_loss[b], weights)
+            for a, b in (("pnp", "p"), ("pnp-mean", "pnp"), ("pnp-mean", "p"))
+            if by_loss[a] and by_loss[b]
+        }
+        claims[weights] = [asdict(c) for c in verdict.claims(rows[weights], comparisons[weights], mean_errors)]
+    return {
+        "rows": rows,
+        "references": {name: e.summary["last"] for name, e in references.items()},
+        "comparisons": comparisons,
+        "claims": claims,
+        "paper": {"source": "GRETSI 2023, Table 1, test fold", "rows": verdict.PAPER},
+        "runs": {f"{e.run['loss']}/{e.run['seed']}": e.made for e in evaluations},
+        "provenance": provenance({} if config is None else config, time.perf_counter() - began),
+    }
+
+
+def _evaluated(
+    out: Path,
+    key: dict[str, Any],
+    made: dict[str, Any],
+    predictions: pd.DataFrame,
+    table: pd.DataFrame,
+    synth: Synthesiser,
+    jtfs: Operator,
+    source: str,
+    progress: Progress | None,
+) -> Evaluation:
+    if (out / "summary.json").exists():
+        require_same_config(out, read_json(out / "summary.json")["config"], key)
+        return read_evaluation(out)
+    began = time.perf_counter()
+    items = evaluate(predictions, table, synth, jtfs, source=source, progress=progress)
+    write_atomically(out / "items.csv", lambda p: items.to_csv(p, index=False))
+    made = made | {"evaluation": provenance(key, time.perf_counter() - began)}
+    # The summary goes last: its presence says that the items are whole.
+    write_json(out / "summary.json", {"config": config_dict(key), "summary": summarise(items), "made": made})
+    return read_evaluation(out)
+
+
+def _row_runs(loss: str, evaluations: Sequence[Evaluation], seeds: Sequence[int] | None) -> list[Evaluation]:
+    runs = sorted((e for e in evaluations if e.run["loss"] == loss), key=lambda e: e.run["seed"])
+    names = ", ".join(str(e.folder) for e in runs)
+    found = [e.run["seed"] for e in runs]
+    if len({repr(_without_seed(e.run)) for e in runs}) > 1:
+        differ = sorted({k for e in runs for k in e.run if k != "seed" and e.run[k] != runs[0].run.get(k)})
+        raise ValueError(f"row {loss!r} mixes configurations ({', '.join(differ)} differ): {names}")
+    if len(set(found)) < len(found):
+        raise ValueError(f"row {loss!r} has a seed twice, seeds {found}: {names}")
+    if runs and seeds is not None and set(found) != set(seeds):
+        raise ValueError(f"row {loss!r} has seeds {found}, not {list(seeds)}: {names}")
+    return runs
+
+
+def _require_one_data_set(evaluations: Sequence[Evaluation]) -> None:
+    for e in evaluations:
+        if e.run["grid"] != evaluations[0].run["grid"] or not np.array_equal(
+            e.items.id.unique(), evaluations[0].items.id.unique()
+        ):
+            raise ValueError(f"different data sets cannot share a table: {evaluations[0].folder} and {e.folder}")
+
+
+def _row(runs: list[Evaluation], weights: str) -> dict[str, Any]:
+    parts = [e.summary[weights] for e in runs]
+    row: dict[str, Any] = {
+        "seeds": [e.run["seed"] for e in runs],
+        "config": _without_seed(runs[0].run),
+        "items": sum(p["items"] for p in parts),
+        "left_out": sum(p["items"] - p["status"]["ok"] for p in parts),
+        "outside": sum(int(_outside(e.items, weights)) for e in runs),
+        "hours": _over_seeds([e.made["run"]["seconds"] / 3600 for e in runs]),
+    }
+    row |= {d: _over_seeds([p[d]["mean"] for p in parts]) for d in DISTANCES}
+    return row | {k: _over_seeds([p[k]["median"] for p in parts]) for k in parts[0] if _is_error(k)}
+
+
+def _outside(items: pd.DataFrame, weights: str) -> int:
+    return int(items.loc[items.weights == weights].filter(like="outside_").any(axis=1).sum())
+
+
+def _over_seeds(values: list[float | None]) -> dict[str, Any]:
+    """Mean and sample standard deviation over seeds; a seed without a finite value leaves the row without one."""
+    known = [v for v in values if v is not None]
+    mean = statistics.fmean(known) if len(known) == len(values) else None
+    sd = statistics.stdev(known) if mean is not None and len(known) > 1 else None
+    return {"values": values, "mean": mean, "sd": sd}
+
+
+def _compare(a: list[Evaluation], b: list[Evaluation], weights: str) -> dict[str, Any]:
+    """95 % intervals of the mean of ``a`` minus that of ``b``: over paired items, and over seeds."""
+    result = {}
+    for d in DISTANCES:
+        first, second = (np.mean([e.items.loc[e.items.weights == weights, d] for e in runs], axis=0) for runs in (a, b))
+        difference = first - second
+        kept = difference[np.isfinite(difference)]
+        means = [[e.summary[weights][d]["mean"] for e in runs] for runs in (a, b)]
+        known = all(m is not None for side in means for m in side)
+        result[d] = {
+            "difference": float(kept.mean()) if len(kept) else None,
+            "left_out": int(len(difference) - len(kept)),
+            "items": bootstrap_interval(kept),
+            "seeds": verdict.welch_interval(*means) if known else None,
+        }
+    return result
+
+
+def _without_seed(run: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in run.items() if k != "seed"}
+
+
+def _is_error(key: str) -> bool:
+    return key.startswith(("error_", "percent_"))

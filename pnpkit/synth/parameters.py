@@ -1,0 +1,160 @@
+"""The space in which θ lives: names, units, ranges, and the coordinates a network may use for it."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pnpkit._checks import require_finite, require_floating
+
+Coordinates = Literal["raw", "log", "minmax", "logminmax"]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One physical parameter of a synthesiser.
+
+    Args:
+        name: identifier, used as a column name.
+        symbol: LaTeX symbol without dollar signs.
+        unit: unit as printed on axes; ``"1"`` if there is none.
+        low, high: range covered by the data set, in that unit.
+        scale: ``"log"`` if equal ratios are equally likely (and audible), ``"linear"`` if equal differences are.
+
+    Raises:
+        ValueError: if the range is empty, or not positive on a log scale.
+    """
+
+    name: str
+    symbol: str
+    unit: str
+    low: float
+    high: float
+    scale: Literal["linear", "log"] = "linear"
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high:
+            raise ValueError(f"parameter {self.name}: low = {self.low} must be below high = {self.high}")
+        if self.scale == "log" and self.low <= 0:
+            raise ValueError(f"parameter {self.name}: a log scale needs low > 0, not {self.low}")
+
+
+@dataclass(frozen=True)
+class ParameterSpace:
+    r"""An ordered set of parameters, and its coordinate systems.
+
+    A network does not have to speak hertz. Four coordinate systems :math:`u(\theta)` are offered: ``"raw"`` (units of
+    θ), ``"log"`` (log10 of the log-scaled parameters), ``"minmax"`` (range mapped to [−1, 1]) and ``"logminmax"``
+    (log10, then range mapped to [−1, 1]). Each parameter is mapped on its own, so the metric follows by
+
+    .. math:: \mathbf{M}_u = \mathbf{A}^\top \mathbf{M}_\theta \mathbf{A}, \qquad
+              \mathbf{A} = \operatorname{diag}(\partial\theta_i / \partial u_i).
+
+    >>> space = ParameterSpace((Parameter("f", "f", "Hz", 1.0, 100.0, "log"),))
+    >>> space.encode(torch.tensor([[10.0]]), "logminmax")
+    tensor([[0.]])
+    """
+
+    parameters: tuple[Parameter, ...]
+
+    def __len__(self) -> int:
+        return len(self.parameters)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names, in the order of the last dimension of θ."""
+        return tuple(p.name for p in self.parameters)
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Units, in the same order."""
+        return tuple(p.unit for p in self.parameters)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Axis labels: symbol and unit."""
+        return tuple(f"${p.symbol}$" + (f" ({p.unit})" if p.unit != "1" else "") for p in self.parameters)
+
+    @property
+    def low(self) -> Tensor:
+        """Lower ends of the ranges, float64."""
+        return torch.tensor([p.low for p in self.parameters], dtype=torch.float64)
+
+    @property
+    def high(self) -> Tensor:
+        """Upper ends of the ranges, float64."""
+        return torch.tensor([p.high for p in self.parameters], dtype=torch.float64)
+
+    def check(self, theta: Tensor) -> None:
+        """Raise ``ValueError`` unless θ is floating-point, finite, and has one value a parameter.
+
+        Values outside the ranges are allowed: a network's guess may lie anywhere.
+        """
+        require_floating("theta", theta)
+        if theta.ndim == 0 or theta.shape[-1] != len(self):
+            raise ValueError(
+                f"theta has shape {tuple(theta.shape)}; its last dimension must be {len(self)}: {', '.join(self.names)}"
+            )
+        require_finite("theta", theta)
+
+    def encode(self, theta: Float[Tensor, "*batch d"], coordinates: str) -> Float[Tensor, "*batch d"]:
+        """Coordinates u of θ.
+
+        Raises:
+            ValueError: if the coordinate system is unknown, or a value has no logarithm.
+        """
+        columns = []
+        for parameter, value in zip(self.parameters, theta.unbind(-1), strict=True):
+            if _takes_log(parameter, coordinates):
+                if bool((value <= 0).any()):
+                    raise ValueError(f"{parameter.name} must be positive in coordinates {coordinates!r}")
+                value = value.log10()
+            offset, width = _affine(parameter, coordinates)
+            columns.append((value - offset) / width)
+        return torch.stack(columns, -1)
+
+    def decode(self, u: Float[Tensor, "*batch d"], coordinates: str) -> Float[Tensor, "*batch d"]:
+        """Parameters θ of the coordinates u: the inverse of :meth:`encode`."""
+        columns = []
+        for parameter, value in zip(self.parameters, u.unbind(-1), strict=True):
+            offset, width = _affine(parameter, coordinates)
+            value = value * width + offset
+            columns.append(10**value if _takes_log(parameter, coordinates) else value)
+        return torch.stack(columns, -1)
+
+    def change_coordinates(
+        self, M: Float[Tensor, "*batch d d"], theta: Float[Tensor, "*batch d"], coordinates: str
+    ) -> Float[Tensor, "*batch d d"]:
+        """Metric in coordinates u from the metric in raw units: AᵀMA, A the diagonal of ∂θ/∂u at θ.
+
+        Args:
+            M: metric in (units of Φ)² per (unit of θ)².
+            theta: where it was taken, raw units.
+            coordinates: the coordinates wanted.
+        """
+        slopes = []
+        for parameter, value in zip(self.parameters, theta.unbind(-1), strict=True):
+            width = _affine(parameter, coordinates)[1]
+            log = _takes_log(parameter, coordinates)
+            slopes.append(width * (value * math.log(10) if log else torch.ones_like(value)))
+        A = torch.stack(slopes, -1)
+        return A.unsqueeze(-1) * M * A.unsqueeze(-2)
+
+
+def _takes_log(parameter: Parameter, coordinates: str) -> bool:
+    if coordinates not in get_args(Coordinates):
+        raise ValueError(f"coordinates must be one of {', '.join(get_args(Coordinates))}, not {coordinates!r}")
+    return parameter.scale == "log" and coordinates in ("log", "logminmax")
+
+
+def _affine(parameter: Parameter, coordinates: str) -> tuple[float, float]:
+    """Offset and half-width that map the range to [−1, 1]; (0, 1) where the coordinates keep it as it is."""
+    if coordinates in ("raw", "log"):
+        return 0.0, 1.0
+    low, high = parameter.low, parameter.high
+    if _takes_log(parameter, coordinates):
+        low, high = math.log10(low), math.log10(high)
+    return (low + high) / 2, (high - low) / 2

@@ -1,0 +1,111 @@
+"""Table 1 and its companions as pandas tables made from ``results.json``, and as text for page, README and paper."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import pandas as pd
+
+from pnpkit import verdict
+from pnpkit.profiles import LOSS_LABELS
+
+DASH = "—"
+LATEX = {"M̄": r"$\bar{M}$", "λ": r"$\lambda$", "γ": r"$\gamma$", "±": r"$\pm$", "÷": "/", DASH: "---"}
+
+
+def table(results: Mapping[str, Any], weights: str = "last") -> pd.DataFrame:
+    """Table 1: a row a loss, mean ± sample standard deviation over seeds, the paper's numbers beside.
+
+    A dash where there is no run, no number of the paper, or no ± because there is one seed.
+    """
+    rows = {}
+    for loss, label in LOSS_LABELS.items():
+        row, paper = results["rows"][weights][loss], verdict.PAPER.get(loss, {})
+        if row is None and not paper:
+            continue
+        p = results["rows"][weights]["p"]
+        line: dict[str, str] = {}
+        for d, name in (("mss", "MSS"), ("jtfs", "JTFS")):
+            line |= {name: _cell(row, d), f"{name}, paper": _plus_minus(*(paper.get(d) or (None, None)))}
+        for d, name in (("mss", "MSS ÷ P"), ("jtfs", "JTFS ÷ P")):
+            has_ratio = bool(paper.get(d))
+            line[name] = _number(row[d]["mean"] / p[d]["mean"]) if _both(row, p, d) else DASH
+            line[f"{name}, paper"] = _number(verdict.paper_ratio(loss, d)[0]) if has_ratio else DASH
+        line["MSS, text"] = _cell(row, "ddsp")
+        line["hours"] = DASH if row is None else _number(row["hours"]["mean"])
+        line["hours, paper"] = paper.get("hours", DASH)
+        rows[label] = line
+    for name, reference in results["references"].items():
+        means = {"MSS": "mss", "JTFS": "jtfs", "MSS, text": "ddsp"}
+        rows[name] = {column: _number(reference[d]["mean"]) for column, d in means.items()}
+    return pd.DataFrame.from_dict(rows, orient="index").fillna(DASH).rename_axis("loss")
+
+
+def error_table(results: Mapping[str, Any], weights: str = "last") -> pd.DataFrame:
+    """Beside Table 1: seeds, median parameter errors, and what was left out of the means or predicted out of range."""
+    rows = {}
+    for loss, label in LOSS_LABELS.items():
+        row = results["rows"][weights][loss]
+        if row is not None:
+            errors = {_error_label(k): _plus_minus(row[k]["mean"], row[k]["sd"]) for k in row if _is_error(k)}
+            counts = {"left out": str(row["left_out"]), "out of range": str(row["outside"]), "of": str(row["items"])}
+            rows[label] = {"seeds": str(len(row["seeds"])), **errors, **counts}
+    for name, reference in results["references"].items():
+        rows[name] = {_error_label(k): _number(reference[k]["median"]) for k in reference if _is_error(k)}
+    return pd.DataFrame.from_dict(rows, orient="index").fillna(DASH).rename_axis("loss")
+
+
+def claim_table(results: Mapping[str, Any], weights: str = "last") -> pd.DataFrame:
+    """A row a claim: ours, the paper's, the verdict and why."""
+    frame = pd.DataFrame(results["claims"][weights])
+    return frame.set_index("number")[["claim", "ours", "paper", "verdict", "reason"]]
+
+
+def render(frame: pd.DataFrame, form: Literal["html", "markdown", "latex"]) -> str:
+    """A table as text for the page, the README or a paper.
+
+    Raises:
+        ValueError: if the form is unknown.
+
+    >>> print(render(pd.DataFrame({"JTFS": ["1.00"]}, index=pd.Index(["P"], name="loss")), "markdown"))
+    | loss | JTFS |
+    |---|---|
+    | P | 1.00 |
+    """
+    flat = frame.reset_index()
+    if form == "html":
+        return flat.to_html(index=False, border=0, classes="table")
+    if form == "markdown":
+        lines = [list(map(str, flat.columns)), ["---"] * flat.shape[1], *flat.astype(str).to_numpy().tolist()]
+        text = ["| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines]
+        return "\n".join([text[0], text[1].replace(" ", ""), *text[2:]])
+    if form == "latex":
+        tex = flat.to_latex(index=False, escape=True)
+        for sign, macro in LATEX.items():
+            tex = tex.replace(sign, macro)
+        return tex
+    raise ValueError(f"form must be html, markdown or latex, not {form!r}")
+
+
+def _is_error(key: str) -> bool:
+    return key.startswith(("error_", "percent_"))
+
+
+def _error_label(key: str) -> str:
+    kind, name = key.split("_", 1)
+    return f"median error of {name}" + (" (%)" if kind == "percent" else "")
+
+
+def _both(row: Mapping[str, Any] | None, p: Mapping[str, Any] | None, distance: str) -> bool:
+    return row is not None and p is not None and None not in (row[distance]["mean"], p[distance]["mean"])
+
+
+def _cell(row: Mapping[str, Any] | None, key: str) -> str:
+    return DASH if row is None else _plus_minus(row[key]["mean"], row[key]["sd"])
+
+
+def _plus_minus(mean: float | None, sd: float | None) -> str:
+    return DASH if mean is None else f"{mean:.2f} ± {_number(sd)}"
+
+
+def _number(value: float | None) -> str:
+    return DASH if value is None else f"{value:.2f}"

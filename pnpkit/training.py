@@ -1,0 +1,265 @@
+"""Training an analyser: one loop that can be killed at any moment and ends in the same bits.
+
+Plain torch rather than Lightning: the loop fits on a page, and identical bits after a resume need order, dropout and
+checkpoints in our own hands.
+"""
+
+import math
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from pnpkit._system import locked, memory_kept
+from pnpkit.analyser import HEADS, Analyser, predict, save_weights
+from pnpkit.checkpoint import Progress, Row, load_checkpoint, save_checkpoint, snapshot
+from pnpkit.dataset import theta_of
+from pnpkit.objective import Loss, TrainingData, build_losses, metric_of
+from pnpkit.profiles import TrainingConfig
+from pnpkit.provenance import config_dict, provenance, read_json, require_same_config, write_atomically, write_json
+
+__all__ = ["RunResult", "TrainingData", "build_losses", "read_run", "train"]
+
+Callback = Callable[[int, int, Row], None]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run left in its folder; ``predictions`` is None while it is unfinished."""
+
+    folder: Path
+    finished: bool
+    history: pd.DataFrame
+    predictions: pd.DataFrame | None
+
+
+def train(
+    config: TrainingConfig,
+    data: TrainingData,
+    out: Path,
+    *,
+    resume: bool = True,
+    max_hours: float | None = None,
+    phi: Callable[[Tensor], Tensor] | None = None,
+    progress: Callback | None = None,
+    device: str = "cpu",
+    tensorboard: Path | None = None,
+) -> RunResult:
+    r"""Train one analyser, or go on with it, or read the finished run.
+
+    .. math:: \mathbf{W} \leftarrow \mathrm{Adam}\Big(\nabla_{\mathbf{W}} \tfrac1B \sum_{n}
+              \mathcal{L}\big(f_{\mathbf{W}}(x_n), \theta_n, \mathbf{M}(\theta_n)\big)\Big)
+
+    The folder ends with ``config.json``, ``history.csv`` (one row an epoch), ``predictions.csv`` (test fold, raw
+    units), ``weights.safetensors`` (last epoch), ``best.safetensors`` (lowest validation loss), ``provenance.json``.
+
+    Args:
+        config: the run; every epoch drops its last incomplete batch.
+        data: see :class:`TrainingData`.
+        out: the run's folder.
+        resume: go on from the last checkpoint; otherwise delete what the folder holds of a run and begin again.
+        max_hours: stop at the end of the epoch in which this session's time is up; 0 gives one epoch.
+        phi: Φ∘g for the spectral loss, raw θ → descriptor.
+        progress: called after each step with (steps done, steps in all, last row of the history).
+        device: of torch.
+        tensorboard: folder of scalars, if wanted.
+
+    Raises:
+        ArtefactMismatch: if the folder holds a run of another configuration; names both hashes.
+        FloatingPointError: if the loss is not finite; names step and ids. The last checkpoint stays.
+        RuntimeError: if another process is training in this folder.
+        ValueError: if configuration, data, device or checkpoint cannot be used; before any work.
+
+    Source: GRETSI 2023, section 4: Adam at a constant 1e-3, 70 epochs.
+    """
+    _check(config, data, max_hours, device)
+    losses = build_losses(config, data, phi)
+    with locked(out, wait=False):
+        if not resume:
+            _clear(out)
+        if (out / "config.json").exists():
+            require_same_config(out, read_json(out / "config.json"), config)
+        if (out / "provenance.json").exists():
+            shutil.rmtree(out / "checkpoint", ignore_errors=True)
+            return read_run(out)
+        write_json(out / "config.json", config_dict(config))
+        with torch.random.fork_rng(), memory_kept():
+            return _train(config, data, out, losses, max_hours, progress, device, tensorboard)
+
+
+def read_run(folder: Path) -> RunResult:
+    """A run from its folder, finished or not.
+
+    Raises:
+        FileNotFoundError: if there is none, or its history is missing.
+    """
+    finished = (folder / "provenance.json").exists()
+    predictions = pd.read_csv(folder / "predictions.csv") if finished else None
+    return RunResult(folder, finished, pd.read_csv(folder / "history.csv"), predictions)
+
+
+def _train(
+    config: TrainingConfig,
+    data: TrainingData,
+    out: Path,
+    losses: tuple[Loss, Loss],
+    max_hours: float | None,
+    callback: Callback | None,
+    device: str,
+    tensorboard: Path | None,
+) -> RunResult:
+    began = time.perf_counter()
+    train_loss, validation_loss = losses
+    theta, metric, rows = theta_of(data.table, data.space), metric_of(config, data), data.rows("train")
+    target = data.space.encode(theta, config.coordinates).float()
+    mean_target = target[torch.from_numpy(rows)].mean(0) if config.bias_at_mean else None
+    analyser = Analyser(len(data.space), config.head, config.seed, mean_target).to(device)
+    optimiser = torch.optim.Adam(analyser.parameters(), lr=config.learning_rate, fused=True)
+    state, best = load_checkpoint(out / "checkpoint", config, analyser, optimiser)
+    state.sessions += 1
+    seconds_before, n_steps = state.seconds, len(rows) // config.batch_size
+    writer = _tensorboard_writer(tensorboard, state.epoch)
+
+    while state.epoch < config.epochs:
+        start, total = time.perf_counter(), 0.0
+        # Order and dropout follow from (seed, epoch) alone, so an epoch is the same whatever came before it.
+        order_seed, dropout_seed = (
+            int(s) for s in np.random.SeedSequence((config.seed, state.epoch)).generate_state(2)
+        )
+        order = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(order_seed)).numpy()]
+        torch.manual_seed(dropout_seed)
+        analyser.train()
+        for step, batch in enumerate(np.split(order[: n_steps * config.batch_size], n_steps)):
+            index = torch.from_numpy(batch)
+            prediction = analyser(torch.from_numpy(np.asarray(data.features[batch])).to(device))
+            M = None if metric is None else metric[index].to(device)
+            # A synthesiser would refuse θ̃ = NaN with a message of its own; this one names step and ids.
+            finite = bool(torch.isfinite(prediction).all())
+            loss = train_loss(prediction, target[index].to(device), M) if finite else prediction.sum()
+            value = loss.item()
+            if not math.isfinite(value):
+                raise FloatingPointError(
+                    f"the loss is {value} at step {step} of epoch {state.epoch + 1} ({data.ids(batch)}); "
+                    f"the last checkpoint, after epoch {state.epoch}, is as it was"
+                )
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            total += value
+            if callback is not None:
+                last = state.history[-1] if state.history else {}
+                callback(state.epoch * n_steps + step + 1, config.epochs * n_steps, last)
+
+        state.epoch += 1
+        row: Row = {"epoch": state.epoch, "train_loss": total / n_steps}
+        row |= _validate(config, data, analyser, target, metric, validation_loss)
+        if not all(map(math.isfinite, row.values())):
+            raise FloatingPointError(
+                f"validation after epoch {state.epoch} is not finite: {row}; the last checkpoint stays"
+            )
+        if row["validation_loss"] < state.best_loss:
+            state.best_epoch, state.best_loss, best = state.epoch, row["validation_loss"], snapshot(analyser)
+        state.history.append({**row, "seconds": round(time.perf_counter() - start, 3)})
+        state.seconds = seconds_before + time.perf_counter() - began
+        save_checkpoint(out / "checkpoint", config, state, analyser, optimiser, best)
+        _write_csv(out / "history.csv", _history(data, state))
+        if writer is not None:
+            for name, scalar in state.history[-1].items():
+                writer.add_scalar(name, scalar, state.epoch)
+            writer.flush()
+        if max_hours is not None and time.perf_counter() - began >= max_hours * 3600 and state.epoch < config.epochs:
+            return read_run(out)
+    _finish(config, data, out, state, analyser, best)
+    return read_run(out)
+
+
+def _validate(
+    config: TrainingConfig, data: TrainingData, analyser: Analyser, target: Tensor, metric: Tensor | None, loss: Loss
+) -> Row:
+    """The validation columns of the history: loss, and for each parameter its errors in its own unit and its sign."""
+    rows = data.rows("validation")
+    index, output = torch.from_numpy(rows), predict(analyser, data.features, rows)
+    row: Row = {"validation_loss": loss(output, target[index], None if metric is None else metric[index]).item()}
+    theta = theta_of(data.table, data.space)[index]
+    error = (data.space.decode(output.double(), config.coordinates) - theta).abs()
+    for i, name in enumerate(data.space.names):
+        row[f"error_{name}"] = error[:, i].median().item()
+        row[f"mean_error_{name}"] = error[:, i].mean().item()
+        row[f"negative_{name}"] = (output[:, i] < 0).double().mean().item()
+    return row
+
+
+def _finish(
+    config: TrainingConfig, data: TrainingData, out: Path, state: Progress, analyser: Analyser, best: dict[str, Tensor]
+) -> None:
+    """Write the products; the provenance last, because it is what says that the run is finished."""
+    rows = data.rows("test")
+    table = data.table.iloc[rows][["id", "fold"]].reset_index(drop=True)
+    last = snapshot(analyser)
+    for kind, weights in (("last", last), ("best", best)):
+        analyser.load_state_dict(weights)
+        theta = data.space.decode(predict(analyser, data.features, rows).double(), config.coordinates)
+        for i, name in enumerate(data.space.names):
+            table[f"{kind}_{name}"] = theta[:, i].numpy()
+    save_weights(out / "weights.safetensors", last)
+    save_weights(out / "best.safetensors", best)
+    _write_csv(out / "history.csv", _history(data, state))
+    _write_csv(out / "predictions.csv", table)
+    summary = {"epochs": state.epoch, "best_epoch": state.best_epoch, "sessions": state.sessions}
+    write_json(out / "provenance.json", provenance(config, state.seconds) | summary)
+    shutil.rmtree(out / "checkpoint", ignore_errors=True)
+
+
+def _history(data: TrainingData, state: Progress) -> pd.DataFrame:
+    kinds = ("error", "mean_error", "negative")
+    columns = [f"{kind}_{name}" for kind in kinds for name in data.space.names]
+    return pd.DataFrame(state.history, columns=["epoch", "train_loss", "validation_loss", *columns, "seconds"])
+
+
+def _check(config: TrainingConfig, data: TrainingData, max_hours: float | None, device: str) -> None:
+    """Everything that can be wrong with a run, before any work."""
+    sizes = {fold: len(data.rows(fold)) for fold in ("train", "validation", "test")}
+    if not all(sizes.values()):
+        raise ValueError(f"every fold needs items, got {sizes}")
+    if not 2 <= config.batch_size <= sizes["train"]:  # batch normalisation needs two
+        raise ValueError(f"batch_size must lie between 2 and the {sizes['train']} train items, not {config.batch_size}")
+    if config.head not in HEADS:
+        raise ValueError(f"unknown head {config.head!r}; valid heads: {', '.join(HEADS)}")
+    if config.epochs < 1 or config.seed < 0 or not 0 < config.learning_rate < math.inf:
+        raise ValueError(f"epochs must be ≥ 1, seed ≥ 0 and learning_rate positive; the configuration is {config}")
+    if max_hours is not None and not max_hours >= 0:
+        raise ValueError(f"max_hours must not be negative, got {max_hours}")
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise ValueError(f"unknown device {device!r}; examples of valid ones: cpu, cuda, cuda:1") from error
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {device!r} was asked for, and this machine has no usable GPU: use 'cpu'")
+
+
+def _clear(out: Path) -> None:
+    shutil.rmtree(out / "checkpoint", ignore_errors=True)
+    products = ("weights.safetensors", "best.safetensors", "predictions.csv", "history.csv", "config.json")
+    for name in ("provenance.json", *products):  # the mark of a finished run goes first
+        (out / name).unlink(missing_ok=True)
+
+
+def _write_csv(path: Path, table: pd.DataFrame) -> None:
+    write_atomically(path, lambda p: table.to_csv(p, index=False))
+
+
+def _tensorboard_writer(folder: Path | None, epoch: int) -> Any:
+    if folder is None:
+        return None
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ImportError("TensorBoard is not installed: pip install 'pnpkit[tensorboard]'") from error
+    return SummaryWriter(str(folder), purge_step=epoch + 1)

@@ -1,0 +1,172 @@
+"""Execute one chapter, book/src/NAME.md, into a notebook that holds its outputs and nothing of the machine it ran on.
+
+    python tools/execute.py book/src/metric.md book/metric.ipynb [-p profile smoke] [--force]
+
+The notebook carries a hash of what it was made from (its text, the library, this script, its parameters): where the
+hash agrees there is nothing to do, whatever the files' dates say. It is written elsewhere, checked, and put in place
+in one step, so a notebook that exists is whole. Executing an unchanged chapter again changes no byte of it.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import pathlib
+import re
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+TIMEOUT = 3600  # seconds a cell may take
+
+
+def fingerprint(src: pathlib.Path, parameters: Mapping[str, str]) -> str:
+    """SHA-256 of everything in the repository that a chapter's outputs follow from, its artefacts excepted."""
+    digest = hashlib.sha256()
+    for path in [src, *sorted((ROOT / "pnpkit").rglob("*.py")), pathlib.Path(__file__)]:
+        digest.update(path.resolve().relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    digest.update(json.dumps(dict(parameters), sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def effective(src: pathlib.Path, wanted: Mapping[str, str]) -> dict[str, str]:
+    """The parameters to inject: those that the chapter sets itself (`profile = "laptop"`), to another value.
+
+    So a chapter executed with its own values equals its text cell by cell.
+    """
+    text = src.read_text(encoding="utf-8")
+    own = {name: re.search(rf"^{re.escape(name)} = (['\"])(.*)\1", text, re.MULTILINE) for name in wanted}
+    return {name: value for name, value in wanted.items() if (m := own[name]) and m[2] != value}
+
+
+def stored_fingerprint(out: pathlib.Path) -> str | None:
+    """The hash that an executed notebook carries; None where there is no such notebook."""
+    try:
+        return json.loads(out.read_text(encoding="utf-8"))["metadata"]["pnpkit"]["made_from"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def scrub(text: str) -> str:
+    """Take out of printed text what differs between machines and runs: folders and memory addresses."""
+    text = re.sub(r"[^\s\"'<>(]*/site-packages/", "", text)
+    text = text.replace(f"{ROOT}/", "").replace(str(ROOT), ".").replace(str(pathlib.Path.home()) + "/", "~/")
+    return re.sub(r"\bat 0x[0-9a-fA-F]{6,}", "at 0x0", text)
+
+
+def scrub_output(output: Any) -> Any:
+    """Scrub an output's text; images and sounds (base64) are left as they are."""
+    if output.output_type == "stream":
+        output["text"] = scrub(output["text"])
+    for kind, data in output.get("data", {}).items():
+        if kind.startswith("text/") and isinstance(data, str):
+            parts = re.split(r"(base64,[A-Za-z0-9+/=]+)", data)  # odd places hold base64
+            output["data"][kind] = "".join(part if i % 2 else scrub(part) for i, part in enumerate(parts))
+    return output
+
+
+def merge_streams(outputs: list[Any]) -> list[Any]:
+    """Join what a cell printed to one stream: how the kernel cuts it into messages is a matter of timing."""
+    merged: list[Any] = []
+    first: dict[str, Any] = {}
+    for output in outputs:
+        if output.output_type == "stream" and output["name"] in first:
+            first[output["name"]]["text"] += output["text"]
+            continue
+        if output.output_type == "stream":
+            first[output["name"]] = output
+        merged.append(output)
+    return merged
+
+
+def clean(notebook: Any, stem: str, made_from: str) -> Any:
+    """Keep the text, the outputs and the tags; drop times, widget states and random cell names."""
+    notebook.metadata.clear()
+    notebook.metadata.update(
+        kernelspec={"display_name": "Python 3", "language": "python", "name": "python3"},
+        language_info={"name": "python"},
+        pnpkit={"made_from": made_from},
+    )
+    for i, cell in enumerate(notebook.cells):
+        cell["id"] = f"{stem}-{i:03d}"
+        for key in ("papermill", "execution"):
+            cell.metadata.pop(key, None)
+        if not cell.metadata.get("tags", True):
+            cell.metadata.pop("tags")
+        if cell.cell_type == "code":
+            cell["outputs"] = [scrub_output(output) for output in merge_streams(cell["outputs"])]
+    return notebook
+
+
+def check_kernel() -> None:
+    """Make `python3` mean this interpreter, also where the user has installed another kernel of that name."""
+    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
+    os.environ["JUPYTER_PATH"] = str(pathlib.Path(sys.prefix) / "share" / "jupyter")
+    os.environ["IPYTHONDIR"] = str(ROOT / "build" / "ipython")  # no start-up files or history of the user's
+    from jupyter_client.kernelspec import KernelSpecManager
+
+    program = pathlib.Path(KernelSpecManager().get_kernel_spec("python3").argv[0])
+    # jupyter_client replaces a bare name by the running interpreter
+    if program.parent != pathlib.Path(".") and program != pathlib.Path(sys.executable):
+        raise SystemExit(f"the python3 kernel is {program}, not this interpreter, {sys.executable}")
+
+
+def execute(src: pathlib.Path, out: pathlib.Path, parameters: Mapping[str, str], made_from: str) -> None:
+    """Run a chapter and put the finished notebook in place; a failing one stays under build/run to be looked at."""
+    check_kernel()
+    import jupytext
+    import nbformat
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    work = ROOT / "build" / "run" / out.resolve().relative_to(ROOT)
+    work.parent.mkdir(parents=True, exist_ok=True)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    jupytext.write(jupytext.read(src), work)
+    try:
+        papermill.execute_notebook(
+            str(work),
+            str(work),
+            parameters=parameters,
+            kernel_name="python3",
+            cwd=str(out.parent),
+            progress_bar=False,
+            execution_timeout=TIMEOUT,
+            autosave_cell_every=0,
+        )
+    except PapermillExecutionError as error:
+        left = work.relative_to(ROOT)
+        raise SystemExit(f"{src}: a cell failed ({error.ename}); the notebook so far is {left}\n{error}") from None
+    notebook = clean(nbformat.read(work, as_version=4), out.stem, made_from)
+    code = [(i, cell) for i, cell in enumerate(notebook.cells) if cell.cell_type == "code" and cell.source.strip()]
+    idle = [i for i, cell in code if not cell.execution_count]
+    if idle:
+        raise SystemExit(f"{src}: cells {idle} were not executed")
+    nbformat.validate(notebook)
+    nbformat.write(notebook, work)
+    os.replace(work, out)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Read the command line, and execute the chapter unless it is up to date."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("src", type=pathlib.Path, help="the chapter's text, book/src/NAME.md")
+    parser.add_argument("out", type=pathlib.Path, help="the notebook to make")
+    parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a text parameter")
+    parser.add_argument("--force", action="store_true", help="execute it even if it is up to date")
+    args = parser.parse_args(argv)
+    parameters = effective(args.src, dict(args.p))
+    made_from = fingerprint(args.src, parameters)
+    if stored_fingerprint(args.out) == made_from and not args.force:
+        print(f"{args.out}: up to date")
+        return 0
+    start = time.perf_counter()
+    execute(args.src, args.out, parameters, made_from)
+    print(f"{args.out}: {time.perf_counter() - start:.1f} s, {args.out.stat().st_size / 1e3:.0f} kB", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,7 +1,7 @@
 """How far the predictions of a run are from their targets: distances of sounds, and errors of θ̃, item by item."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -31,6 +31,7 @@ WEIGHTS = ("last", "best")  # of the last epoch, of the best validation
 STATUS = ("ok", "not finite", "silent")
 
 
+@runtime_checkable
 class Synthesiser(Protocol):
     """What this module asks of g: its parameters, and θ → x."""
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def quadratic_form(error: Float[Tensor, "*batch d"], M: Float[Tensor, "*batch d d"]) -> Float[Tensor, "*batch"]:
-    r"""Half the squared Riemannian length of a parameter error, :math:`\tfrac12\langle\delta\mid\mathbf{M}\mid\delta\rangle`.
+    r"""Half the squared Riemannian length of a error, :math:`\tfrac12\langle\delta\mid\mathbf{M}\mid\delta\rangle`.
 
     Args:
         error: δ = θ̃ − θ.
@@ -55,7 +55,8 @@ class ParameterLoss:
 class WeightedParameterLoss:
     r"""Weighted P-loss: one constant weight a parameter.
 
-    .. math:: \mathcal{L} = \tfrac12\langle\delta\mid\mathbf{D}\mid\delta\rangle, \quad \mathbf{D}=\operatorname{diag}(w)
+    .. math:: \mathcal{L} = \tfrac12\langle\delta\mid\mathbf{D}\mid\delta\rangle,
+              \quad \mathbf{D}=\operatorname{diag}(w)
 
     Args:
         weights: w, in (units of Φ)² per (unit of θ)², not negative; our choice is the diagonal of the mean metric M̄,
@@ -106,8 +107,8 @@ class SpectralLoss:
 class PNPLoss:
     r"""Perceptual–neural–physical loss: the spectral loss's second-order picture, at the price of a P-loss.
 
-    .. math:: \mathcal{L}^{\mathrm{PNP}} = \tfrac12 \langle\tilde\theta-\theta \mid \mathbf{M}(\theta) + \lambda\mathbf{D}
-              \mid \tilde\theta-\theta\rangle
+    .. math:: \mathcal{L}^{\mathrm{PNP}} = \tfrac12 \langle\delta \mid \mathbf{M}(\theta) + \lambda\mathbf{D}
+              \mid \delta\rangle, \qquad \delta = \tilde\theta - \theta
 
     Args:
         damping: the constant matrix λD added to every metric (Tikhonov's term), or None; see

@@ -38,10 +38,11 @@ def value_and_jacobian(
     flat = theta.reshape(-1, d)
 
     def along(direction: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.func.jvp(lambda th: phi(g(th)), (flat,), (direction.expand_as(flat),))
+        value, slope = torch.func.jvp(lambda th: phi(g(th)), (flat,), (direction.expand_as(flat),))[:2]
+        return value, slope
 
     directions = torch.eye(d, dtype=theta.dtype, device=theta.device)
-    value, columns = torch.func.vmap(along, out_dims=(None, 0))(directions)
+    value, columns = torch.func.vmap(along, out_dims=(None, 0))(directions)  # type: ignore[arg-type]
     batch = theta.shape[:-1]
     return value.reshape(*batch, -1), columns.movedim(0, -1).reshape(*batch, -1, d)
 
@@ -128,7 +129,8 @@ def spectrum(M: Float[Tensor, "*batch d d"]) -> Float[Tensor, "*batch d"]:
 def condition_number(M: Float[Tensor, "*batch d d"]) -> Float[Tensor, "*batch"]:
     """Ratio of the largest eigenvalue to the smallest; infinite where the metric is rank-deficient."""
     eigenvalues = spectrum(M)
-    return eigenvalues[..., -1] / eigenvalues[..., 0].clamp_min(0)
+    smallest, largest = eigenvalues[..., 0], eigenvalues[..., -1]
+    return torch.where(smallest > 0, largest / smallest, torch.inf)  # 0/0 would be NaN for a metric of zeros
 
 
 def volume(M: Float[Tensor, "*batch d d"]) -> Float[Tensor, "*batch"]:

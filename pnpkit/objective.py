@@ -1,5 +1,6 @@
 """What a run minimises: its data, with the metric in the coordinates of the network, and the loss made from it."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pnpkit.analyser import HEADS
 from pnpkit.dataset import theta_of
 from pnpkit.losses import ParameterLoss, PNPLoss, SpectralLoss, WeightedParameterLoss
 from pnpkit.metric import damp, mean_metric
@@ -55,6 +57,19 @@ class TrainingData:
     def rows(self, *folds: str) -> np.ndarray:
         """Row numbers of the items of some folds, ascending."""
         return np.flatnonzero(self.table.fold.isin(folds).to_numpy())
+
+
+def check_run(config: TrainingConfig, data: TrainingData) -> None:
+    """Raise ``ValueError`` for a protocol that cannot run on these data: folds, batch, head, epochs, rate, seed."""
+    sizes = {fold: len(data.rows(fold)) for fold in ("train", "validation", "test")}
+    if not all(sizes.values()):
+        raise ValueError(f"every fold needs items, got {sizes}")
+    if not 2 <= config.batch_size <= sizes["train"]:  # batch normalisation needs two
+        raise ValueError(f"batch_size must lie between 2 and the {sizes['train']} train items, not {config.batch_size}")
+    if config.head not in HEADS:
+        raise ValueError(f"unknown head {config.head!r}; valid heads: {', '.join(HEADS)}")
+    if config.epochs < 1 or config.seed < 0 or not 0 < config.learning_rate < math.inf:
+        raise ValueError(f"epochs must be ≥ 1, seed ≥ 0 and learning_rate positive; the configuration is {config}")
 
 
 def metric_of(config: TrainingConfig, data: TrainingData) -> Float[Tensor, "items d d"] | None:

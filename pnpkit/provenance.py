@@ -7,7 +7,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ class ArtefactMismatch(ValueError):
 
 
 def data_root() -> Path:
-    """Folder of artefacts: ``$PNPKIT_DATA``, else ``data/`` of the source tree, else ``data/`` of the working folder."""
+    """Folder of artefacts: ``$PNPKIT_DATA``, else ``data/`` of the source tree, else of the working folder."""
     if "PNPKIT_DATA" in os.environ:
         return Path(os.environ["PNPKIT_DATA"])
     shipped = Path(__file__).parents[1] / "data"
@@ -64,7 +64,7 @@ def provenance(config: Any, seconds: float) -> dict[str, Any]:
         "commit": _git_commit(),
         "versions": {"python": platform.python_version(), **{p: metadata.version(p) for p in PACKAGES}},
         "cpu": _cpu_name(),
-        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "seconds": round(seconds, 1),
     }
 
@@ -94,7 +94,8 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not valid JSON ({error}): was it truncated? Delete it to compute it again.") from error
+        message = f"{path} is not valid JSON ({error}): was it truncated? Delete it to compute it again."
+        raise ValueError(message) from error
 
 
 def _git_commit() -> str:

@@ -66,7 +66,7 @@ def evaluate_run(
         raise ValueError(f"{folder / 'config.json'} is of the data set {run['grid']}, not {config_dict(grid)}")
     file = folder / "predictions.csv"
     key = {"run": run, "predictions": hashlib.sha256(file.read_bytes()).hexdigest()[:12]}
-    predictions = pd.read_csv(file, float_precision="round_trip")
+    predictions = pd.read_csv(file)
     return _evaluated(out, key, {"run": made}, predictions, table, synth, jtfs, str(file), progress)
 
 
@@ -93,7 +93,7 @@ def read_evaluation(folder: Path) -> Evaluation:
         ValueError: if its summary is truncated; names the file.
     """
     stored = read_json(folder / "summary.json")
-    items = pd.read_csv(folder / "items.csv", float_precision="round_trip")
+    items = pd.read_csv(folder / "items.csv")
     return Evaluation(folder, stored["config"]["run"], items, stored["summary"], stored["made"])
 
 
@@ -112,8 +112,8 @@ def build_results(
         config: what to record as the configuration (a profile).
 
     Returns:
-        ``rows`` by kind of weights and loss (None without a run), ``comparisons`` and ``claims`` by kind of weights,
-        ``references``, ``paper``, ``runs`` (provenance of each), ``provenance``.
+        ``parameters`` (names); ``rows`` by kind of weights and loss (None without a run), ``comparisons`` and ``claims``
+        by kind of weights; ``references``, ``paper``, ``runs`` (provenance of each), ``provenance``.
 
     Raises:
         ValueError: if the rows mix data sets, a row mixes configurations, repeats a seed or lacks one; names the
@@ -122,8 +122,9 @@ def build_results(
     began = time.perf_counter()
     by_loss = {loss: _row_runs(loss, evaluations, seeds) for loss in LOSS_LABELS}
     _require_one_data_set([*evaluations, *references.values()])
-    constant = references["train mean"].summary["last"]
-    mean_errors = {k.removeprefix("error_"): v["median"] for k, v in constant.items() if k.startswith("error_")}
+    constant = references["train mean"]
+    names = [c.removeprefix("error_") for c in map(str, constant.items) if c.startswith("error_")]
+    mean_errors = {name: constant.summary["last"][f"error_{name}"]["median"] for name in names}
     rows, comparisons, claims = {}, {}, {}
     for weights in sorted({w for e in evaluations for w in e.summary}, reverse=True) or ["last"]:
         rows[weights] = {loss: _row(runs, weights) if runs else None for loss, runs in by_loss.items()}
@@ -134,6 +135,7 @@ def build_results(
         }
         claims[weights] = [asdict(c) for c in verdict.claims(rows[weights], comparisons[weights], mean_errors)]
     return {
+        "parameters": names,
         "rows": rows,
         "references": {name: e.summary["last"] for name, e in references.items()},
         "comparisons": comparisons,
@@ -160,7 +162,7 @@ def _evaluated(
         return read_evaluation(out)
     began = time.perf_counter()
     items = evaluate(predictions, table, synth, jtfs, source=source, progress=progress)
-    write_atomically(out / "items.csv", lambda p: items.to_csv(p, index=False))
+    write_atomically(out / "items.csv", lambda p: items.to_csv(p, index=False, float_format="%.7g"))
     made = made | {"evaluation": provenance(key, time.perf_counter() - began)}
     # The summary goes last: its presence says that the items are whole.
     write_json(out / "summary.json", {"config": config_dict(key), "summary": summarise(items), "made": made})

@@ -62,7 +62,7 @@ def create_store(path: Path, config: MetricConfig, table: pd.DataFrame, space: P
             chunk_key_encoding={"name": "default", "separator": "."},  # one flat folder
             compressors=[ZstdCodec(level=5), Crc32cCodec()],
             dimension_names=["id", "gain", "parameter", "parameter_"],
-            attributes={"long_name": "pullback metric of Phi∘g", "units": "(unit of Phi)² per product of units of theta"},
+            attributes={"long_name": "pullback metric", "units": "(unit of Phi)² per product of units of theta"},
         )
         os.replace(partial, path)
     except OSError:

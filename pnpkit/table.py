@@ -34,7 +34,7 @@ def table(results: Mapping[str, Any], weights: str = "last") -> pd.DataFrame:
         line["hours"] = DASH if row is None else _number(row["hours"]["mean"])
         line["hours, paper"] = paper.get("hours", DASH)
         rows[label] = line
-    for name, reference in results["references"].items():
+    for name, reference in sorted(results["references"].items()):
         means = {"MSS": "mss", "JTFS": "jtfs", "MSS, text": "ddsp"}
         rows[name] = {column: _number(reference[d]["mean"]) for column, d in means.items()}
     return pd.DataFrame.from_dict(rows, orient="index").fillna(DASH).rename_axis("loss")
@@ -42,15 +42,18 @@ def table(results: Mapping[str, Any], weights: str = "last") -> pd.DataFrame:
 
 def error_table(results: Mapping[str, Any], weights: str = "last") -> pd.DataFrame:
     """Beside Table 1: seeds, median parameter errors, and what was left out of the means or predicted out of range."""
+    columns: dict[str, str] = {}
+    for name in results["parameters"]:
+        columns |= {f"error_{name}": f"median error of {name}", f"percent_{name}": f"median error of {name} (%)"}
     rows = {}
     for loss, label in LOSS_LABELS.items():
         row = results["rows"][weights][loss]
         if row is not None:
-            errors = {_error_label(k): _plus_minus(row[k]["mean"], row[k]["sd"]) for k in row if _is_error(k)}
+            errors = {title: _cell(row, key) for key, title in columns.items()}
             counts = {"left out": str(row["left_out"]), "out of range": str(row["outside"]), "of": str(row["items"])}
             rows[label] = {"seeds": str(len(row["seeds"])), **errors, **counts}
-    for name, reference in results["references"].items():
-        rows[name] = {_error_label(k): _number(reference[k]["median"]) for k in reference if _is_error(k)}
+    for name, reference in sorted(results["references"].items()):
+        rows[name] = {title: _number(reference[key]["median"]) for key, title in columns.items()}
     return pd.DataFrame.from_dict(rows, orient="index").fillna(DASH).rename_axis("loss")
 
 
@@ -84,15 +87,6 @@ def render(frame: pd.DataFrame, form: Literal["html", "markdown", "latex"]) -> s
             tex = tex.replace(sign, macro)
         return tex
     raise ValueError(f"form must be html, markdown or latex, not {form!r}")
-
-
-def _is_error(key: str) -> bool:
-    return key.startswith(("error_", "percent_"))
-
-
-def _error_label(key: str) -> str:
-    kind, name = key.split("_", 1)
-    return f"median error of {name}" + (" (%)" if kind == "percent" else "")
 
 
 def _both(row: Mapping[str, Any] | None, p: Mapping[str, Any] | None, distance: str) -> bool:

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from pnpkit._system import locked, memory_kept
-from pnpkit.analyser import HEADS, Analyser, predict, save_weights
+from pnpkit.analyser import Analyser, predict, save_weights
 from pnpkit.checkpoint import Progress, Row, load_checkpoint, save_checkpoint, snapshot
 from pnpkit.dataset import theta_of
-from pnpkit.objective import Loss, TrainingData, build_losses, metric_of
+from pnpkit.objective import Loss, TrainingData, build_losses, check_run, metric_of
 from pnpkit.profiles import TrainingConfig
 from pnpkit.provenance import config_dict, provenance, read_json, require_same_config, write_atomically, write_json
 
@@ -79,7 +79,8 @@ def train(
 
     Source: GRETSI 2023, section 4: Adam at a constant 1e-3, 70 epochs.
     """
-    _check(config, data, max_hours, device)
+    check_run(config, data)
+    _check_session(max_hours, device)
     losses = build_losses(config, data, phi)
     with locked(out, wait=False):
         if not resume:
@@ -87,6 +88,7 @@ def train(
         if (out / "config.json").exists():
             require_same_config(out, read_json(out / "config.json"), config)
         if (out / "provenance.json").exists():
+            require_same_config(out, read_json(out / "provenance.json")["config"], config)
             shutil.rmtree(out / "checkpoint", ignore_errors=True)
             return read_run(out)
         write_json(out / "config.json", config_dict(config))
@@ -98,7 +100,7 @@ def read_run(folder: Path) -> RunResult:
     """A run from its folder, finished or not.
 
     Raises:
-        FileNotFoundError: if there is none, or its history is missing.
+        FileNotFoundError: if there is none, or none of its epochs has ended.
     """
     finished = (folder / "provenance.json").exists()
     predictions = pd.read_csv(folder / "predictions.csv") if finished else None
@@ -154,8 +156,8 @@ def _train(
             optimiser.step()
             total += value
             if callback is not None:
-                last = state.history[-1] if state.history else {}
-                callback(state.epoch * n_steps + step + 1, config.epochs * n_steps, last)
+                done = state.epoch * n_steps + step + 1
+                callback(done, config.epochs * n_steps, state.history[-1] if state.history else {})
 
         state.epoch += 1
         row: Row = {"epoch": state.epoch, "train_loss": total / n_steps}
@@ -223,17 +225,7 @@ def _history(data: TrainingData, state: Progress) -> pd.DataFrame:
     return pd.DataFrame(state.history, columns=["epoch", "train_loss", "validation_loss", *columns, "seconds"])
 
 
-def _check(config: TrainingConfig, data: TrainingData, max_hours: float | None, device: str) -> None:
-    """Everything that can be wrong with a run, before any work."""
-    sizes = {fold: len(data.rows(fold)) for fold in ("train", "validation", "test")}
-    if not all(sizes.values()):
-        raise ValueError(f"every fold needs items, got {sizes}")
-    if not 2 <= config.batch_size <= sizes["train"]:  # batch normalisation needs two
-        raise ValueError(f"batch_size must lie between 2 and the {sizes['train']} train items, not {config.batch_size}")
-    if config.head not in HEADS:
-        raise ValueError(f"unknown head {config.head!r}; valid heads: {', '.join(HEADS)}")
-    if config.epochs < 1 or config.seed < 0 or not 0 < config.learning_rate < math.inf:
-        raise ValueError(f"epochs must be ≥ 1, seed ≥ 0 and learning_rate positive; the configuration is {config}")
+def _check_session(max_hours: float | None, device: str) -> None:
     if max_hours is not None and not max_hours >= 0:
         raise ValueError(f"max_hours must not be negative, got {max_hours}")
     try:
@@ -246,9 +238,9 @@ def _check(config: TrainingConfig, data: TrainingData, max_hours: float | None, 
 
 def _clear(out: Path) -> None:
     shutil.rmtree(out / "checkpoint", ignore_errors=True)
-    products = ("weights.safetensors", "best.safetensors", "predictions.csv", "history.csv", "config.json")
-    for name in ("provenance.json", *products):  # the mark of a finished run goes first
-        (out / name).unlink(missing_ok=True)
+    for name in ("provenance", "weights", "best", "predictions", "history", "config"):  # the mark of the end goes first
+        for suffix in ("json", "safetensors", "csv"):
+            (out / f"{name}.{suffix}").unlink(missing_ok=True)
 
 
 def _write_csv(path: Path, table: pd.DataFrame) -> None:

@@ -135,8 +135,6 @@ def _neighbourhood(n: int, peaks: list[int], alone: bool) -> tuple[int, int]:
     """Bins over which filter n is normalised: from the next peak below to half-way to the next peak above."""
     above = next((p for p in reversed(peaks[:n]) if p != peaks[n]), None)
     high = peaks[n] if above is None else math.ceil((peaks[n] + above) / 2)
-    if alone:
-        low = high - 1
-    else:
-        low = peaks[n + 1] if n + 1 < len(peaks) else 1
+    below = peaks[n + 1] if n + 1 < len(peaks) else 1
+    low = high - 1 if alone else below
     return (low - 1 if low == high else low), high

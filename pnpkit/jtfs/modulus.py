@@ -145,7 +145,9 @@ class _MeanModulus(Function):
         return None, None, g[:, :, 0], g[:, :, 1]
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[Any, ...], weights: Tensor, n: int, re: Tensor, im: Tensor) -> tuple[Tensor, int]:
+    def vmap(
+        info: Any, in_dims: tuple[Any, ...], weights: Tensor, n: int, re: Tensor, im: Tensor
+    ) -> tuple[Tensor, int]:
         """Fold the mapped dimension into the items."""
         re, im = (_leading(z, d, info.batch_size) for z, d in ((re, in_dims[2]), (im, in_dims[3])))
         out = mean_modulus(weights, n, re.flatten(0, 1), im.flatten(0, 1))

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from pnpkit._checks import require_finite, require_floating
 from pnpkit.jtfs import filterbank as fb
+from pnpkit.jtfs.frequential import FrequentialBank
 from pnpkit.jtfs.modulus import mean_modulus, modulus
 from pnpkit.jtfs.paths import Path, path_table
-
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,11 @@ class JTFS(nn.Module):
     """
 
     paths: pd.DataFrame
+    lowpass_cos: Tensor
+    lowpass_sin: Tensor
+    joint_low: Tensor
+    joint_re: Tensor
+    joint_im: Tensor
 
     def __init__(
         self,
@@ -89,7 +94,7 @@ class JTFS(nn.Module):
         self._build_first_order(first, phi)
         rows = [sum(w.j < v.j for w in first) for v in second]  # bands slower than their modulation are left out
         self._n_rows = max(rows)
-        frequential = _FrequentialFilters(J_fr, Q_fr, F)
+        frequential = FrequentialBank(J_fr, Q_fr, F)
         self._build_joint_first_order(frequential)
         self._second: list[tuple[int, int, int]] = []  # (rows, first bin, length) of each second-order scale
         for v, r, c in zip(second, rows, coarse, strict=True):
@@ -124,9 +129,10 @@ class JTFS(nn.Module):
         s0 = spectrum[:, :1].real * (math.sqrt(self.T) / self.length)
         s1 = self._average(envelopes)
         blocks = [s0, s1.flatten(1), *self._joint_first_order(s1), *self._second_order(envelopes)]
-        return torch.cat(blocks, -1).unflatten(0, x.shape[:-1]) if x.ndim != 2 else torch.cat(blocks, -1)
+        S = torch.cat(blocks, -1)
+        return S.reshape(*x.shape[:-1], S.shape[-1])  # also of one waveform, which has no batch to unflatten
 
-    # First order -----------------------------------------------------------------------------------------------------
+    # First order
 
     def _bank(self, J: int, Q: int) -> list[fb.Wavelet]:
         pairs = fb.centre_frequencies(J, Q, self.n_samples)
@@ -136,6 +142,8 @@ class JTFS(nn.Module):
         """Group the bands by the length at which their envelopes are computed."""
         cuts = [_cut(w.spectrum, 1e-5) for w in bank]
         lengths = [min(self.length, max(128, _fast_length(4 * len(c.weights)))) for c in cuts]
+        # Nyquist cuts the highest bands short: without this they would fall behind lower ones, out of their order.
+        lengths = [max(lengths[n:]) for n in range(len(lengths))]
         self._first: list[tuple[int, int]] = []  # (bands, length) of each group
         for length in sorted(set(lengths), reverse=True):
             group = [c for c, n in zip(cuts, lengths, strict=True) if n == length]
@@ -165,23 +173,23 @@ class JTFS(nn.Module):
         low = torch.cat([_fit(e, n) for e in envelopes], 1)
         return low.real @ self.lowpass_cos + low.imag @ self.lowpass_sin
 
-    # Along log-frequency -----------------------------------------------------------------------------------------------
+    # Along log-frequency
 
-    def _build_joint_first_order(self, frequential: "_FrequentialFilters") -> None:
-        low, wavelets = frequential.matrices(self._n_rows)
-        self._keep("joint_low", torch.from_numpy(low))
-        self._keep("joint_re", torch.from_numpy(math.sqrt(2) * wavelets.real.reshape(-1, self._n_rows)))
-        self._keep("joint_im", torch.from_numpy(math.sqrt(2) * wavelets.imag.reshape(-1, self._n_rows)))
+    def _build_joint_first_order(self, frequential: FrequentialBank) -> None:
+        low, wavelets = frequential.matrices(self._n_first)  # every band is heard, those without second order too …
+        kept = wavelets[: len(frequential.scales(self._n_rows)), : self._n_rows]  # … and the others give paths
+        self._keep("joint_low", torch.from_numpy(low[: self._n_rows]))
+        self._keep("joint_re", torch.from_numpy(math.sqrt(2) * kept.real.reshape(-1, self._n_first)))
+        self._keep("joint_im", torch.from_numpy(math.sqrt(2) * kept.imag.reshape(-1, self._n_first)))
 
     def _joint_first_order(self, s1: Tensor) -> list[Tensor]:
         """φ_t paths: S1 filtered along log-frequency. One spin serves for both, hence a factor √2 on ψ_f."""
-        rows = s1[:, : self._n_rows]
-        psi = modulus(torch.complex(self.joint_re @ rows, self.joint_im @ rows))
-        return [(self.joint_low @ rows).flatten(1), psi.flatten(1)]
+        psi = modulus(torch.complex(self.joint_re @ s1, self.joint_im @ s1))
+        return [(self.joint_low @ s1).flatten(1), psi.flatten(1)]
 
-    # Second order -----------------------------------------------------------------------------------------------------
+    # Second order
 
-    def _build_second_order(self, w: fb.Wavelet, gains: fb.Array, frequential: "_FrequentialFilters") -> None:
+    def _build_second_order(self, w: fb.Wavelet, gains: fb.Array, frequential: FrequentialBank) -> None:
         cut = _cut(w.spectrum * (math.sqrt(self.T) / self.length), 1e-4)
         width = len(cut.weights)
         length = max(64, _fast_length(width * (1 if width >= 1024 else 2 if width > 400 else 3)))
@@ -194,7 +202,9 @@ class JTFS(nn.Module):
         self._second.append((len(gains), cut.start, min(self.length, length)))
 
     def _second_order(self, envelopes: list[Tensor]) -> list[Tensor]:
-        low, up, down = [], [], []
+        low: list[Tensor] = []
+        up: list[Tensor] = []
+        down: list[Tensor] = []
         for n, (rows, start, length) in enumerate(self._second):
             weights, spin = self.get_buffer(f"second_{n}"), self.get_buffer(f"spin_{n}")
             pieces, missing = [], rows
@@ -202,21 +212,22 @@ class JTFS(nn.Module):
                 if missing > 0:
                     pieces.append(_fit(envelope[:, : min(bands, missing), start:], len(weights)))
                     missing -= bands
-            z = torch.fft.ifft(torch.cat(pieces, 1) * (weights * self.get_buffer(f"gain_{n}")), n=length, norm="forward")
+            product = torch.cat(pieces, 1) * (weights * self.get_buffer(f"gain_{n}"))
+            z = torch.fft.ifft(product, n=length, norm="forward")
             wavelets = (len(spin) - rows) // 2
             averages = mean_modulus(spin, wavelets, z.real.contiguous(), z.imag.contiguous())
             for blocks, block in zip((up, down, low), averages.tensor_split((wavelets, 2 * wavelets), -1), strict=True):
                 blocks.append(block)
         return low + up + down
 
-    # Housekeeping -----------------------------------------------------------------------------------------------------
+    # Housekeeping
 
     def _keep(self, name: str, tensor: Tensor) -> None:
         """Register a constant: it follows the module's device and dtype, and stays out of its state."""
         self.register_buffer(name, tensor.float() if tensor.is_floating_point() else tensor, persistent=False)
 
     def _path_table(
-        self, first: list[fb.Wavelet], second: list[fb.Wavelet], rows: list[int], fr: "_FrequentialFilters", Q: int
+        self, first: list[fb.Wavelet], second: list[fb.Wavelet], rows: list[int], fr: FrequentialBank, Q: int
     ) -> pd.DataFrame:
         n_rows, frames = self._n_rows, self.frames
         paths = [Path("S0", -1, -1, 0, 0.0, 0.0, 1, 1)]
@@ -230,41 +241,6 @@ class JTFS(nn.Module):
             for n, rate, r in kept:
                 paths += [Path(pair, n, k, spin, rate, xi, r, 1) for k, xi in enumerate(fr.scales(r))]
         return path_table(paths, Q)
-
-
-class _FrequentialFilters:
-    """Wavelets and low-pass along log-frequency, as convolution matrices on a given number of rows.
-
-    Rows are zero-padded to twice the next power of two and convolved circularly there. Wavelets wider than the rows
-    they would see are left out; the others are energy-normalised among those of the same padded length.
-    """
-
-    def __init__(self, J_fr: int, Q_fr: int, F: int) -> None:
-        self.pairs = fb.centre_frequencies(J_fr, Q_fr)
-        self.F = F
-
-    def scales(self, rows: int) -> list[float]:
-        """Centre frequencies (cycles/row) of the wavelets that ``rows`` rows can hold.
-
-        The width of a wavelet is √2 standard deviations of its envelope, √2/(2πσ).
-        """
-        return [xi for xi, sigma in self.pairs if math.sqrt(2) / (2 * math.pi * sigma) <= rows]
-
-    def matrices(self, rows: int) -> tuple[NDArray[np.float64], NDArray[np.complex128]]:
-        """Low-pass (rows, rows), real, and up-going wavelets (wavelets, rows, rows), complex."""
-        length = 2 ** (math.ceil(math.log2(rows)) + 1)
-        bank = self._bank(length)[: len(self.scales(rows))]
-        lag = (np.arange(rows)[:, None] - np.arange(rows)) % length
-        low = np.fft.irfft(fb.low_pass(length, self.F), n=length)
-        # Rows go from high to low frequency, so an upward glide runs against them: spin up is the conjugate wavelet.
-        waves = [np.fft.ifft(np.pad(w.spectrum, (0, length - len(w.spectrum)))).conj() for w in bank]
-        return low[lag], np.stack([w[lag] for w in waves])
-
-    def _bank(self, length: int) -> list[fb.Wavelet]:
-        """The wavelets that the longest block of this padded length can hold, normalised together."""
-        held = self.pairs[: len(self.scales(length // 2))]
-        bank, _ = fb.energy_normalise([fb.wavelet(length, *p) for p in held], length, None, target=1)
-        return bank
 
 
 def _cut(spectrum: fb.Array, threshold: float) -> _Cut:
@@ -290,7 +266,7 @@ def _check_sizes(J: int, Q: int, J_fr: int, Q_fr: int, F: int, T: int, n_samples
             raise ValueError(f"{name} must be at least 1, not {value}")
     if n_samples < 2 or n_samples & (n_samples - 1):
         raise ValueError(f"n_samples must be a power of two, not {n_samples}")
-    if 2**J > n_samples:
+    if n_samples < 2**J:
         raise ValueError(f"J = {J} needs at least 2^{J} = {2**J} samples; n_samples is {n_samples}")
     if not 1 <= T <= n_samples or T & (T - 1):
         raise ValueError(f"T must be a power of two from 1 to n_samples = {n_samples}, not {T}")
@@ -314,5 +290,3 @@ def log_compress(S: Float[Tensor, "*batch k"], eps: float = 1e-3) -> Float[Tenso
     if eps <= 0:
         raise ValueError(f"eps must be positive, not {eps}")
     return torch.log1p(S / eps)
-
-

@@ -1,0 +1,221 @@
+"""The command line: ``pnpkit VERB``. It parses, calls the library, and turns errors into one line and an exit code."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import torch
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from typer.core import TyperGroup
+
+from pnpkit import audio
+from pnpkit.analyser import load_analyser
+from pnpkit.features import Scalogram
+from pnpkit.pipeline import Workspace, run_profile
+from pnpkit.precompute import verify_metrics
+from pnpkit.profiles import LOSS_LABELS, PROFILES
+from pnpkit.table import claim_table, render, table
+
+ERRORS = (ValueError, OSError, RuntimeError, FloatingPointError)
+
+
+class _Verbs(TyperGroup):
+    """A group that answers an unknown verb with the list of valid ones."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and args[0] not in self.commands:
+            verbs = ", ".join(sorted(self.commands))
+            print(f"pnpkit: unknown verb {args[0]!r}; valid verbs: {verbs}", file=sys.stderr)
+            raise typer.Exit(2)
+        return super().resolve_command(ctx, args)
+
+
+app = typer.Typer(
+    cls=_Verbs, no_args_is_help=True, add_completion=False, help="Perceptual–neural–physical sound matching.",
+    pretty_exceptions_enable=False,
+)  # fmt: skip
+
+ProfileName = Annotated[str, typer.Option("--profile", help=f"One of {', '.join(PROFILES)}.")]
+LossName = Annotated[str, typer.Option("--loss", help=f"One of {', '.join(LOSS_LABELS)}.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Of weights, data order and dropout.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Folder of artefacts; data/ or $PNPKIT_DATA by default.")]
+Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes, of one thread each.")]
+
+
+@app.command()
+def dataset(
+    profile: ProfileName = "laptop", out: Annotated[Path | None, typer.Option(help="CSV to write.")] = None
+) -> None:
+    """Draw the data set: ids, parameters, folds, as CSV."""
+    frame = Workspace.open(profile).problem.table
+    frame.to_csv(sys.stdout if out is None else out, index=False)
+
+
+@app.command()
+def metrics(
+    profile: ProfileName = "laptop",
+    out: Out = None,
+    workers: Workers = 2,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Dask scheduler, tcp://host:port, instead of processes.")
+    ] = None,
+    verify: Annotated[int, typer.Option(min=0, help="Recompute so many at random and compare, instead.")] = 0,
+) -> None:
+    """Compute the Riemannian metrics that are missing."""
+    space = Workspace.open(profile, out)
+    if verify:
+        worst = verify_metrics(space.metrics_path, space.metric_config, verify)
+        print(f"{verify} metrics computed again: largest relative difference {worst:.1e}")
+        return
+    with _bars() as progress, _executor(scheduler) as executor:
+        found = space.compute_metrics(workers, executor, progress)
+    print(f"{len(found.theta)} metrics at {space.metrics_path}")
+
+
+@app.command()
+def train(
+    loss: LossName,
+    profile: ProfileName = "laptop",
+    seed: Seed = 0,
+    out: Out = None,
+    resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint.")] = True,
+    max_hours: Annotated[float | None, typer.Option(help="Stop at the end of the epoch in which time is up.")] = None,
+    device: Annotated[str, typer.Option(help="Of torch.")] = "cpu",
+    tensorboard: Annotated[Path | None, typer.Option(help="Folder for scalars.")] = None,
+) -> None:
+    """Train one network; continue it if it was interrupted."""
+    space = Workspace.open(profile, out)
+    options = {"resume": resume, "max_hours": max_hours, "device": device, "tensorboard": tensorboard}
+    with _bars() as progress:
+        run = space.train(loss, seed, progress, **options)
+    print(f"epoch {len(run.history)} of {space.profile.training.epochs}: {run.folder}")
+    if not run.finished:
+        raise typer.Exit(3)
+
+
+@app.command()
+def evaluate(loss: LossName, profile: ProfileName = "laptop", seed: Seed = 0, out: Out = None) -> None:
+    """Distances and parameter errors of a finished run over the test fold."""
+    with _bars() as progress:
+        evaluation = Workspace.open(profile, out).evaluate(loss, seed, progress)
+    print(pd.DataFrame(evaluation.summary).to_string())
+
+
+@app.command("table")
+def table_(
+    profile: ProfileName = "laptop",
+    out: Out = None,
+    form: Annotated[str, typer.Option(help="markdown, html or latex.")] = "markdown",
+) -> None:
+    """Evaluate what is finished and print Table 1 with its verdicts."""
+    with _bars() as progress:
+        results = Workspace.open(profile, out).write_results(progress)
+    print(render(table(results), form))  # type: ignore[arg-type]
+    print(render(claim_table(results), form))  # type: ignore[arg-type]
+
+
+@app.command()
+def run(profile: ProfileName = "laptop", workers: Workers = 2) -> None:
+    """Everything a profile asks for, from metrics to the table."""
+    with _bars() as progress:
+        results = run_profile(profile, workers, progress)
+    print(render(table(results), "markdown"))
+
+
+@app.command()
+def synth(
+    theta: Annotated[list[float], typer.Argument(help="Parameters in raw units: f_c f_m gamma.")],
+    out: Annotated[Path, typer.Option("--out", help="WAV file to write.")],
+) -> None:
+    """Synthesise one sound."""
+    g = Workspace.open("paper").problem.synth
+    audio.save_wav(out, g(torch.tensor(theta, dtype=torch.float64)), g.sample_rate)
+
+
+@app.command()
+def analyse(
+    wav: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="Sound of 4 s.")],
+    run: Annotated[Path, typer.Option("--run", help="Folder of a finished run.")],
+    profile: ProfileName = "laptop",
+) -> None:
+    """Estimate the parameters of a sound with a trained network."""
+    import soundfile
+
+    space = Workspace.open(profile)
+    g, config = space.problem.synth, space.profile.training
+    x, rate = soundfile.read(wav, dtype="float32")
+    if rate != g.sample_rate or x.shape != (g.n_samples,):
+        raise ValueError(
+            f"{wav} must be mono, {g.n_samples} samples at {g.sample_rate} Hz; it is {x.shape} at {rate} Hz"
+        )
+    analyser = load_analyser(run).eval()
+    with torch.no_grad():
+        output = analyser(Scalogram(config.features, rate)(torch.from_numpy(x).unsqueeze(0)))
+    theta = g.parameters.decode(output.double(), config.coordinates)[0]
+    for parameter, value in zip(g.parameters.parameters, theta.tolist(), strict=True):
+        print(f"{parameter.name}\t{value:.4g}\t{parameter.unit}")
+
+
+@contextmanager
+def _bars() -> Iterator[Any]:
+    """A progress bar a stage on a terminal; None, hence silence, elsewhere."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def update(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done, total=total)
+
+        yield update
+
+
+@contextmanager
+def _executor(scheduler: str | None) -> Iterator[Any]:
+    """The executor of a Dask scheduler, or None."""
+    if scheduler is None:
+        yield None
+        return
+    from distributed import Client
+
+    try:
+        client = Client(scheduler, timeout="10s")
+    except (OSError, TimeoutError, ValueError) as error:
+        raise RuntimeError(
+            f"no Dask scheduler answers at {scheduler}: is it running, and is the address right?"
+        ) from error
+    with client:
+        yield client.get_executor()
+
+
+def main() -> None:
+    """Entry point: usage errors exit with 2, unfinished work with 3, everything else that fails with 1 and one line."""
+    try:
+        app()
+    except ERRORS as error:
+        print(f"pnpkit: {error}", file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,193 @@
+"""The stages of a profile, each an artefact under ``data/<profile>/``: reused if whole, resumed if partial."""
+
+import multiprocessing
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pnpkit.evaluation import reference_predictions
+from pnpkit.features import compute_features
+from pnpkit.objective import TrainingData
+from pnpkit.precompute import compute_metrics
+from pnpkit.problem import Problem, get_problem
+from pnpkit.profiles import LOSS_LABELS, Profile, TrainingConfig, get_profile
+from pnpkit.provenance import data_root, read_json, write_json
+from pnpkit.results import Evaluation, build_results, evaluate_reference, evaluate_run
+from pnpkit.store import MetricConfig, MetricTable, load_metrics
+from pnpkit.training import RunResult, read_run, train
+
+Progress = Callable[[str, int, int], None]  # stage, done, in all
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A profile and the folder of its artefacts.
+
+    Args:
+        profile: what to compute.
+        folder: where, ``<data root>/<profile>``.
+    """
+
+    profile: Profile
+    folder: Path
+
+    @classmethod
+    def open(cls, name: str, root: Path | None = None) -> "Workspace":
+        """The workspace of a profile by name, under :func:`pnpkit.provenance.data_root` unless told otherwise."""
+        profile = get_profile(name)
+        return cls(profile, (root or data_root()) / profile.name)
+
+    @property
+    def problem(self) -> Problem:
+        """Synthesiser, data set and Φ of the profile."""
+        return get_problem(self.profile.grid)
+
+    @property
+    def metric_config(self) -> MetricConfig:
+        """Configuration of the profile's metrics."""
+        return MetricConfig(self.profile.grid, chunk=self.profile.metric_chunk)
+
+    @property
+    def metrics_path(self) -> Path:
+        """Where the metrics are."""
+        return self.folder / "metrics.zarr"
+
+    def run_folder(self, loss: str, seed: int) -> Path:
+        """Where a training run is."""
+        return self.folder / "runs" / loss / str(seed)
+
+    def metrics(self) -> MetricTable:
+        """The metrics, which must be there already; see :func:`pnpkit.store.load_metrics` for the errors."""
+        return load_metrics(self.metrics_path, self.metric_config)
+
+    def compute_metrics(
+        self, workers: int = 2, executor: Executor | None = None, progress: Progress | None = None
+    ) -> MetricTable:
+        """The metrics, computed where missing."""
+        return compute_metrics(
+            self.metrics_path,
+            self.metric_config,
+            workers=workers,
+            executor=executor,
+            progress=_named("metrics", progress),
+        )
+
+    def features(self, progress: Progress | None = None) -> np.memmap:
+        """The network's inputs, computed where missing."""
+        p = self.problem
+        return compute_features(
+            p.table, p.synth, self.profile.training.features, self.folder, _named("features", progress)
+        )
+
+    def data(self, config: TrainingConfig) -> TrainingData:
+        """What a run trains on. The metrics are read unless the loss is P, which needs none."""
+        metric = None if config.loss == "p" else self.metrics().metric(config.gain)
+        return TrainingData(self.problem.space, self.problem.table, self.features(), metric)
+
+    def train(self, loss: str, seed: int, progress: Progress | None = None, **options: Any) -> RunResult:
+        """One run, resumed or read; options as of :func:`pnpkit.training.train`."""
+        config = self.profile.run(loss, seed)
+        name = f"{LOSS_LABELS[loss]}, seed {seed}"
+        callback = None if progress is None else lambda done, total, _: progress(name, done, total)
+        phi = self.problem.features if loss == "sp" else None
+        return train(config, self.data(config), self.run_folder(loss, seed), phi=phi, progress=callback, **options)
+
+    def evaluate(self, loss: str, seed: int, progress: Progress | None = None) -> Evaluation:
+        """Distances and errors of a finished run, computed where missing."""
+        p, out = self.problem, self.folder / "evaluation" / loss / str(seed)
+        callback = _named(f"evaluation of {LOSS_LABELS[loss]}, seed {seed}", progress)
+        with torch.no_grad():
+            return evaluate_run(self.run_folder(loss, seed), out, p.grid, p.table, p.synth, p.jtfs, callback)
+
+    def evaluate_references(self, progress: Progress | None = None) -> dict[str, Evaluation]:
+        """The same for the predictions that need no training."""
+        p, evaluations = self.problem, {}
+        for name, predictions in reference_predictions(p.table, p.space).items():
+            out = self.folder / "evaluation" / name.replace(" ", "-").replace(",", "")
+            callback = _named(f"evaluation of {name}", progress)
+            with torch.no_grad():
+                evaluations[name] = evaluate_reference(
+                    name, predictions, out, p.grid, p.table, p.synth, p.jtfs, callback
+                )
+        return evaluations
+
+    def finished_runs(self) -> list[tuple[str, int]]:
+        """Loss and seed of every finished run of this profile."""
+        pairs = ((loss, seed) for seed in self.profile.seeds for loss in LOSS_LABELS)
+        return [(loss, s) for loss, s in pairs if (self.run_folder(loss, s) / "provenance.json").exists()]
+
+    def history(self, loss: str, seed: int) -> Any:
+        """Learning curve of a run, a pandas table, a row an epoch."""
+        return read_run(self.run_folder(loss, seed)).history
+
+    def results(self) -> dict[str, Any]:
+        """``results.json``, as :meth:`write_results` left it."""
+        return read_json(self.folder / "results.json")
+
+    def write_results(self, progress: Progress | None = None) -> dict[str, Any]:
+        """Evaluate every finished run and write ``results.json``.
+
+        Raises:
+            ValueError: if rows would mix configurations or lack a seed.
+        """
+        evaluations = [self.evaluate(loss, seed, progress) for loss, seed in self.finished_runs()]
+        results = build_results(evaluations, self.evaluate_references(progress), config=self.profile)
+        write_json(self.folder / "results.json", results)
+        return results
+
+
+def run_profile(name: str, workers: int = 2, progress: Progress | None = None) -> dict[str, Any]:
+    """Everything a profile asks for: metrics, features, all runs, their evaluation, the table.
+
+    Runs go through a pool of processes, one thread each. Every stage resumes, so this can be killed at any moment.
+
+    Returns:
+        The results, as written to ``results.json``.
+    """
+    space = Workspace.open(name)
+    space.compute_metrics(workers, progress=progress)
+    space.features(progress)
+    pairs = [(c.loss, c.seed) for c in space.profile.runs()]
+    _in_processes(_train_task, [(name, *pair) for pair in pairs], workers, "training runs", progress)
+    references = [(name, "", 0)]
+    _in_processes(_evaluate_task, references + [(name, *pair) for pair in pairs], workers, "evaluations", progress)
+    return space.write_results()
+
+
+def _train_task(name: str, loss: str, seed: int) -> None:
+    Workspace.open(name).train(loss, seed)
+
+
+def _evaluate_task(name: str, loss: str, seed: int) -> None:
+    space = Workspace.open(name)
+    if loss:
+        space.evaluate(loss, seed)
+    else:
+        space.evaluate_references()
+
+
+def _in_processes(
+    task: Callable[..., None], arguments: Iterable[tuple[Any, ...]], workers: int, stage: str, progress: Progress | None
+) -> None:
+    """Run tasks in a pool, in order; the first failure cancels those not yet begun."""
+    with ProcessPoolExecutor(
+        workers, multiprocessing.get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+    ) as pool:
+        futures = [pool.submit(task, *a) for a in arguments]
+        try:
+            for done, future in enumerate(as_completed(futures), 1):
+                future.result()
+                if progress is not None:
+                    progress(stage, done, len(futures))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _named(stage: str, progress: Progress | None) -> Callable[[int, int], None] | None:
+    return None if progress is None else lambda done, total: progress(stage, done, total)

@@ -1,0 +1,104 @@
+"""Losses: how they reduce to one another, and what PNP promises near the target."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pnpkit.losses import ParameterLoss, PNPLoss, SpectralLoss, WeightedParameterLoss, quadratic_form
+from pnpkit.metric import damp, riemannian_metric
+
+DOUBLE = torch.float64
+SEEDS = st.integers(0, 2**31)
+
+
+def features(theta):
+    """A toy Φ∘g: curved, of more dimensions than θ."""
+    a, b = theta.unbind(-1)
+    return torch.stack((a * b, torch.sin(a), torch.exp(b / 3), a**2 - b), -1)
+
+
+def draw(seed, *shape):
+    return torch.randn(*shape, dtype=DOUBLE, generator=torch.Generator().manual_seed(seed))
+
+
+@given(seed=SEEDS, d=st.integers(1, 6))
+def test_pnp_with_identity_is_half_d_times_p(seed, d):
+    # P is a mean over the d dimensions, PNP half a sum: the factor is d/2.
+    prediction, target = draw(seed, 2, 5, d)
+    identity = torch.eye(d, dtype=DOUBLE).expand(5, d, d)
+    torch.testing.assert_close(PNPLoss()(prediction, target, identity), d / 2 * ParameterLoss()(prediction, target))
+
+
+@given(seed=SEEDS, rank=st.integers(0, 4))
+def test_quadratic_form_is_not_negative_and_vanishes_on_the_null_space(seed, rank):
+    J = draw(seed, rank, 4)
+    M = (J.mT @ J).expand(50, 4, 4)
+    delta = draw(seed + 1, 50, 4)
+    assert (quadratic_form(delta, M) >= -1e-12).all()
+    null = delta - delta @ (torch.linalg.pinv(J) @ J).mT
+    torch.testing.assert_close(quadratic_form(null, M), torch.zeros(50, dtype=DOUBLE), rtol=0, atol=1e-9)
+
+
+@given(seed=SEEDS, scale=st.floats(-10, 10))
+def test_quadratic_form_is_quadratic_and_float64(seed, scale):
+    delta, M = draw(seed, 7, 3), (torch.eye(3, dtype=DOUBLE) + 0.1).expand(7, 3, 3)
+    torch.testing.assert_close(quadratic_form(scale * delta, M), scale**2 * quadratic_form(delta, M))
+    assert quadratic_form(delta.float(), M.float()).dtype == DOUBLE
+
+
+def test_weighted_loss_is_pnp_with_a_diagonal_metric():
+    prediction, target = draw(0, 2, 5, 3)
+    weights = torch.tensor([0.5, 30.0, 2000.0])
+    diagonal = torch.diag(weights.double()).expand(5, 3, 3)
+    torch.testing.assert_close(
+        WeightedParameterLoss(weights)(prediction, target), PNPLoss()(prediction, target, diagonal)
+    )
+
+
+def test_damping_is_added_to_every_metric():
+    prediction, target = draw(0, 2, 5, 3)
+    M = torch.eye(3, dtype=DOUBLE).expand(5, 3, 3)
+    damping = damp(0.7, "mean", M.mean(0))
+    torch.testing.assert_close(PNPLoss(damping)(prediction, target, M), 1.7 * PNPLoss()(prediction, target, M))
+
+
+def test_spectral_loss_is_zero_at_the_target_and_blind_to_the_targets_gradient():
+    theta = draw(1, 5, 2).requires_grad_()
+    loss = SpectralLoss(features)(theta.detach().requires_grad_(), theta)
+    loss.backward()
+    assert loss == 0
+    assert theta.grad is None
+
+
+def test_spectral_loss_decodes_both_sides():
+    theta = draw(1, 2, 5, 2)
+    by_log = SpectralLoss(features, torch.exp)(theta[0], theta[1])
+    torch.testing.assert_close(by_log, SpectralLoss(features)(theta[0].exp(), theta[1].exp()))
+
+
+@pytest.mark.parametrize("what", ["value", "gradient"])
+def test_pnp_is_the_spectral_loss_to_first_order_near_the_target(what):
+    target, direction = draw(2, 2, 5, 2)
+    M = riemannian_metric(lambda theta: theta, features, target)
+    gaps = []
+    for size in (1e-1, 1e-2, 1e-3):
+        prediction = (target + size * direction).requires_grad_()
+        losses = [SpectralLoss(features)(prediction, target), PNPLoss()(prediction, target, M)]
+        pair = losses if what == "value" else [torch.autograd.grad(loss, prediction)[0] for loss in losses]
+        gaps.append(float((pair[0] - pair[1]).detach().norm() / pair[0].detach().norm()))
+    # The remainder is one order above what it corrects, so the relative gap falls with the step.
+    assert gaps[1] < 0.2 * gaps[0] < 0.2
+    assert gaps[2] < 0.12 * gaps[1]
+
+
+@pytest.mark.parametrize("bad", [[1.0, -1.0], [1.0, float("nan")], [float("inf"), 1.0]])
+def test_bad_weights_are_refused(bad):
+    with pytest.raises(ValueError, match="finite and not negative"):
+        WeightedParameterLoss(torch.tensor(bad))
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_metric_of_another_size_is_refused():
+    with pytest.raises(ValueError, match=r"3 parameters.*\(2, 2\)"):
+        quadratic_form(torch.zeros(3), torch.eye(2))

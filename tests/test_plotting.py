@@ -1,0 +1,103 @@
+"""Figures: what they show is what they were given, on shared scales and in letters that can be read."""
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from pnpkit import plotting as p
+from pnpkit.diagram import flow_diagram
+
+FREQUENCIES = 100 * 2 ** (np.arange(24) / 12)
+TIMES = np.linspace(-2, 2, 9)
+VALUES = np.random.default_rng(0).random((24, 9))
+
+
+@pytest.fixture(autouse=True)
+def _closed():
+    with p.style():
+        yield
+    plt.close("all")
+
+
+def texts(figure):
+    figure.canvas.draw()
+    return [t for t in figure.findobj(mpl.text.Text) if t.get_visible() and t.get_text().strip()]
+
+
+def test_letters_are_at_least_nine_points_and_inside_the_figure():
+    figures = [
+        flow_diagram(),
+        p.scalogram_grid([[VALUES] * 3] * 3, TIMES, FREQUENCIES, columns=list("abc"), rows=list("xyz")),
+        p.plot_matrix(np.eye(3), ["$f_c$ (Hz)", "$f_m$ (Hz)", "$g$"]).figure,
+    ]
+    for figure in figures:
+        shown = texts(figure)
+        assert min(t.get_fontsize() for t in shown) >= 9
+        page = figure.bbox.padded(2)
+        outside = [t.get_text() for t in shown if not page.containsx(t.get_window_extent().x1)]
+        assert outside == []
+
+
+def test_panels_of_a_grid_share_one_scale():
+    figure = p.scalogram_grid([[VALUES, 10 * VALUES]], TIMES, FREQUENCIES, columns=["a", "b"], rows=["x"])
+    limits = {ax.collections[0].get_clim() for ax in figure.axes[:2]}
+    assert limits == {(VALUES.min(), 10 * VALUES.max())}
+
+
+def test_a_scalogram_is_drawn_where_its_axes_say():
+    ax = p.plot_scalogram(VALUES, TIMES, FREQUENCIES)
+    assert ax.get_yscale() == "log"
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("time (s)", "frequency (Hz)")
+    np.testing.assert_array_equal(ax.collections[0].get_array().reshape(VALUES.shape), VALUES)
+
+
+def test_a_scalogram_refuses_axes_that_do_not_fit():
+    with pytest.raises(ValueError, match=r"\(9, 24\) need 24 frequencies by 9 times"):
+        p.plot_scalogram(VALUES.T, TIMES, FREQUENCIES)
+    with pytest.raises(ValueError, match="ascend"):
+        p.plot_scalogram(VALUES, TIMES, FREQUENCIES[::-1])
+
+
+def test_decibels_are_relative_and_floored():
+    np.testing.assert_allclose(p.decibels([10.0, -1.0, 0.0]), [0, -20, -60])
+    np.testing.assert_allclose(p.decibels([1.0], reference=10.0), [-20])
+    np.testing.assert_allclose(p.decibels([0.0, 0.0]), [-60, -60])
+
+
+@pytest.mark.parametrize("M", [[[4.0, 0.0], [0.0, 1.0]], [[2.0, -1.2], [-1.2, 1.0]], [[1.0, 30.0], [30.0, 2352.0]]])
+def test_every_point_of_the_ellipse_costs_the_same(M):
+    centre, radius = np.array([8.7, 1.7]), 0.5
+    ax = p.plot_metric_ellipse(M, tuple(centre), radius=radius)
+    patch = ax.patches[0]
+    curve = patch.get_patch_transform().transform(patch.get_path().vertices)[:-1]
+    on_curve = curve[::3] - centre  # of a Bézier path, every third point lies on the curve
+    np.testing.assert_allclose(np.einsum("ni,ij,nj->n", on_curve, M, on_curve), radius**2, rtol=1e-6)
+
+
+def test_a_metric_that_is_not_positive_has_no_ellipse():
+    with pytest.raises(ValueError, match="positive definite"):
+        p.plot_metric_ellipse([[1.0, 2.0], [2.0, 1.0]], (0.0, 0.0))
+
+
+def test_a_matrix_shows_its_values():
+    ax = p.plot_matrix([[2352.0, 0.27], [0.27, 0.9]], ["a", "b"])
+    assert [t.get_text() for t in ax.texts] == ["2352", "0.27", "0.27", "0.9"]
+
+
+def test_bars_skip_what_is_missing():
+    values = pd.DataFrame({"ours": [45.0, np.nan], "paper": [45.81, 18.75]}, index=["P", "PNP"])
+    ax = p.plot_bars(values, values * 0.1, label="JTFS distance")
+    heights = [container.lines[0].get_ydata() for container in ax.containers]
+    np.testing.assert_array_equal(np.array(heights, dtype=float), values.to_numpy().T)
+
+
+def test_a_loss_keeps_its_colour_and_each_seed_has_its_line():
+    history = pd.DataFrame({"epoch": [1, 2, 3], "validation_loss": [3.0, 2.0, 1.0]})
+    ax = p.plot_history({"pnp": [history, history], "p": [history]}, "validation_loss")
+    assert [line.get_color() for line in ax.lines] == [p.LOSS_COLOURS[k] for k in ("pnp", "pnp", "p")]
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["PNP", "P"]

@@ -1,0 +1,29 @@
+"""Profiles: every run of a recipe is one configuration, and what is unknown is named."""
+
+import pytest
+
+from pnpkit.profiles import LOSS_LABELS, PROFILES, get_profile
+from pnpkit.provenance import config_hash
+
+
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=list(PROFILES))
+def test_runs_are_all_pairs_of_loss_and_seed_and_a_seed_is_finished_before_the_next(profile):
+    runs = profile.runs()
+    assert [(r.seed, r.loss) for r in runs] == [(s, loss) for s in profile.seeds for loss in profile.losses]
+    assert len({config_hash(run) for run in runs}) == len(runs)
+    assert {run.grid for run in runs} == {profile.grid}
+
+
+def test_the_papers_protocol_is_the_papers():
+    run = get_profile("paper").run("pnp-mean", 0)
+    assert (run.grid.n_steps, run.epochs, run.batch_size, run.learning_rate) == (30, 70, 256, 1e-3)
+    assert (run.coordinates, run.head, run.lam, run.gain) == ("raw", "leaky_relu", 1.0, "detached")
+    assert not run.bias_at_mean
+    assert {"p", "pnp", "pnp-mean"} <= set(get_profile("paper").losses)
+
+
+def test_unknown_names_list_the_valid_ones():
+    with pytest.raises(ValueError, match="'papper'; valid profiles: smoke, laptop, paper"):
+        get_profile("papper")
+    with pytest.raises(ValueError, match=f"'l2'; valid losses: {', '.join(LOSS_LABELS)}".replace("+", r"\+")):
+        get_profile("smoke").run("l2", 0)

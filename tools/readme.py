@@ -1,0 +1,38 @@
+"""Write the headline table of a profile's results into README.md, between its markers.
+
+python tools/readme.py [PROFILE]
+"""
+
+import pathlib
+import re
+import sys
+
+from pnpkit.pipeline import Workspace
+from pnpkit.table import render, table
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+COLUMNS = ["MSS", "MSS, paper", "JTFS", "JTFS, paper", "JTFS ÷ P", "JTFS ÷ P, paper"]
+
+
+def headline(profile: str) -> str:
+    """The table as Markdown, with a line that says where its numbers come from."""
+    workspace = Workspace.open(profile, ROOT / "data")
+    results, training = workspace.results(), workspace.profile.training
+    shown = table(results)[COLUMNS]
+    note = (
+        f"Profile `{profile}`: {training.grid.n_steps}³ grid, {training.epochs} epochs of batch {training.batch_size}, "
+        f"{training.coordinates} coordinates, {len(workspace.profile.seeds)} seeds, configuration "
+        f"`{results['provenance']['hash']}`. Distances on the test fold, ± standard deviation over seeds, beside the "
+        "paper's Table 1. Verdicts on each claim are in the last chapter."
+    )
+    return f"{render(shown, 'markdown')}\n\n{note}"
+
+
+def filled(text: str, content: str) -> str:
+    """The README with ``content`` between its markers."""
+    return re.sub(r"(<!-- table -->\n).*?(<!-- /table -->)", lambda m: f"{m[1]}{content}\n{m[2]}", text, flags=re.S)
+
+
+if __name__ == "__main__":
+    readme = ROOT / "README.md"
+    readme.write_text(filled(readme.read_text(), headline(sys.argv[1] if len(sys.argv) > 1 else "laptop")))

@@ -1,7 +1,7 @@
 """How far the predictions of a run are from their targets: distances of sounds, and errors of θ̃, item by item."""
 
 from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ from torch import Tensor
 from pnpkit.dataset import theta_of
 from pnpkit.distances import Operator, ddsp_mss_distance, jtfs_distance, mss_distance
 from pnpkit.jtfs import log_compress
-from pnpkit.synth import ParameterSpace
+from pnpkit.synth import ParameterSpace, Synthesiser
 
 __all__ = [
     "DISTANCES",
@@ -29,16 +29,6 @@ __all__ = [
 DISTANCES = ("jtfs", "mss", "ddsp")
 WEIGHTS = ("last", "best")  # of the last epoch, of the best validation
 STATUS = ("ok", "not finite", "silent")
-
-
-@runtime_checkable
-class Synthesiser(Protocol):
-    """What this module asks of g: its parameters, and θ → x."""
-
-    @property
-    def parameters(self) -> ParameterSpace: ...
-
-    def __call__(self, theta: Tensor) -> Tensor: ...
 
 
 def evaluate(

@@ -7,7 +7,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,22 +20,9 @@ from pnpkit._system import locked
 from pnpkit.dataset import theta_of
 from pnpkit.profiles import FeatureConfig
 from pnpkit.provenance import config_dict, config_hash, provenance, read_json, require_same_config, write_json
-from pnpkit.synth import ParameterSpace
+from pnpkit.synth import Synthesiser
 
 BLOCK = 256  # items between two records of progress: about a second of work and 10 MB
-
-
-@runtime_checkable
-class Synthesiser(Protocol):
-    """What this module asks of g: its parameters, its sample rate, and θ → x."""
-
-    @property
-    def parameters(self) -> ParameterSpace: ...
-
-    @property
-    def sample_rate(self) -> int: ...
-
-    def __call__(self, theta: Tensor) -> Tensor: ...
 
 
 class Scalogram(nn.Module):

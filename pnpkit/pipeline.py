@@ -136,7 +136,9 @@ class Workspace:
             ValueError: if rows would mix configurations or lack a seed.
         """
         evaluations = [self.evaluate(loss, seed, progress) for loss, seed in self.finished_runs()]
-        results = build_results(evaluations, self.evaluate_references(progress), config=self.profile)
+        results = build_results(
+            evaluations, self.evaluate_references(progress), self.profile.seeds, config=self.profile
+        )
         write_json(self.folder / "results.json", results)
         return results
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from pnpkit.dataset import arpeggio_grid
 from pnpkit.jtfs import JTFS, log_compress
 from pnpkit.profiles import GridConfig
-from pnpkit.synth import Arpeggio, ParameterSpace
+from pnpkit.synth import Arpeggio, ParameterSpace, Synthesiser
 
 EPS = 1e-3  # of Eq (9)
 
@@ -27,7 +27,7 @@ class Problem:
     """
 
     grid: GridConfig
-    synth: Arpeggio
+    synth: Synthesiser
     table: pd.DataFrame
     jtfs: JTFS
 
@@ -57,5 +57,5 @@ def get_problem(grid: GridConfig) -> Problem:
     """
     if grid.synth not in _GRIDS:
         raise ValueError(f"unknown synthesiser {grid.synth!r}; valid ones: {', '.join(_GRIDS)}")
-    synth = Arpeggio(variant=grid.variant)  # type: ignore[arg-type]
+    synth: Synthesiser = Arpeggio(variant=grid.variant)  # type: ignore[arg-type]
     return Problem(grid, synth, _GRIDS[grid.synth](grid.n_steps), JTFS.reference(synth.n_samples))

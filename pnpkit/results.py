@@ -13,9 +13,10 @@ import pandas as pd
 
 from pnpkit import verdict
 from pnpkit.distances import Operator
-from pnpkit.evaluation import DISTANCES, Synthesiser, bootstrap_interval, evaluate, summarise
+from pnpkit.evaluation import DISTANCES, bootstrap_interval, evaluate, summarise
 from pnpkit.profiles import LOSS_LABELS, GridConfig
 from pnpkit.provenance import config_dict, provenance, read_json, require_same_config, write_atomically, write_json
+from pnpkit.synth import Synthesiser
 
 Progress = Callable[[int, int], None]
 
@@ -112,8 +113,8 @@ def build_results(
         config: what to record as the configuration (a profile).
 
     Returns:
-        ``parameters`` (names); ``rows`` by kind of weights and loss (None without a run), ``comparisons`` and ``claims``
-        by kind of weights; ``references``, ``paper``, ``runs`` (provenance of each), ``provenance``.
+        ``parameters`` (names); ``rows`` by kind of weights and loss (None without a run), ``comparisons`` and
+        ``claims`` by kind of weights; ``references``, ``paper``, ``runs`` (provenance of each), ``provenance``.
 
     Raises:
         ValueError: if the rows mix data sets, a row mixes configurations, repeats a seed or lacks one; names the

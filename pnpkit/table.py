@@ -9,7 +9,15 @@ from pnpkit import verdict
 from pnpkit.profiles import LOSS_LABELS
 
 DASH = "—"
-LATEX = {"M̄": r"$\bar{M}$", "λ": r"$\lambda$", "γ": r"$\gamma$", "±": r"$\pm$", "÷": "/", DASH: "---"}
+LATEX = {
+    "M̄": r"$\bar{M}$",
+    "λ": r"$\lambda$",
+    "γ": r"$\gamma$",
+    "±": r"$\pm$",
+    "÷": "/",
+    "≈": r"$\approx$",
+    DASH: "---",
+}
 
 
 def table(results: Mapping[str, Any], weights: str = "last") -> pd.DataFrame:
@@ -31,7 +39,7 @@ def table(results: Mapping[str, Any], weights: str = "last") -> pd.DataFrame:
             line[name] = _number(row[d]["mean"] / p[d]["mean"]) if _both(row, p, d) else DASH
             line[f"{name}, paper"] = _number(verdict.paper_ratio(loss, d)[0]) if has_ratio else DASH
         line["MSS, text"] = _cell(row, "ddsp")
-        line["hours"] = DASH if row is None else _number(row["hours"]["mean"])
+        line["hours"] = DASH if row is None else f"{row['hours']['mean']:.2g}"
         line["hours, paper"] = paper.get("hours", DASH)
         rows[label] = line
     for name, reference in sorted(results["references"].items()):
@@ -55,6 +63,21 @@ def error_table(results: Mapping[str, Any], weights: str = "last") -> pd.DataFra
     for name, reference in sorted(results["references"].items()):
         rows[name] = {title: _number(reference[key]["median"]) for key, title in columns.items()}
     return pd.DataFrame.from_dict(rows, orient="index").fillna(DASH).rename_axis("loss")
+
+
+def ours_and_paper(
+    results: Mapping[str, Any], distance: str, weights: str = "last"
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Means and standard deviations of a distance as numbers, for :func:`pnpkit.plotting.plot_bars`; NaN for a dash."""
+    pairs = {}
+    for loss, label in LOSS_LABELS.items():
+        row, paper = results["rows"][weights][loss], verdict.PAPER.get(loss, {}).get(distance)
+        if row is not None or paper:
+            ours = (None, None) if row is None else (row[distance]["mean"], row[distance]["sd"])
+            pairs[label] = {"ours": ours, "paper": paper or (None, None)}
+    frames = ({label: {k: pair[i] for k, pair in line.items()} for label, line in pairs.items()} for i in (0, 1))
+    means, deviations = (pd.DataFrame.from_dict(frame, orient="index").astype(float) for frame in frames)
+    return means, deviations
 
 
 def claim_table(results: Mapping[str, Any], weights: str = "last") -> pd.DataFrame:

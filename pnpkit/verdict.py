@@ -18,7 +18,7 @@ Verdict = Literal["agrees", "partly", "disagrees", "not decided"]
 # GRETSI 2023, Table 1, test fold: mean and ± of each distance, hours of training.
 PAPER: dict[str, dict[str, Any]] = {
     "p": {"mss": (1.22, 0.01), "jtfs": (45.81, 0.3), "hours": "1.5"},
-    "sp": {"mss": None, "jtfs": None, "hours": "~ 280"},
+    "sp": {"mss": None, "jtfs": None, "hours": "≈ 280"},
     "pnp": {"mss": (0.74, 0.2), "jtfs": (18.75, 6.9), "hours": "1.5"},
     "pnp-mean": {"mss": (0.60, 0.1), "jtfs": (15.15, 7.7), "hours": "1.5"},
 }

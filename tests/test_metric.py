@@ -31,6 +31,12 @@ def test_metric_is_symmetric_to_the_last_bit_and_positive():
         assert (spectrum(M)[:, 0] > 0).all()
 
 
+def test_metric_of_five_parameters_and_many_coefficients_is_symmetric_too():
+    A = torch.randn(5, 5000, dtype=DOUBLE, generator=torch.Generator().manual_seed(0))
+    M = riemannian_metric(lambda theta: theta @ A, torch.sin, THETA[:, [0, 1, 2, 0, 1]])
+    assert torch.equal(M, M.mT)  # a matrix product alone is not
+
+
 def test_forward_reverse_and_finite_differences_agree():
     J = jacobian(g, phi, THETA)
     for theta, found in zip(THETA, J, strict=True):

@@ -6,7 +6,8 @@ import re
 
 ROOT = pathlib.Path(__file__).parents[1]
 _spec = importlib.util.spec_from_file_location("readme", ROOT / "tools" / "readme.py")
-assert _spec is not None and _spec.loader is not None
+assert _spec is not None
+assert _spec.loader is not None
 readme = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(readme)
 

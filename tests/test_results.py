@@ -15,7 +15,7 @@ from pnpkit.profiles import GridConfig, TrainingConfig
 from pnpkit.provenance import ArtefactMismatch, config_dict, write_json
 from pnpkit.results import Evaluation, build_results, evaluate_reference, evaluate_run, read_evaluation
 from pnpkit.synth import Arpeggio
-from pnpkit.table import DASH, claim_table, error_table, render, table
+from pnpkit.table import DASH, claim_table, error_table, ours_and_paper, render, table
 from pnpkit.verdict import PAPER, claims, paper_ratio, welch_interval
 
 GRID = GridConfig(n_steps=6)
@@ -161,6 +161,16 @@ def test_table_has_a_dash_for_no_run_and_for_the_spread_of_one_seed():
     assert page.loc["PNP", ["JTFS ÷ P", "JTFS ÷ P, paper"]].tolist() == ["0.39", "0.41"]
     assert page.loc["train mean", ["JTFS", "hours"]].tolist() == ["69.20", DASH]
     assert "weighted P" not in page.index  # neither ours nor the paper's
+
+
+def test_numbers_for_the_figure_are_those_of_the_table():
+    means, deviations = ours_and_paper(
+        build_results(row_of("p", 45.8, 46.0) + row_of("pnp", 18.0), reference()), "jtfs"
+    )
+    assert means.loc["P"].tolist() == pytest.approx([45.9, 45.81])
+    assert deviations.loc["P"].tolist() == pytest.approx([0.02**0.5, 0.3])
+    assert means.isna().sum().to_dict() == {"ours": 1, "paper": 0}  # PNP + λM̄ has no run
+    assert deviations.loc["PNP"].isna().tolist() == [True, False]  # one seed
 
 
 def test_failures_are_in_the_table():

@@ -27,12 +27,12 @@ class FrequentialBank:
         return [xi for xi, sigma in self.pairs if math.sqrt(2) / (2 * math.pi * sigma) <= rows]
 
     def matrices(self, rows: int) -> tuple[NDArray[np.float64], NDArray[np.complex128]]:
-        """Low-pass (rows, rows), real, and up-going wavelets (wavelets, rows, rows), complex."""
+        """Low-pass (rows, rows), real, and wavelets of spin up (wavelets, rows, rows), complex."""
         length = 2 ** (math.ceil(math.log2(rows)) + 1)
         bank = self._bank(length)[: len(self.scales(rows))]
         lag = (np.arange(rows)[:, None] - np.arange(rows)) % length
         low = np.fft.irfft(fb.low_pass(length, self.F), n=length)
-        # Rows go from high to low frequency, so an upward glide runs against them: spin up is the conjugate wavelet.
+        # Spin up is up the axis of rows, which go from high to low frequency: it answers to sounds that fall.
         waves = [np.fft.ifft(np.pad(w.spectrum, (0, length - len(w.spectrum)))).conj() for w in bank]
         return low[lag], np.stack([w[lag] for w in waves])
 

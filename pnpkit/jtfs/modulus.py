@@ -123,7 +123,7 @@ class _MeanModulus(Function):
         ctx.save_for_forward(weights, re, im)
 
     @staticmethod
-    def jvp(ctx: Any, d_weights: None, d_n: None, d_re: Tensor, d_im: Tensor) -> Tensor:
+    def jvp(ctx: Any, d_weights: Any, d_n: Any, d_re: Tensor, d_im: Tensor) -> Tensor:
         weights, re, im = ctx.saved_tensors
         return _Tangents.apply(weights, ctx.n, re, im, d_re.unsqueeze(2), d_im.unsqueeze(2)).squeeze(-1)
 

@@ -15,7 +15,8 @@ class Path:
         pair: one of :data:`PAIRS`.
         n_time: index of the wavelet in time (first order for S1, second order else); −1 for a low-pass.
         n_freq: index of the wavelet along log-frequency; −1 for a low-pass or none.
-        spin: +1 up, −1 down, 0 where the path has no orientation.
+        spin: +1 up, −1 down, 0 where the path has no orientation. Up the rows is down in frequency, as in the
+            authors' operator: a sound that rises has spin −1.
         rate: centre frequency of the temporal wavelet, cycles/sample; 0 for a low-pass.
         scale: centre frequency of the frequential wavelet, cycles a row; 0 for a low-pass.
         rows: first-order bands that the block covers (its first axis).

@@ -1,8 +1,7 @@
 """Figures of the book: one style, a palette that colour-blind readers can tell apart, axes in their units."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, cast
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -39,13 +38,6 @@ STYLE: dict[str, Any] = {
     "image.cmap": "magma",
     "svg.hashsalt": "pnpkit",  # the same bytes at every execution
 }
-
-
-@contextmanager
-def style() -> Iterator[None]:
-    """The house's style for the figures made within; ``plt.rcParams.update(STYLE)`` sets it for a notebook."""
-    with plt.rc_context(cast(Any, STYLE)):
-        yield
 
 
 def decibels(magnitude: ArrayLike, reference: float | None = None, floor: float = -60.0) -> np.ndarray:

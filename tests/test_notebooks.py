@@ -91,6 +91,14 @@ def test_chapter_holds_no_path_of_a_machine(src):
 
 
 @each_chapter
+def test_every_figure_is_there(src):
+    """A cell that is captioned as a figure has one: an inline figure is lost silently if a cell resets matplotlib."""
+    for i, cell in enumerate(notebook(src).cells):
+        if cell.cell_type == "code" and "figure" in cell.metadata.get("mystnb", {}):
+            assert any("image/png" in output.get("data", {}) for output in cell.outputs), f"cell {i} shows no figure"
+
+
+@each_chapter
 def test_every_figure_says_in_words_what_it_shows(src):
     for i, cell in enumerate(notebook(src).cells):
         if cell.cell_type == "code" and any("image/png" in output.get("data", {}) for output in cell.outputs):

@@ -19,7 +19,7 @@ VALUES = np.random.default_rng(0).random((24, 9))
 
 @pytest.fixture(autouse=True)
 def _closed():
-    with p.style():
+    with mpl.rc_context(p.STYLE):
         yield
     plt.close("all")
 

@@ -126,7 +126,8 @@ class JTFS(nn.Module):
         flat = x.reshape(-1, self.n_samples).to(self.lowpass_cos)
         spectrum = torch.fft.rfft(flat, n=self.length)
         envelopes = self._envelopes(spectrum)
-        s0 = spectrum[:, :1].real * (math.sqrt(self.T) / self.length)
+        # The authors kept the sign of the mean, which log1p cannot take below −ε; Φ and M of their sounds are the same.
+        s0 = spectrum[:, :1].real.abs() * (math.sqrt(self.T) / self.length)
         s1 = self._average(envelopes)
         blocks = [s0, s1.flatten(1), *self._joint_first_order(s1), *self._second_order(envelopes)]
         S = torch.cat(blocks, -1)

@@ -99,7 +99,7 @@ def render(frame: pd.DataFrame, form: Literal["html", "markdown", "latex"]) -> s
     """
     flat = frame.reset_index()
     if form == "html":
-        return flat.to_html(index=False, border=0, classes="table")
+        return flat.to_html(index=False, border=0, classes="table", justify="left").replace(" ± ", "&nbsp;±&nbsp;")
     if form == "markdown":
         lines = [list(map(str, flat.columns)), ["---"] * flat.shape[1], *flat.astype(str).to_numpy().tolist()]
         text = ["| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines]

@@ -13,7 +13,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 BIN = pathlib.Path(sys.executable).parent
-PYTEST = [str(BIN / "python"), "-m", "pytest", "-q"]
+PYTEST = [str(BIN / "python"), "-m", "pytest", "-q", "-rs"]
 TWO = ["-n", "2", "--dist", "loadfile"]  # a file's tests, and a chapter's cells, stay in one process
 BOOK = [str(BIN / "jupyter-book")]
 NBVAL = ["--nbval", "--nbval-current-env", "--nbval-sanitize-with", "tests/nbval_sanitize.cfg", "--durations=5"]

@@ -156,10 +156,10 @@ def test_dtype_and_device_follow_the_module():
         ({"J": 0}, "J must be at least 1, not 0"),
         ({"Q": 0}, "Q must be at least 1, not 0"),
         ({"F": -1}, "F must be at least 1, not -1"),
-        ({"n_samples": 1000}, "n_samples must be a power of two, not 1000"),
+        ({"n_samples": 1000}, "n_samples must be a power of two from 4 on, not 1000"),
         ({"J": 12}, r"J = 12 needs at least 2\^12 = 4096 samples; n_samples is 1024"),
-        ({"T": 2**11}, "T must be a power of two from 1 to n_samples = 1024, not 2048"),
-        ({"T": 100}, "T must be a power of two from 1 to n_samples = 1024, not 100"),
+        ({"T": 2**11}, "T must be None or a power of two from 1 to n_samples = 1024, not 2048"),
+        ({"T": 100}, "T must be None or a power of two from 1 to n_samples = 1024, not 100"),
     ],
 )
 def test_bad_sizes_name_themselves(sizes, message):

@@ -101,7 +101,7 @@ def energy_normalise(bank: list[Wavelet], length: int, phi: Array | None, target
     peaks = [int(np.argmax(w.spectrum)) for w in bank]
     total_gains = np.ones(len(bank))
     for _ in range(PASSES):
-        correct = _redundancy(bank[0].spectrum, bank[1].spectrum) < LOW_REDUNDANCY
+        correct = len(bank) > 2 and _redundancy(bank[0].spectrum, bank[1].spectrum) < LOW_REDUNDANCY
         total = _littlewood_paley(bank, length, phi)
         gains = np.ones(len(bank))
         for n in range(len(bank)):

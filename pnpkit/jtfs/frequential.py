@@ -1,11 +1,29 @@
 """Filters along log-frequency: how a band is compared with its neighbours."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pnpkit.jtfs import filterbank as fb
+
+RANK_TOLERANCE = 1e-6  # singular values below this share of the bank's largest are left out
+
+
+@dataclass(frozen=True)
+class RowFilters:
+    """Wavelets and low-pass along the rows as one real matrix, applied after an optional reduction of the rows.
+
+    Args:
+        wavelets: how many.
+        weights: (2·wavelets·rows + rows of the low-pass, inputs): wavelets' real parts, imaginary parts, low-pass.
+        reduction: (inputs, rows), or None where the inputs are the rows themselves.
+    """
+
+    wavelets: int
+    weights: fb.Array
+    reduction: fb.Array | None = None
 
 
 class FrequentialBank:
@@ -18,6 +36,7 @@ class FrequentialBank:
     def __init__(self, J_fr: int, Q_fr: int, F: int) -> None:
         self.pairs = fb.centre_frequencies(J_fr, Q_fr)
         self.F = F
+        self._banks: dict[int, list[fb.Wavelet]] = {}
 
     def scales(self, rows: int) -> list[float]:
         """Centre frequencies (cycles/row) of the wavelets that ``rows`` rows can hold.
@@ -26,18 +45,49 @@ class FrequentialBank:
         """
         return [xi for xi, sigma in self.pairs if math.sqrt(2) / (2 * math.pi * sigma) <= rows]
 
+    def padded_length(self, rows: int) -> int:
+        """Twice the next power of two."""
+        return 2 ** (math.ceil(math.log2(rows)) + 1)
+
+    def bank(self, length: int) -> list[fb.Wavelet]:
+        """The wavelets that the longest block of this padded length can hold, normalised together."""
+        if length not in self._banks:
+            held = self.pairs[: len(self.scales(length // 2))]
+            wavelets = [fb.wavelet(length, *p) for p in held]
+            self._banks[length], _ = fb.energy_normalise(wavelets, length, None, target=1)
+        return self._banks[length]
+
     def matrices(self, rows: int) -> tuple[NDArray[np.float64], NDArray[np.complex128]]:
         """Low-pass (rows, rows), real, and wavelets of spin up (wavelets, rows, rows), complex."""
-        length = 2 ** (math.ceil(math.log2(rows)) + 1)
-        bank = self._bank(length)[: len(self.scales(rows))]
+        length = self.padded_length(rows)
+        bank = self.bank(length)[: len(self.scales(rows))]
         lag = (np.arange(rows)[:, None] - np.arange(rows)) % length
         low = np.fft.irfft(fb.low_pass(length, self.F), n=length)
-        # Spin up is up the axis of rows, which go from high to low frequency: it answers to sounds that fall.
+        # Spin up is up the axis of rows, which go from high to low frequency: it answers to sounds that fall
         waves = [np.fft.ifft(np.pad(w.spectrum, (0, length - len(w.spectrum)))).conj() for w in bank]
-        return low[lag], np.stack([w[lag] for w in waves])
+        return low[lag], np.stack([w[lag] for w in waves]) if waves else np.zeros((0, rows, rows), np.complex128)
 
-    def _bank(self, length: int) -> list[fb.Wavelet]:
-        """The wavelets that the longest block of this padded length can hold, normalised together."""
-        held = self.pairs[: len(self.scales(length // 2))]
-        bank, _ = fb.energy_normalise([fb.wavelet(length, *p) for p in held], length, None, target=1)
-        return bank
+    def filters(self, rows: int) -> list[RowFilters]:
+        """The same as real matrices: fine wavelets and low-pass on the rows, coarse wavelets on fewer inputs.
+
+        A coarse wavelet hears slow variation along the rows only. All those from the k-th on see the rows through a few
+        combinations of them, the leading right singular vectors of their matrices; where to split is what costs least.
+        """
+        low, waves = self.matrices(rows)
+        stacks = [
+            np.concatenate([w.real.reshape(-1, rows), w.imag.reshape(-1, rows)])
+            for w in (waves[k:] for k in range(len(waves)))
+        ]
+        largest = np.linalg.norm(stacks[0], 2) if stacks else 0.0
+        best, split, reduction = (2 * len(waves) * rows * rows, len(waves), low[:0])
+        for k, stack in enumerate(stacks):
+            _, values, vectors = np.linalg.svd(stack, full_matrices=False)
+            rank = int((values > RANK_TOLERANCE * largest).sum())
+            cost = 2 * k * rows * rows + rank * rows + len(stack) * rank
+            if cost < best:
+                best, split, reduction = cost, k, vectors[:rank]
+        fine = [waves[:split].real.reshape(-1, rows), waves[:split].imag.reshape(-1, rows), low]
+        filters = [RowFilters(split, np.concatenate(fine))]
+        if split < len(waves):
+            filters.append(RowFilters(len(waves) - split, stacks[split] @ reduction.T, reduction))
+        return filters

@@ -1,181 +1,170 @@
 r"""The modulus and its time average: the only non-linearity of Φ before the logarithm.
 
-``torch.abs`` on complex tensors is slow (it guards against overflow) and its derivative is undefined at zero. Here a
-vanishing modulus has a zero gradient, so that silence differentiates to zero.
+Signals come as *jets*: a value and its derivatives along d directions, stacked along the first axis, (1 + d, …). What
+is linear treats all parts alike; the modulus is where they meet, d|z| = Re(z̄ dz)/|z|. ``torch.abs`` on complex tensors
+is slow (it guards against overflow) and its derivative is undefined at zero; here a vanishing modulus has a zero
+gradient, so that silence differentiates to zero.
 
 :func:`mean_modulus` is where nearly all the time of a second-order scattering goes. It never stores the plane of
-coefficients: a block is multiplied, taken the modulus of and summed while it is in cache, and derivatives compute it
+coefficients: a tile is multiplied, taken the modulus of and summed while it is in cache, and the gradient computes it
 again rather than remember it.
 """
 
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Complex, Float
 from torch import Tensor
 from torch.autograd import Function
 
-BLOCK = 2**17  # floats of one block of products: with its temporaries, what a core's second-level cache holds
+from pnpkit.jtfs import kernels
+
+TILE = 2**19  # floats of one tile of products: what a core's share of the last-level cache holds
 TINY = 1e-37  # squared modulus below which a direction is taken to be zero; the smallest normal float32 is 1.2e-38
 
 
-def _direction(re: Tensor, im: Tensor) -> tuple[Tensor, Tensor]:
-    """(re, im)/√(re² + im²), and (0, 0) at zero."""
-    inverse = torch.addcmul(re * re, im, im).clamp_min(TINY).rsqrt()
-    return re * inverse, im * inverse
-
-
-class _Modulus(Function):
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(re: Tensor, im: Tensor) -> Tensor:
-        return torch.addcmul(re * re, im, im).sqrt()
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
-        ctx.save_for_forward(*inputs)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
-        u, v = _direction(*ctx.saved_tensors)
-        return grad * u, grad * v
-
-    @staticmethod
-    def jvp(ctx: Any, d_re: Tensor, d_im: Tensor) -> Tensor:
-        u, v = _direction(*ctx.saved_tensors)
-        return torch.addcmul(u * d_re, v, d_im)
-
-
-def modulus(z: Tensor) -> Tensor:
-    """|z| of a complex tensor, with zero gradient where it vanishes."""
-    return _Modulus.apply(z.real, z.imag)
+def modulus(z: Complex[Tensor, "parts items ..."]) -> Float[Tensor, "parts items ..."]:
+    """|z| of a jet; reverse-mode gradients for a jet of one part, a value alone."""
+    return _Modulus.apply(z)
 
 
 def mean_modulus(
-    weights: Float[Tensor, "out rows"],
-    n: int,
-    re: Float[Tensor, "items rows time"],
-    im: Float[Tensor, "items rows time"],
-) -> Float[Tensor, "items out"]:
-    r"""Time averages :math:`\langle |\mathbf{A} z| \rangle_t` for both spins and the low-pass.
+    weights: Float[Tensor, "out rows"], n: int, z: Complex[Tensor, "parts items rows time"]
+) -> Float[Tensor, "parts items out"]:
+    r"""Time averages :math:`\langle |\mathbf{A} z| \rangle_t` for both spins and the low-pass, of a jet.
 
     Args:
-        weights: convolution matrices of ``n`` wavelet rows, real parts a then imaginary parts b, and of the low-pass;
-            out = 2n + rows.
+        weights: convolution matrices of ``n`` wavelet rows, real parts a then imaginary parts b, and of the low-pass.
         n: number of wavelet rows (wavelets × rows).
-        re, im: the signals z, one a row.
+        z: the signals, one a row.
 
     Returns:
-        ⟨|(a + ib)z|⟩ (n values: up), ⟨|(a − ib)z|⟩ (n: down), ⟨|φz|⟩ (rows).
+        ⟨|(a + ib)z|⟩ (n values: up), ⟨|(a − ib)z|⟩ (n: down), ⟨|φz|⟩ (the others).
     """
-    return _MeanModulus.apply(weights, n, re, im)
+    return _MeanModulus.apply(weights, n, z)
 
 
-def _spins(n: int, re: Tensor, im: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Real and imaginary parts of (a + ib)z, (a − ib)z and φz, from the products of a, b and φ with re z and im z.
-
-    Both spins come from one pair of real products: half the cost of two complex ones.
-    """
-    a_re, b_re, low_re = re.tensor_split((n, 2 * n), 1)
-    a_im, b_im, low_im = im.tensor_split((n, 2 * n), 1)
-    return [(a_re - b_im, a_im + b_re), (a_re + b_im, a_im - b_re), (low_re, low_im)]
+def _direction(z: Tensor) -> Tensor:
+    """z/|z|, and 0 at zero."""
+    re, im = z.real, z.imag
+    inverse = torch.addcmul(re * re, im, im).clamp_min(TINY).rsqrt()
+    return torch.complex(re * inverse, im * inverse)
 
 
-def _blocks(n_out: int, items: int, time: int) -> Iterator[tuple[slice, slice]]:
-    """Slices of items and time whose products with ``n_out`` rows fit a block."""
+def _modulus_jet(z: Tensor) -> Tensor:
+    """:func:`kernels.modulus_jet` in plain PyTorch."""
+    slopes = (torch.view_as_real(_direction(z[:1])) * torch.view_as_real(z[1:])).sum(-1)
+    return torch.cat([torch.addcmul(z[:1].real ** 2, z[:1].imag, z[:1].imag).sqrt(), slopes])
+
+
+def planes(products: Tensor, n: int) -> Tensor:
+    """Up, down and low-pass planes, complex, from the real products of the weights with z, along dimension −2."""
+    a, b, low = torch.view_as_complex(products.unflatten(-1, (-1, 2))).tensor_split((n, 2 * n), -2)
+    return torch.cat([a + 1j * b, a - 1j * b, low], -2)
+
+
+def _add_moduli(products: Tensor, n: int, out: Tensor) -> None:
+    if products.device.type == "cpu":
+        kernels.add_moduli(products.numpy(), n, _tiny(products), out.numpy())
+    else:
+        out += _modulus_jet(planes(products, n)).sum(-1)
+
+
+def _pull_back(products: Tensor, n: int, gradient: Tensor) -> Tensor:
+    if products.device.type == "cpu":
+        kernels.pull_back(products.numpy(), n, _tiny(products), gradient.numpy())
+        return products
+    up, down, low = (gradient.unsqueeze(-1) * _direction(planes(products, n))).tensor_split((n, 2 * n), -2)
+    return torch.view_as_real(torch.cat([up + down, -1j * (up - down), low], -2)).flatten(-2)
+
+
+def _tiny(like: Tensor) -> Any:
+    """A scalar of numpy, so that the compiled loops stay in the precision of the signals."""
+    return np.float32(TINY) if like.dtype == torch.float32 else np.float64(TINY)
+
+
+def _tiles(parts: int, n_out: int, time: int) -> Iterator[slice]:
+    """Slices of the interleaved time axis whose products with ``n_out`` rows fit a tile."""
     step = time
-    while n_out * step > BLOCK and step % 2 == 0 and step > 16:
+    while parts * n_out * 2 * step > TILE and step % 2 == 0 and step > 8:
         step //= 2
-    together = max(1, BLOCK // (n_out * step)) if step == time else 1
-    for i in range(0, items, together):
-        for t in range(0, time, step):
-            yield slice(i, i + together), slice(t, t + step)
+    for t in range(0, time, step):
+        yield slice(2 * t, 2 * (t + step))
 
 
-def _products(weights: Tensor, parts: Tensor) -> Tensor:
-    """Weights times each row vector: (items, rows, parts, time) → (items, out, parts, time), as one matrix product."""
-    items, rows, n_parts, time = parts.shape
-    return (weights @ parts.reshape(items, rows, n_parts * time)).unflatten(-1, (n_parts, time))
+def fold(z: Tensor, dim: int | None, size: int, items: int) -> Tensor:
+    """A mapped dimension (or, if None, ``size`` copies) folded into dimension ``items``."""
+    z = z.unsqueeze(items).expand(*z.shape[:items], size, *z.shape[items:]) if dim is None else z.movedim(dim, items)
+    return z.flatten(items, items + 1)
 
 
-def _join(sums: dict[int, Tensor], time: int) -> Tensor:
-    return torch.cat(list(sums.values()), 0) / time
+class _Modulus(Function):
+    @staticmethod
+    def forward(z: Tensor) -> Tensor:
+        if z.device.type != "cpu":
+            return _modulus_jet(z)
+        interleaved = torch.view_as_real(z.contiguous()).reshape(len(z), -1)
+        out = interleaved.new_empty(z.shape)
+        kernels.modulus_jet(interleaved.numpy(), _tiny(interleaved), out.view(len(z), -1).numpy())
+        return out
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (z,) = ctx.saved_tensors
+        return grad * _direction(z)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int], z: Tensor) -> tuple[Tensor, int]:
+        return modulus(fold(z, in_dims[0], info.batch_size, 1)).unflatten(1, (info.batch_size, -1)), 1
 
 
 class _MeanModulus(Function):
     @staticmethod
-    def forward(weights: Tensor, n: int, re: Tensor, im: Tensor) -> Tensor:
-        sums: dict[int, Tensor] = {}
-        parts = torch.stack([re, im], 2)
-        for i, t in _blocks(len(weights), re.shape[0], re.shape[-1]):
-            planes = _spins(n, *_products(weights, parts[i, :, :, t]).unbind(2))
-            part = torch.cat([torch.addcmul(a * a, b, b).sqrt().sum(-1) for a, b in planes], 1)
-            sums[i.start] = sums[i.start] + part if i.start in sums else part
-        return _join(sums, re.shape[-1])
+    def forward(weights: Tensor, n: int, z: Tensor) -> Tensor:
+        parts, items, _, time = z.shape
+        signals = torch.view_as_real(z.contiguous()).flatten(-2)
+        out = signals.new_zeros(items, parts, len(weights))
+        for i in range(items):
+            for t in _tiles(parts, len(weights), time):
+                products = signals.new_empty(parts, len(weights), t.stop - t.start)
+                for p in range(parts):
+                    torch.mm(weights, signals[p, i, :, t], out=products[p])
+                _add_moduli(products, n, out[i])
+        return out.movedim(0, 1) / time
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, int, Tensor, Tensor], output: Tensor) -> None:
-        weights, ctx.n, re, im = inputs
-        ctx.save_for_backward(weights, re, im)
-        ctx.save_for_forward(weights, re, im)
+    def setup_context(ctx: Any, inputs: tuple[Tensor, int, Tensor], output: Tensor) -> None:
+        weights, ctx.n, z = inputs
+        ctx.save_for_backward(weights, z)
 
     @staticmethod
-    def jvp(ctx: Any, d_weights: Any, d_n: Any, d_re: Tensor, d_im: Tensor) -> Tensor:
-        weights, re, im = ctx.saved_tensors
-        return _Tangents.apply(weights, ctx.n, re, im, d_re.unsqueeze(2), d_im.unsqueeze(2)).squeeze(-1)
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, None, Tensor]:
+        weights, z = ctx.saved_tensors
+        return None, None, _Gradient.apply(weights, ctx.n, z, grad)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, None, Tensor, Tensor]:
-        weights, re, im = ctx.saved_tensors
-        n, time = ctx.n, re.shape[-1]
-        parts = torch.stack([re, im], 2)
-        blocks: dict[int, list[Tensor]] = {}
-        for i, t in _blocks(len(weights), re.shape[0], time):
-            planes = _spins(n, *_products(weights, parts[i, :, :, t]).unbind(2))
-            shares = (grad[i] / time).unsqueeze(-1).tensor_split((n, 2 * n), 1)
-            pulled = [tuple(g * w for w in _direction(a, b)) for g, (a, b) in zip(shares, planes, strict=True)]
-            (up_re, up_im), (down_re, down_im), (low_re, low_im) = pulled
-            g_re = torch.cat([up_re + down_re, up_im - down_im, low_re], 1)
-            g_im = torch.cat([up_im + down_im, down_re - up_re, low_im], 1)
-            blocks.setdefault(i.start, []).append(_products(weights.mT, torch.stack([g_re, g_im], 2)))
-        g = torch.cat([torch.cat(group, -1) for group in blocks.values()], 0)
-        return None, None, g[:, :, 0], g[:, :, 1]
+    def vmap(info: Any, in_dims: tuple[Any, ...], weights: Tensor, n: int, z: Tensor) -> tuple[Tensor, int]:
+        out = mean_modulus(weights, n, fold(z, in_dims[2], info.batch_size, 1))
+        return out.unflatten(1, (info.batch_size, -1)), 1
+
+
+class _Gradient(Function):
+    """Reverse mode of :class:`_MeanModulus`: z (1, items, rows, time), grad (1, items, out) → gradient of z."""
 
     @staticmethod
-    def vmap(
-        info: Any, in_dims: tuple[Any, ...], weights: Tensor, n: int, re: Tensor, im: Tensor
-    ) -> tuple[Tensor, int]:
-        """Fold the mapped dimension into the items."""
-        re, im = (_leading(z, d, info.batch_size) for z, d in ((re, in_dims[2]), (im, in_dims[3])))
-        out = mean_modulus(weights, n, re.flatten(0, 1), im.flatten(0, 1))
-        return out.unflatten(0, (info.batch_size, -1)), 0
-
-
-class _Tangents(Function):
-    """Derivatives of the means along d directions at once: d_re, d_im (items, rows, d, time) → (items, out, d).
-
-    Under ``torch.func.vmap``, as in :func:`pnpkit.metric.jacobian`, the mapped dimension becomes d, so that the
-    undifferentiated products are made once for all directions and each block is one matrix product.
-    """
-
-    @staticmethod
-    def forward(weights: Tensor, n: int, re: Tensor, im: Tensor, d_re: Tensor, d_im: Tensor) -> Tensor:
-        d = d_re.shape[2]
-        sums: dict[int, Tensor] = {}
-        parts = torch.cat([re.unsqueeze(2), im.unsqueeze(2), d_re, d_im], 2)
-        for i, t in _blocks((1 + d) * len(weights) // 2, re.shape[0], re.shape[-1]):
-            re_, im_, dre_, dim_ = _products(weights, parts[i, :, :, t]).split((1, 1, d, d), 2)
-            planes = zip(_spins(n, re_, im_), _spins(n, dre_, dim_), strict=True)
-            slopes = []
-            for (a, b), (da, db) in planes:
-                u, v = _direction(a, b)
-                slopes.append(torch.addcmul(u * da, v, db).sum(-1))
-            part = torch.cat(slopes, 1)
-            sums[i.start] = sums[i.start] + part if i.start in sums else part
-        return _join(sums, re.shape[-1])
+    def forward(weights: Tensor, n: int, z: Tensor, grad: Tensor) -> Tensor:
+        signals = torch.view_as_real(z.contiguous()).flatten(-2)
+        grad, out = grad.contiguous() / z.shape[-1], torch.empty_like(signals)
+        for i in range(z.shape[1]):
+            for t in _tiles(1, len(weights), z.shape[-1]):
+                torch.mm(weights.mT, _pull_back(weights @ signals[0, i, :, t], n, grad[0, i]), out=out[0, i, :, t])
+        return torch.view_as_complex(out.unflatten(-1, (-1, 2)))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -183,21 +172,11 @@ class _Tangents(Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        raise NotImplementedError("the forward-mode derivative of JTFS has no derivative of its own")
+        raise NotImplementedError("JTFS is differentiable once: its gradient has no derivative of its own")
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[Any, ...], *inputs: Any) -> tuple[Tensor, int]:
-        weights, n, re, im, d_re, d_im = inputs
-        if in_dims[2] is not None or in_dims[3] is not None:  # a batch of points: fold it into the items
-            moved = [_leading(z, d, info.batch_size) for z, d in zip(inputs[2:], in_dims[2:], strict=True)]
-            out = _Tangents.apply(weights, n, *(z.flatten(0, 1) for z in moved))
-            return out.unflatten(0, (info.batch_size, -1)), 0
-        d_re, d_im = (_leading(z, d, info.batch_size) for z, d in ((d_re, in_dims[4]), (d_im, in_dims[5])))
-        folded = [z.movedim(0, 2).flatten(2, 3) for z in (d_re, d_im)]
-        out = _Tangents.apply(weights, n, re, im, *folded)
-        return out.unflatten(-1, (info.batch_size, -1)), 2
-
-
-def _leading(z: Tensor, dim: int | None, size: int) -> Tensor:
-    """The mapped dimension first; an unmapped tensor is repeated along it."""
-    return z.unsqueeze(0).expand(size, *z.shape) if dim is None else z.movedim(dim, 0)
+    def vmap(
+        info: Any, in_dims: tuple[Any, ...], weights: Tensor, n: int, z: Tensor, grad: Tensor
+    ) -> tuple[Tensor, int]:
+        folded = [fold(v, d, info.batch_size, 1) for v, d in ((z, in_dims[2]), (grad, in_dims[3]))]
+        return _Gradient.apply(weights, n, *folded).unflatten(1, (info.batch_size, -1)), 1

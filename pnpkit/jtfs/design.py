@@ -1,0 +1,165 @@
+"""From sizes to constants: which bins each filter keeps, how long each transform is, which matrices follow."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from pnpkit.jtfs import filterbank as fb
+from pnpkit.jtfs.frequential import FrequentialBank, RowFilters
+from pnpkit.jtfs.paths import Path, path_table
+
+# A filter's bins below these shares of its peak are left out: 4.8 and 4.3 standard deviations of a Gaussian
+FIRST_THRESHOLD, SECOND_THRESHOLD = 1e-5, 1e-4
+# A modulus has wider spectrum than what it is taken of. Envelopes are sampled at so many times their band's support …
+FIRST_OVERSAMPLING, FIRST_SHORTEST = 4, 128
+SECOND_SHORTEST = 64  # … and second-order planes, of which only averages are wanted, at less: see plane_length
+
+
+@dataclass(frozen=True)
+class Bands:
+    """First-order wavelets whose envelopes are computed at one length.
+
+    Args:
+        starts: first bin of each.
+        weights: its Fourier transform from there on, (bands, width).
+        length: samples of an envelope over the padded duration.
+    """
+
+    starts: list[int]
+    weights: fb.Array
+    length: int
+
+
+@dataclass(frozen=True)
+class Modulation:
+    """A second-order wavelet in time, and the filters along the rows that it is combined with.
+
+    Args:
+        start: its first bin.
+        weights: its Fourier transform from there on.
+        gains: factor of each row.
+        length: samples of a plane over the padded duration.
+        filters: along the rows.
+    """
+
+    start: int
+    weights: fb.Array
+    gains: fb.Array
+    length: int
+    filters: list[RowFilters]
+
+
+@dataclass(frozen=True)
+class Design:
+    """All constants of an operator; see :class:`pnpkit.jtfs.JTFS` for the sizes."""
+
+    bands: list[Bands]
+    modulations: list[Modulation]
+    low_pass: fb.Array  # non-negative bins of φ_T that count; one bin, 1, averages over the sound
+    joint_low: fb.Array  # φ_f on the averaged first order, (rows kept, rows)
+    joint_psi: np.ndarray  # ψ_f there, complex, (wavelets · rows kept, rows)
+    paths: pd.DataFrame
+
+
+def design(
+    J: int,
+    Q: int,
+    *,
+    J_fr: int,
+    Q_fr: int,
+    F: int,
+    T: int | None,
+    n_samples: int,
+    global_second_order: bool,
+    coarse_quirk: bool,
+) -> Design:
+    """Filters, lengths and paths of an operator."""
+    length = 2 * n_samples
+    averaging = np.ones(1) if T is None else fb.low_pass(length, T)
+    in_sum = averaging if T is not None and 2**J <= T else None
+    first, _ = fb.energy_normalise(_bank(J, Q, n_samples), length, in_sum, target=2)
+    second, coarse = fb.energy_normalise(_bank(J, 1, n_samples), length, in_sum, target=2)
+    if T is not None:
+        averaging = averaging[: int(6 * fb.SIGMA_LOWPASS / T * length) + 2]
+    planes_kept = T is not None and not global_second_order
+
+    rows = [sum(w.j < v.j for w in first) for v in second]  # bands slower than their modulation are left out
+    fr = FrequentialBank(J_fr, Q_fr, F)
+    low, waves = fr.matrices(len(first))  # every band is heard, those without second order too …
+    n_rows = max(rows) or len(first)
+    waves = waves[: len(fr.scales(n_rows)), :n_rows]  # … and the others give paths
+    modulations = []
+    for v, r, c in zip(second, rows, coarse, strict=True):
+        if r:
+            start, weights = _cut(v.spectrum, SECOND_THRESHOLD)
+            gains = np.array([c if coarse_quirk and w.j >= 1 else 1.0 for w in first[:r]])
+            samples = plane_length(len(weights), len(averaging) if planes_kept else 0)
+            modulations.append(Modulation(start, weights, gains, min(length, samples), fr.filters(r)))
+    frames = 1 if T is None else n_samples // T
+    paths = _paths(first, second, rows, n_rows, fr, (frames, frames if planes_kept else 1))
+    joint_psi = math.sqrt(2) * waves.reshape(-1, len(first))
+    return Design(_bands(first, length), modulations, averaging, low[:n_rows], joint_psi, path_table(paths, Q))
+
+
+def plane_length(width: int, averaging: int) -> int:
+    """Samples over which the modulus of a band of ``width`` bins has an exact enough mean.
+
+    Sampling folds the spectrum of the modulus at multiples of the length. That of its square reaches ``width`` and no
+    further; what the root adds beyond is the smaller, the more oscillations there are to average. If the mean is not
+    over all time but by a low-pass of so many bins (``averaging``), these must stay clear of the fold as well.
+    """
+    factor = 1 if width >= 1024 else 2 if width > 400 else 3
+    return max(SECOND_SHORTEST, fast_length(factor * width), fast_length(width + 2 * averaging) if averaging else 0)
+
+
+def fast_length(n: int) -> int:
+    """Smallest 2^k or 3·2^k that is at least n: lengths of fast transforms that tiles of 2^k divide."""
+    return min(m << k for m in (1, 3) for k in range(2, 40) if m << k >= n)
+
+
+def _bank(J: int, Q: int, n_samples: int) -> list[fb.Wavelet]:
+    return [fb.wavelet(2 * n_samples, xi, sigma) for xi, sigma in fb.centre_frequencies(J, Q, n_samples)]
+
+
+def _cut(spectrum: fb.Array, threshold: float) -> tuple[int, fb.Array]:
+    """The bins of a filter above ``threshold`` of its peak: the first of them, and their values."""
+    support = np.flatnonzero(np.abs(spectrum) > threshold * np.abs(spectrum).max())
+    return int(support[0]), spectrum[support[0] : support[-1] + 1]
+
+
+def _bands(first: list[fb.Wavelet], length: int) -> list[Bands]:
+    """Group the bands by the length at which their envelopes are computed, from high to low frequency."""
+    cuts = [_cut(w.spectrum, FIRST_THRESHOLD) for w in first]
+    lengths = [min(length, max(FIRST_SHORTEST, fast_length(FIRST_OVERSAMPLING * len(w)))) for _, w in cuts]
+    # Nyquist cuts the highest bands short: without this they would fall behind lower ones, out of their order
+    lengths = [max(lengths[n:]) for n in range(len(lengths))]
+    groups = []
+    for samples in sorted(set(lengths), reverse=True):
+        members = [cut for cut, n in zip(cuts, lengths, strict=True) if n == samples]
+        width = max(len(w) for _, w in members)
+        weights = np.stack([np.pad(w, (0, width - len(w))) for _, w in members])
+        groups.append(Bands([start for start, _ in members], weights, samples))
+    return groups
+
+
+def _paths(
+    first: list[fb.Wavelet],
+    second: list[fb.Wavelet],
+    rows: list[int],
+    n_rows: int,
+    fr: FrequentialBank,
+    frames: tuple[int, int],
+) -> list[Path]:
+    """All paths in the order of S; ``rows`` of each second-order scale, ``frames`` of the first and second order."""
+    paths = [Path("S0", -1, -1, 0, 0.0, 0.0, 1, 1)]
+    paths += [Path("S1", n, -1, 0, w.xi, 0.0, 1, frames[0]) for n, w in enumerate(first)]
+    paths += [Path("phi_t*phi_f", -1, -1, 0, 0.0, 0.0, n_rows, frames[0])]
+    paths += [Path("phi_t*psi_f", -1, k, 0, 0.0, xi, n_rows, frames[0]) for k, xi in enumerate(fr.scales(n_rows))]
+    kept = [(n, v.xi, r) for n, (v, r) in enumerate(zip(second, rows, strict=True)) if r]
+    paths += [Path("psi_t*phi_f", n, -1, 0, xi, 0.0, r, frames[1]) for n, xi, r in kept]
+    for pair, spin in (("psi_t*psi_f_up", 1), ("psi_t*psi_f_dn", -1)):
+        for n, rate, r in kept:
+            paths += [Path(pair, n, k, spin, rate, xi, r, frames[1]) for k, xi in enumerate(fr.scales(r))]
+    return paths

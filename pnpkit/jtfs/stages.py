@@ -1,0 +1,124 @@
+"""The stages of the operator, each on jets (1 + d, items, …): envelopes, their low-pass, and the second order."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Complex, Float
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pnpkit.jtfs.design import Bands, Modulation
+from pnpkit.jtfs.frequential import RowFilters
+from pnpkit.jtfs.modulus import mean_modulus, modulus, planes
+
+
+def keep(module: nn.Module, name: str, constant: NDArray) -> None:
+    """Register a constant: it follows the module's device and dtype, and stays out of its state."""
+    module.register_buffer(name, torch.from_numpy(constant.copy()).float(), persistent=False)
+
+
+class Envelopes(nn.Module):
+    """Fourier transforms of |x * ψ| for the bands of one length."""
+
+    weights: Tensor
+
+    def __init__(self, bands: Bands, padded_length: int) -> None:
+        super().__init__()
+        self.starts, self.length = bands.starts, bands.length
+        keep(self, "weights", bands.weights / padded_length)
+
+    def forward(self, spectrum: Complex[Tensor, "parts items bins"]) -> Complex[Tensor, "parts items bands low"]:
+        """Cut out each band, take it to zero frequency, invert, take the modulus, transform."""
+        width = self.weights.shape[-1]
+        beyond = max(0, max(self.starts) + width - spectrum.shape[-1])  # a narrower band may end at Nyquist
+        spectrum = nn.functional.pad(spectrum, (0, beyond)) if beyond else spectrum
+        cut = torch.stack([spectrum[..., start : start + width] for start in self.starts], 2)
+        band = torch.fft.ifft(cut * self.weights, n=self.length, norm="forward")
+        return torch.fft.rfft(modulus(band), norm="forward")
+
+
+class LowPass(nn.Module):
+    """φ_T in time and sampling every T samples, times √T; for T = None the mean over the N samples, times √N."""
+
+    bins: Tensor
+
+    def __init__(self, bins: NDArray, T: int | None, n_samples: int) -> None:
+        super().__init__()
+        self.gain = math.sqrt(n_samples if T is None else T)
+        self.frames = 1 if T is None else n_samples // T
+        # All frequencies of φ_T fit twice the frame rate; over the padded time that is four samples a frame
+        self.length = 4 * self.frames
+        keep(self, "bins", bins * (2 * self.gain if T is None else self.gain))
+
+    def fit(self, spectrum: Tensor) -> Tensor:
+        """The bins that φ_T keeps; absent ones are zero."""
+        kept = spectrum[..., : len(self.bins)]
+        missing = len(self.bins) - kept.shape[-1]
+        return nn.functional.pad(kept, (0, missing)) if missing else kept
+
+    def forward(self, spectrum: Complex[Tensor, "*batch low"]) -> Float[Tensor, "*batch frames"]:
+        """Frames, from the non-negative bins of an envelope over the padded time, in units of its mean."""
+        filtered = self.fit(spectrum) * self.bins
+        if self.frames == 1 and len(self.bins) == 1:
+            return filtered.real
+        return torch.fft.irfft(filtered, n=self.length, norm="forward")[..., : 2 * self.frames : 2]
+
+
+class RowModuli(nn.Module):
+    """Filters along the rows of a plane, the modulus, and its average over time."""
+
+    weights: Tensor
+    reduction: Tensor
+
+    def __init__(self, filters: RowFilters, rows: int, low_pass: LowPass | None, gain: float) -> None:
+        super().__init__()
+        self.n = filters.wavelets * rows
+        self.low_pass = [] if low_pass is None else [low_pass]  # in a list, so as not to own it twice
+        self.gain = gain
+        keep(self, "weights", filters.weights)
+        self.reduced = filters.reduction is not None
+        if filters.reduction is not None:
+            keep(self, "reduction", filters.reduction)
+
+    def forward(self, z: Complex[Tensor, "parts items rows time"]) -> tuple[Tensor, ...]:
+        """Averages of up, down and low-pass rows, each (parts, items, rows, frames)."""
+        if self.reduced:
+            z = torch.view_as_complex((self.reduction @ torch.view_as_real(z).flatten(-2)).unflatten(-1, (-1, 2)))
+        if not self.low_pass:
+            averages = mean_modulus(self.weights, self.n, z).unsqueeze(-1) * self.gain
+        else:
+            products = self.weights @ torch.view_as_real(z).flatten(-2)
+            averages = self.low_pass[0](torch.fft.rfft(modulus(planes(products, self.n)), norm="forward"))
+        return averages.tensor_split((self.n, 2 * self.n), 2)
+
+
+class SecondOrder(nn.Module):
+    """One second-order wavelet: envelopes in, averages out."""
+
+    weights: Tensor
+    gains: Tensor
+
+    def __init__(self, modulation: Modulation, low_pass: LowPass | None, gain: float) -> None:
+        super().__init__()
+        self.rows, self.start, self.length = len(modulation.gains), modulation.start, modulation.length
+        keep(self, "weights", modulation.weights)
+        keep(self, "gains", modulation.gains[:, None])
+        self.filters = nn.ModuleList(RowModuli(f, self.rows, low_pass, gain) for f in modulation.filters)
+
+    def forward(self, envelopes: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Low-pass along the rows, spin up, spin down: each (parts, items, coefficients)."""
+        pieces, missing, width = [], self.rows, self.weights.shape[-1]
+        for envelope in envelopes:
+            if missing > 0:
+                piece = envelope[:, :, :missing, self.start : self.start + width]
+                short = width - piece.shape[-1]
+                pieces.append(nn.functional.pad(piece, (0, short)) if short else piece)
+                missing -= piece.shape[2]
+        z = torch.fft.ifft(torch.cat(pieces, 2) * (self.gains * self.weights), n=self.length, norm="forward")
+        kinds: tuple[list[Tensor], ...] = ([], [], [])
+        for stage in self.filters:
+            for kind, block in zip(kinds, stage(z), strict=True):
+                kind.append(block.flatten(2))
+        up, down, low = (torch.cat(kind, -1) for kind in kinds)
+        return low, up, down

@@ -1,5 +1,6 @@
 """The operator: first its laws, then the coefficients and metrics of a public operator of the authors' period."""
 
+import copy
 import math
 from pathlib import Path
 
@@ -7,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from direct_jtfs import DirectJTFS
 
-from pnpkit.jtfs import JTFS, log_compress
+from pnpkit.jtfs import JTFS, kernels, log_compress, modulus
 from pnpkit.metric import riemannian_metric
 from pnpkit.synth import Arpeggio
 
@@ -80,6 +82,118 @@ def test_s_is_homogeneous(jtfs, sounds, gain):
     assert relative(jtfs(gain * sounds), gain * jtfs(sounds)) < 1e-6
 
 
+def test_transposition_by_one_bin_moves_the_coefficients_by_one_row():
+    """A chirp a twelfth of an octave lower; rows go from high to low frequency."""
+    n = 2**13
+    operator = JTFS(10, 12, J_fr=4, T=None, n_samples=n).double()
+    t = torch.arange(-n // 2, n // 2, dtype=torch.float64) / 8192
+
+    def chirp(f):
+        phase = 2 * math.pi * f * torch.expm1(2 * math.log(2) * t) / (2 * math.log(2))
+        return torch.sin(phase) * torch.exp(-((t / 0.1) ** 2) / 2)
+
+    high, low = operator(chirp(600.0)), operator(chirp(600 * 2 ** (-1 / 12)))
+    paths = operator.paths[(operator.paths.spin == -1) & (operator.paths.rows > 80)]
+    assert len(paths) > 8
+    for path in paths.itertuples():
+        block = slice(path.offset, path.offset + path.rows)
+        assert torch.linalg.norm(low[block][1:] - high[block][:-1]) < 0.005 * torch.linalg.norm(high[block])
+        assert torch.linalg.norm(low[block] - high[block]) > 0.04 * torch.linalg.norm(high[block])
+
+
+@pytest.mark.parametrize("T", [None, 2**8])
+def test_s_is_non_expansive(T):
+    """‖Sx − Sy‖ ≤ ‖x − y‖ for S₀, S₁ and S₂, whose filters share the energy out; φ_t paths repeat S₁: √2 with them."""
+    operator = JTFS(8, 8, J_fr=4, T=T, n_samples=2**12).double()
+    t = torch.arange(2**12) / 2**12
+    tones = torch.stack([torch.sin(2 * math.pi * f * t) for f in (3, 50, 800, 1637)]).double()
+    impulse = torch.zeros(1, 2**12, dtype=torch.float64).index_fill(1, torch.tensor([2000]), 1.0)
+    x = torch.cat([noise(4, 2**12), tones, impulse, torch.ones_like(impulse), torch.zeros_like(impulse)])
+    once = torch.ones(operator.n_coefficients, dtype=torch.bool)
+    for path in operator.paths[operator.paths.pair.str.startswith("phi_t")].itertuples():
+        once[path.offset : path.offset + path.rows * path.frames] = False
+    S, near = operator(x), operator(x + 0.01 * noise(*x.shape, seed=1))
+    distance = torch.linalg.norm(0.01 * noise(*x.shape, seed=1), dim=-1)
+    for a, b, d in ((S, near, distance), (S[1:], S[:-1], torch.linalg.norm(x[1:] - x[:-1], dim=-1))):
+        assert bool((torch.linalg.norm((a - b)[:, once], dim=-1) <= d).all())
+        assert bool((torch.linalg.norm(a - b, dim=-1) <= math.sqrt(2) * d).all())
+
+
+SIZES = [
+    {"T": None},
+    {"T": 2**12},
+    {"T": 2**8},
+    {"T": 2**5, "Q_fr": 2, "F": 4},
+    {"T": 2**9, "global_second_order": True, "coarse_quirk": True},
+]
+
+
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+def test_it_is_the_definition_at_full_rate(sizes):
+    common = {"J": 9, "Q": 6, "J_fr": 3, "n_samples": 2**12, **sizes}
+    t = torch.arange(2**12, dtype=torch.float64) / 2**12
+    chirp = torch.sin(2 * math.pi * (200 * t + 400 * t**2)) * torch.exp(-(((t - 0.5) / 0.2) ** 2))
+    impulse = torch.zeros(2**12, dtype=torch.float64).index_fill(0, torch.tensor([2000]), 1.0)
+    x = torch.stack([chirp, impulse, noise(2**12)])
+    S, direct = JTFS(**common).double()(x), DirectJTFS(**common)(x)
+    assert S.shape == direct.shape
+    assert relative(S, direct) < 2e-4
+    assert relative(log_compress(S), log_compress(direct)) < 2e-4
+
+
+def test_averages_of_a_constant_envelope_do_not_depend_on_the_scale():
+    """√T (√N if T is None) where the envelope is 1: a long tone in the band of a wavelet that takes it to 1."""
+    n, t = 2**13, torch.arange(2**13, dtype=torch.float64)
+    loudest = {}
+    for T in (None, 2**7, 2**9):
+        operator = JTFS(7, 4, J_fr=2, T=T, n_samples=n).double()
+        path = operator.paths[operator.paths.pair == "S1"].iloc[6]
+        S1 = operator(torch.sin(2 * math.pi * path.rate * t))[path.offset : path.offset + path.frames]
+        loudest[T] = float(S1[path.frames // 2]) / math.sqrt(n if T is None else T)
+    assert loudest[2**7] == pytest.approx(loudest[2**9], rel=0.1)  # the normalisation of the wavelets knows T
+    assert loudest[None] == pytest.approx(loudest[2**9], rel=0.1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_compiled_kernels_equal_plain_torch(dtype):
+    """Devices other than the CPU use the latter; value, derivatives and gradient, a vanishing modulus included."""
+    n, rows, time, tiny = 5, 13, 24, np.dtype(str(dtype)[6:]).type(modulus.TINY)
+    products = noise(3, rows, 2 * time).to(dtype)
+    products[:, [0, n, 2 * n], :8] = 0
+    tolerance = {"rtol": 1e-5, "atol": 1e-5} if dtype == torch.float32 else {}
+    sums = torch.zeros(3, rows, dtype=dtype)
+    kernels.add_moduli(products.numpy(), n, tiny, sums.numpy())
+    torch.testing.assert_close(sums, modulus._modulus_jet(modulus.planes(products, n)).sum(-1), **tolerance)
+
+    value, share = products[0].clone().requires_grad_(), noise(rows, seed=3).to(dtype)
+    (share * modulus._modulus_jet(modulus.planes(value, n)[None])[0].sum(-1)).sum().backward()
+    pulled = products[0].clone()
+    kernels.pull_back(pulled.numpy(), n, tiny, share.numpy())
+    torch.testing.assert_close(pulled, modulus._pull_back_torch(products[0], n, share), **tolerance)
+    away = products[0].abs().sum(0) > 0  # autograd has 0/0 where the modulus vanishes
+    away[:8] = False
+    torch.testing.assert_close(pulled[:, away], value.grad[:, away], **tolerance)
+
+    z = torch.view_as_complex(products.unflatten(-1, (-1, 2))).contiguous()
+    out = torch.empty(3, rows * time, dtype=dtype)
+    kernels.modulus_jet(torch.view_as_real(z).reshape(3, -1).numpy(), tiny, out.numpy())
+    torch.testing.assert_close(out.view(3, rows, time), modulus._modulus_jet(z), **tolerance)
+
+
+def test_jacobians_by_either_mode_are_one(small):
+    x = noise(1024)
+    v = noise(4, len(small(x)), seed=2)
+    forward = torch.func.jacfwd(lambda a: small(x + a[0] * x.roll(7) + a[1] * x.flip(0)))(torch.zeros(2).double())
+    pull = torch.func.vjp(small, x)[1]
+    (rows,) = torch.func.vmap(pull)(v)
+    torch.testing.assert_close(rows @ torch.stack([x.roll(7), x.flip(0)], 1), v @ forward, rtol=1e-10, atol=1e-10)
+
+
+def test_a_second_derivative_is_refused(small):
+    with pytest.raises((NotImplementedError, RuntimeError)):
+        torch.func.hessian(lambda a: small(a * torch.ones(1024)).sum())(torch.ones(1).double())
+
+
 def test_log_compress():
     assert log_compress(torch.tensor([0.0, 1e-3, 1.0])).tolist() == pytest.approx([0, math.log(2), math.log(1001)])
     with pytest.raises(ValueError, match="eps must be positive, not 0"):
@@ -126,6 +240,23 @@ def test_forward_mode_equals_central_differences(small):
     assert relative((small(x + h * u) - small(x - h * u)) / (2 * h), Ju) < 1e-6
 
 
+def test_the_jacobian_of_an_arpeggio_is_exact(jtfs):
+    """The whole of Φ∘g in float64: forward mode against central differences, and against reverse mode."""
+    operator = copy.deepcopy(jtfs).double()
+
+    def features(theta):
+        return log_compress(operator(Arpeggio(detach_gain=False)(theta)))
+
+    theta = POINTS[0]
+    J = torch.func.jacfwd(features)(theta)
+    steps = 3e-6 * torch.diag(theta)
+    differences = torch.stack([(features(theta + h) - features(theta - h)) / (2 * h.sum()) for h in steps])
+    assert relative(differences, J.mT) < 1e-6
+    v = noise(len(J))
+    (vJ,) = torch.func.vjp(features, theta)[1](v)
+    torch.testing.assert_close(vJ, v @ J, rtol=1e-10, atol=1e-10)
+
+
 def test_vmap_over_points_and_directions(small):
     x, u = noise(3, 1024), noise(3, 1024, seed=1)
 
@@ -159,6 +290,8 @@ def test_dtype_and_device_follow_the_module():
         ({"n_samples": 1000}, "n_samples must be a power of two from 4 on, not 1000"),
         ({"J": 12}, r"J = 12 needs at least 2\^12 = 4096 samples; n_samples is 1024"),
         ({"T": 2**11}, "T must be None or a power of two from 1 to n_samples = 1024, not 2048"),
+        ({"n_samples": 2, "J": 1, "T": None}, "n_samples must be a power of two from 4 on, not 2"),
+        ({"J_fr": 0}, "J_fr must be at least 1, not 0"),
         ({"T": 100}, "T must be None or a power of two from 1 to n_samples = 1024, not 100"),
     ],
 )
@@ -229,8 +362,8 @@ def test_path_tables(name, n_samples, n_coefficients):
 
 
 @pytest.mark.parametrize("gain", ["detached", "attached"])
-def test_metrics_of_six_arpeggios(jtfs, gain):
+def test_metrics_of_24_arpeggios(jtfs, gain):
     reference = load("arpeggio")
     synth = Arpeggio(detach_gain=gain == "detached")
-    ours = riemannian_metric(synth, lambda x: log_compress(jtfs(x)), reference["theta"][::4])
-    assert relative(ours.flatten(1), reference[f"M_{gain}"][::4].flatten(1)) < 5e-3
+    ours = riemannian_metric(synth, lambda x: log_compress(jtfs(x)), reference["theta"])
+    assert relative(ours.flatten(1), reference[f"M_{gain}"].flatten(1)) < 5e-3

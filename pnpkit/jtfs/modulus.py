@@ -76,6 +76,11 @@ def _pull_back(products: Tensor, n: int, gradient: Tensor) -> Tensor:
     if products.device.type == "cpu":
         kernels.pull_back(products.numpy(), n, _tiny(products), gradient.numpy())
         return products
+    return _pull_back_torch(products, n, gradient)
+
+
+def _pull_back_torch(products: Tensor, n: int, gradient: Tensor) -> Tensor:
+    """:func:`kernels.pull_back` in plain PyTorch."""
     up, down, low = (gradient.unsqueeze(-1) * _direction(planes(products, n))).tensor_split((n, 2 * n), -2)
     return torch.view_as_real(torch.cat([up + down, -1j * (up - down), low], -2)).flatten(-2)
 

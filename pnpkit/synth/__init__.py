@@ -2,6 +2,7 @@
 
 from pnpkit.synth.arpeggio import Arpeggio
 from pnpkit.synth.base import Synthesiser
+from pnpkit.synth.drum import RectangularDrum
 from pnpkit.synth.parameters import Parameter, ParameterSpace
 
-__all__ = ["Arpeggio", "Parameter", "ParameterSpace", "Synthesiser"]
+__all__ = ["Arpeggio", "Parameter", "ParameterSpace", "RectangularDrum", "Synthesiser"]

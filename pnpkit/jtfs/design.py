@@ -1,6 +1,5 @@
 """From sizes to constants: which bins each filter keeps, how long each transform is, which matrices follow."""
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,8 +57,8 @@ class Design:
     bands: list[Bands]
     modulations: list[Modulation]
     low_pass: fb.Array  # non-negative bins of φ_T that count; one bin, 1, averages over the sound
-    joint_low: fb.Array  # φ_f on the averaged first order, (rows kept, rows)
-    joint_psi: np.ndarray  # ψ_f there, complex, (wavelets · rows kept, rows)
+    joint: list[RowFilters]  # on the averaged first order
+    joint_rows: int  # that they give out
     paths: pd.DataFrame
 
 
@@ -87,9 +86,7 @@ def design(
 
     rows = [sum(w.j < v.j for w in first) for v in second]  # bands slower than their modulation are left out
     fr = FrequentialBank(J_fr, Q_fr, F)
-    low, waves = fr.matrices(len(first))  # every band is heard, those without second order too …
-    n_rows = max(rows) or len(first)
-    waves = waves[: len(fr.scales(n_rows)), :n_rows]  # … and the others give paths
+    n_rows = max(rows) or len(first)  # those without second order are heard by their neighbours, but have no path
     modulations = []
     for v, r, c in zip(second, rows, coarse, strict=True):
         if r:
@@ -99,8 +96,8 @@ def design(
             modulations.append(Modulation(start, weights, gains, min(length, samples), fr.filters(r)))
     frames = 1 if T is None else n_samples // T
     paths = _paths(first, second, rows, n_rows, fr, (frames, frames if planes_kept else 1))
-    joint_psi = math.sqrt(2) * waves.reshape(-1, len(first))
-    return Design(_bands(first, length), modulations, averaging, low[:n_rows], joint_psi, path_table(paths, Q))
+    joint = fr.filters(len(first), n_rows)
+    return Design(_bands(first, length), modulations, averaging, joint, n_rows, path_table(paths, Q))
 
 
 def plane_length(width: int, averaging: int) -> int:

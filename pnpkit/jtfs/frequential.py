@@ -67,27 +67,32 @@ class FrequentialBank:
         waves = [np.fft.ifft(np.pad(w.spectrum, (0, length - len(w.spectrum)))).conj() for w in bank]
         return low[lag], np.stack([w[lag] for w in waves]) if waves else np.zeros((0, rows, rows), np.complex128)
 
-    def filters(self, rows: int) -> list[RowFilters]:
+    def filters(self, rows: int, kept: int | None = None) -> list[RowFilters]:
         """The same as real matrices: fine wavelets and low-pass on the rows, coarse wavelets on fewer inputs.
 
         A coarse wavelet hears slow variation along the rows only. All those from the k-th on see the rows through a few
         combinations of them, the leading right singular vectors of their matrices; where to split is what costs least.
+
+        Args:
+            rows: how many come in.
+            kept: how many of them to give out, and to choose the wavelets by; all if None.
         """
         low, waves = self.matrices(rows)
-        stacks = [
-            np.concatenate([w.real.reshape(-1, rows), w.imag.reshape(-1, rows)])
-            for w in (waves[k:] for k in range(len(waves)))
-        ]
-        largest = np.linalg.norm(stacks[0], 2) if stacks else 0.0
-        best, split, reduction = (2 * len(waves) * rows * rows, len(waves), low[:0])
-        for k, stack in enumerate(stacks):
-            _, values, vectors = np.linalg.svd(stack, full_matrices=False)
+        low, waves = low[:kept], waves[: len(self.scales(kept or rows)), :kept]
+
+        def stack(chosen: NDArray[np.complex128]) -> fb.Array:
+            return np.concatenate([chosen.real.reshape(-1, rows), chosen.imag.reshape(-1, rows)])
+
+        largest = np.linalg.norm(stack(waves), 2) if len(waves) else 0.0
+        cost, split, reduction = stack(waves).size, len(waves), low[:0]
+        for k in range(len(waves)):
+            coarse = stack(waves[k:])
+            _, values, vectors = np.linalg.svd(coarse, full_matrices=False)
             rank = int((values > RANK_TOLERANCE * largest).sum())
-            cost = 2 * k * rows * rows + rank * rows + len(stack) * rank
-            if cost < best:
-                best, split, reduction = cost, k, vectors[:rank]
-        fine = [waves[:split].real.reshape(-1, rows), waves[:split].imag.reshape(-1, rows), low]
-        filters = [RowFilters(split, np.concatenate(fine))]
+            split_cost = stack(waves[:k]).size + rank * (rows + len(coarse))
+            if split_cost < cost:
+                cost, split, reduction = split_cost, k, vectors[:rank]
+        filters = [RowFilters(split, np.concatenate([stack(waves[:split]), low]))]
         if split < len(waves):
-            filters.append(RowFilters(len(waves) - split, stacks[split] @ reduction.T, reduction))
+            filters.append(RowFilters(len(waves) - split, stack(waves[split:]) @ reduction.T, reduction))
         return filters

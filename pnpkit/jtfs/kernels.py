@@ -3,6 +3,9 @@
 Complex numbers are interleaved, (re, im, re, im, …), as PyTorch stores them. A *jet* is a value and its derivatives
 along some directions, stacked along the first axis: index 0 is the value. Every kernel has an equivalent in plain
 PyTorch in :mod:`pnpkit.jtfs.modulus`, for devices other than the CPU; the two are tested against each other.
+
+Inner loops count by one and double the index: a stride of two keeps the compiler from vectorising them (five times
+slower).
 """
 
 import math
@@ -42,7 +45,8 @@ def add_moduli(products, n, tiny, out):
     for i in range(n):
         a, b = products[0, i], products[0, n + i]
         up, down = zero, zero
-        for t in range(0, length, 2):
+        for k in range(length // 2):
+            t = 2 * k
             up_re, up_im = a[t] - b[t + 1], a[t + 1] + b[t]
             down_re, down_im = a[t] + b[t + 1], a[t + 1] - b[t]
             up += math.sqrt(up_re * up_re + up_im * up_im)
@@ -52,7 +56,8 @@ def add_moduli(products, n, tiny, out):
         for p in range(1, parts):
             da, db = products[p, i], products[p, n + i]
             up, down = zero, zero
-            for t in range(0, length, 2):
+            for k in range(length // 2):
+                t = 2 * k
                 up_re, up_im = a[t] - b[t + 1], a[t + 1] + b[t]
                 down_re, down_im = a[t] + b[t + 1], a[t + 1] - b[t]
                 up += (up_re * (da[t] - db[t + 1]) + up_im * (da[t + 1] + db[t])) / math.sqrt(
@@ -66,12 +71,14 @@ def add_moduli(products, n, tiny, out):
     for i in range(2 * n, rows):
         low = products[0, i]
         total = zero
-        for t in range(0, length, 2):
+        for k in range(length // 2):
+            t = 2 * k
             total += math.sqrt(low[t] * low[t] + low[t + 1] * low[t + 1])
         out[0, i] += total
         for p in range(1, parts):
             slope, total = products[p, i], zero
-            for t in range(0, length, 2):
+            for k in range(length // 2):
+                t = 2 * k
                 re, im = low[t], low[t + 1]
                 total += (re * slope[t] + im * slope[t + 1]) / math.sqrt(max(re * re + im * im, tiny))
             out[p, i] += total
@@ -84,7 +91,8 @@ def pull_back(products, n, tiny, gradient):
     rows, length = products.shape
     for i in range(n):
         a, b = products[i], products[n + i]
-        for t in range(0, length, 2):
+        for k in range(length // 2):
+            t = 2 * k
             up_re, up_im = a[t] - b[t + 1], a[t + 1] + b[t]
             down_re, down_im = a[t] + b[t + 1], a[t + 1] - b[t]
             up = gradient[i] / math.sqrt(max(up_re * up_re + up_im * up_im, tiny))
@@ -93,6 +101,7 @@ def pull_back(products, n, tiny, gradient):
             b[t], b[t + 1] = up * up_im - down * down_im, down * down_re - up * up_re
     for i in range(2 * n, rows):
         low = products[i]
-        for t in range(0, length, 2):
+        for k in range(length // 2):
+            t = 2 * k
             share = gradient[i] / math.sqrt(max(low[t] * low[t] + low[t + 1] * low[t + 1], tiny))
             low[t], low[t + 1] = share * low[t], share * low[t + 1]

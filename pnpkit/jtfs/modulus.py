@@ -31,19 +31,19 @@ def modulus(z: Complex[Tensor, "parts items ..."]) -> Float[Tensor, "parts items
 
 
 def mean_modulus(
-    weights: Float[Tensor, "out rows"], n: int, z: Complex[Tensor, "parts items rows time"]
+    weights: Float[Tensor, "out rows"], n: int, signals: Float[Tensor, "parts items rows interleaved"]
 ) -> Float[Tensor, "parts items out"]:
     r"""Time averages :math:`\langle |\mathbf{A} z| \rangle_t` for both spins and the low-pass, of a jet.
 
     Args:
         weights: convolution matrices of ``n`` wavelet rows, real parts a then imaginary parts b, and of the low-pass.
         n: number of wavelet rows (wavelets × rows).
-        z: the signals, one a row.
+        signals: z, one a row, real and imaginary parts interleaved along time.
 
     Returns:
         ⟨|(a + ib)z|⟩ (n values: up), ⟨|(a − ib)z|⟩ (n: down), ⟨|φz|⟩ (the others).
     """
-    return _MeanModulus.apply(weights, n, z)
+    return _MeanModulus.apply(weights, n, signals)
 
 
 def _direction(z: Tensor) -> Tensor:
@@ -90,13 +90,13 @@ def _tiny(like: Tensor) -> Any:
     return np.float32(TINY) if like.dtype == torch.float32 else np.float64(TINY)
 
 
-def _tiles(parts: int, n_out: int, time: int) -> Iterator[slice]:
-    """Slices of the interleaved time axis whose products with ``n_out`` rows fit a tile."""
-    step = time
-    while parts * n_out * 2 * step > TILE and step % 2 == 0 and step > 8:
+def _tiles(rows: int, length: int) -> Iterator[slice]:
+    """Slices of an interleaved time axis of that length, whose products with so many rows fit a tile."""
+    step = length
+    while rows * step > TILE and step % 4 == 0 and step > 16:
         step //= 2
-    for t in range(0, time, step):
-        yield slice(2 * t, 2 * (t + step))
+    for t in range(0, length, step):
+        yield slice(t, t + step)
 
 
 def fold(z: Tensor, dim: int | None, size: int, items: int) -> Tensor:
@@ -131,45 +131,44 @@ class _Modulus(Function):
 
 class _MeanModulus(Function):
     @staticmethod
-    def forward(weights: Tensor, n: int, z: Tensor) -> Tensor:
-        parts, items, _, time = z.shape
-        signals = torch.view_as_real(z.contiguous()).flatten(-2)
+    def forward(weights: Tensor, n: int, signals: Tensor) -> Tensor:
+        parts, items, _, length = signals.shape
         out = signals.new_zeros(items, parts, len(weights))
         for i in range(items):
-            for t in _tiles(parts, len(weights), time):
+            for t in _tiles(parts * len(weights), length):
                 products = signals.new_empty(parts, len(weights), t.stop - t.start)
                 for p in range(parts):
                     torch.mm(weights, signals[p, i, :, t], out=products[p])
                 _add_moduli(products, n, out[i])
-        return out.movedim(0, 1) / time
+        return out.movedim(0, 1) * (2 / length)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, int, Tensor], output: Tensor) -> None:
-        weights, ctx.n, z = inputs
-        ctx.save_for_backward(weights, z)
+        weights, ctx.n, signals = inputs
+        ctx.save_for_backward(weights, signals)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[None, None, Tensor]:
-        weights, z = ctx.saved_tensors
-        return None, None, _Gradient.apply(weights, ctx.n, z, grad)
+        weights, signals = ctx.saved_tensors
+        return None, None, _Gradient.apply(weights, ctx.n, signals, grad)
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[Any, ...], weights: Tensor, n: int, z: Tensor) -> tuple[Tensor, int]:
-        out = mean_modulus(weights, n, fold(z, in_dims[2], info.batch_size, 1))
+    def vmap(info: Any, in_dims: tuple[Any, ...], weights: Tensor, n: int, signals: Tensor) -> tuple[Tensor, int]:
+        out = mean_modulus(weights, n, fold(signals, in_dims[2], info.batch_size, 1))
         return out.unflatten(1, (info.batch_size, -1)), 1
 
 
 class _Gradient(Function):
-    """Reverse mode of :class:`_MeanModulus`: z (1, items, rows, time), grad (1, items, out) → gradient of z."""
+    """Reverse mode of :class:`_MeanModulus`, for one part: gradient of the signals from that of the averages."""
 
     @staticmethod
-    def forward(weights: Tensor, n: int, z: Tensor, grad: Tensor) -> Tensor:
-        signals = torch.view_as_real(z.contiguous()).flatten(-2)
-        grad, out = grad.contiguous() / z.shape[-1], torch.empty_like(signals)
-        for i in range(z.shape[1]):
-            for t in _tiles(1, len(weights), z.shape[-1]):
+    def forward(weights: Tensor, n: int, signals: Tensor, grad: Tensor) -> Tensor:
+        length = signals.shape[-1]
+        grad, out = grad.contiguous() * (2 / length), torch.empty_like(signals)
+        for i in range(signals.shape[1]):
+            for t in _tiles(len(weights), length):
                 torch.mm(weights.mT, _pull_back(weights @ signals[0, i, :, t], n, grad[0, i]), out=out[0, i, :, t])
-        return torch.view_as_complex(out.unflatten(-1, (-1, 2)))
+        return out
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -181,7 +180,7 @@ class _Gradient(Function):
 
     @staticmethod
     def vmap(
-        info: Any, in_dims: tuple[Any, ...], weights: Tensor, n: int, z: Tensor, grad: Tensor
+        info: Any, in_dims: tuple[Any, ...], weights: Tensor, n: int, signals: Tensor, grad: Tensor
     ) -> tuple[Tensor, int]:
-        folded = [fold(v, d, info.batch_size, 1) for v, d in ((z, in_dims[2]), (grad, in_dims[3]))]
+        folded = [fold(v, d, info.batch_size, 1) for v, d in ((signals, in_dims[2]), (grad, in_dims[3]))]
         return _Gradient.apply(weights, n, *folded).unflatten(1, (info.batch_size, -1)), 1

@@ -12,7 +12,7 @@ from torch.autograd import Function, forward_ad
 from pnpkit._checks import require_finite, require_floating
 from pnpkit.jtfs.design import design
 from pnpkit.jtfs.modulus import fold, modulus
-from pnpkit.jtfs.stages import Envelopes, LowPass, SecondOrder, keep
+from pnpkit.jtfs.stages import Envelopes, JointFirstOrder, LowPass, SecondOrder
 
 
 class JTFS(nn.Module):
@@ -55,9 +55,6 @@ class JTFS(nn.Module):
     """
 
     paths: pd.DataFrame
-    joint_low: Tensor
-    joint_psi_re: Tensor
-    joint_psi_im: Tensor
 
     def __init__(
         self,
@@ -88,9 +85,7 @@ class JTFS(nn.Module):
         # A mean over the N samples of the sound is twice one over the padded time
         gain = 2 * math.sqrt(n_samples) if T is None else math.sqrt(T)
         self.second = nn.ModuleList(SecondOrder(m, in_time, gain) for m in plan.modulations)
-        keep(self, "joint_low", plan.joint_low)
-        keep(self, "joint_psi_re", plan.joint_psi.real)
-        keep(self, "joint_psi_im", plan.joint_psi.imag)
+        self.joint = JointFirstOrder(plan.joint, plan.joint_rows)
 
     @classmethod
     def reference(cls, n_samples: int) -> "JTFS":
@@ -112,7 +107,7 @@ class JTFS(nn.Module):
         if x.ndim == 0 or x.shape[-1] != self.n_samples:
             raise ValueError(f"x has shape {tuple(x.shape)}; its last dimension must be n_samples = {self.n_samples}")
         require_finite("x", x)
-        flat = x.reshape(-1, self.n_samples).to(self.joint_low)
+        flat = x.reshape(-1, self.n_samples).to(self.low_pass.bins)
         value, tangent = forward_ad.unpack_dual(flat)
         if tangent is None:
             S = self.scatter(flat.unsqueeze(0)).squeeze(0)
@@ -128,10 +123,8 @@ class JTFS(nn.Module):
         # The authors kept the sign of the mean, which log1p cannot take below −ε; Φ and M of their sounds are the same
         s0 = modulus(spectrum[..., :1]) * (self.low_pass.gain / self.length)
         s1 = self.low_pass(torch.cat([self.low_pass.fit(e) for e in envelopes], 2))
-        # One spin serves for both on φ_t paths, hence a factor √2 on ψ_f, which is in the matrices
-        psi = modulus(torch.complex(self.joint_psi_re @ s1, self.joint_psi_im @ s1))
         second = zip(*(stage(envelopes) for stage in self.second), strict=True)  # all low-pass, all up, all down
-        blocks = [s0, s1.flatten(2), (self.joint_low @ s1).flatten(2), psi.flatten(2)]
+        blocks = [s0, s1.flatten(2), *self.joint(s1)]
         return torch.cat(blocks + [block for kind in second for block in kind], -1)
 
 

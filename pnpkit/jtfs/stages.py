@@ -65,31 +65,59 @@ class LowPass(nn.Module):
         return torch.fft.irfft(filtered, n=self.length, norm="forward")[..., : 2 * self.frames : 2]
 
 
-class RowModuli(nn.Module):
-    """Filters along the rows of a plane, the modulus, and its average over time."""
+class Rows(nn.Module):
+    """Filters along the rows: convolution as a matrix product, on all rows or on a few combinations of them."""
 
     weights: Tensor
     reduction: Tensor
 
-    def __init__(self, filters: RowFilters, rows: int, low_pass: LowPass | None, gain: float) -> None:
+    def __init__(self, filters: RowFilters, rows: int) -> None:
         super().__init__()
-        self.n = filters.wavelets * rows
-        self.low_pass = [] if low_pass is None else [low_pass]  # in a list, so as not to own it twice
-        self.gain = gain
-        keep(self, "weights", filters.weights)
+        self.n = filters.wavelets * rows  # rows of the real parts, then as many of the imaginary parts
         self.reduced = filters.reduction is not None
+        keep(self, "weights", filters.weights)
         if filters.reduction is not None:
             keep(self, "reduction", filters.reduction)
 
+    def inputs(self, x: Float[Tensor, "*batch rows columns"]) -> Float[Tensor, "*batch inputs columns"]:
+        """What the weights apply to."""
+        return self.reduction @ x if self.reduced else x
+
+
+class JointFirstOrder(nn.Module):
+    """φ_t paths: the averaged first order, filtered along log-frequency."""
+
+    def __init__(self, filters: list[RowFilters], rows: int) -> None:
+        super().__init__()
+        self.filters = nn.ModuleList(Rows(f, rows) for f in filters)
+
+    def forward(self, s1: Float[Tensor, "parts items bands frames"]) -> list[Tensor]:
+        """Low-pass and wavelets. One spin serves for both, hence a factor √2 on the latter."""
+        lows, psis = [], []
+        for rows in self.filters:
+            assert isinstance(rows, Rows)
+            re, im, low = (rows.weights @ rows.inputs(s1)).tensor_split((rows.n, 2 * rows.n), 2)
+            lows.append(low.flatten(2))
+            psis.append(modulus(torch.complex(re, im)).flatten(2) * math.sqrt(2))
+        return lows + psis
+
+
+class RowModuli(Rows):
+    """Filters along the rows of a plane, the modulus, and its average over time."""
+
+    def __init__(self, filters: RowFilters, rows: int, low_pass: LowPass | None, gain: float) -> None:
+        super().__init__(filters, rows)
+        self.low_pass = [] if low_pass is None else [low_pass]  # in a list, so as not to own it twice
+        self.gain = gain
+
     def forward(self, z: Complex[Tensor, "parts items rows time"]) -> tuple[Tensor, ...]:
         """Averages of up, down and low-pass rows, each (parts, items, rows, frames)."""
-        if self.reduced:
-            z = torch.view_as_complex((self.reduction @ torch.view_as_real(z).flatten(-2)).unflatten(-1, (-1, 2)))
-        if not self.low_pass:
-            averages = mean_modulus(self.weights, self.n, z).unsqueeze(-1) * self.gain
+        signals = self.inputs(torch.view_as_real(z).flatten(-2))
+        if self.low_pass:
+            moduli = modulus(planes(self.weights @ signals, self.n))
+            averages = self.low_pass[0](torch.fft.rfft(moduli, norm="forward"))
         else:
-            products = self.weights @ torch.view_as_real(z).flatten(-2)
-            averages = self.low_pass[0](torch.fft.rfft(modulus(planes(products, self.n)), norm="forward"))
+            averages = mean_modulus(self.weights, self.n, signals).unsqueeze(-1) * self.gain
         return averages.tensor_split((self.n, 2 * self.n), 2)
 
 

@@ -1,5 +1,6 @@
 """From sizes to constants: which bins each filter keeps, how long each transform is, which matrices follow."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,7 +98,8 @@ def design(
     frames = 1 if T is None else n_samples // T
     paths = _paths(first, second, rows, n_rows, fr, (frames, frames if planes_kept else 1))
     joint = fr.filters(len(first), n_rows)
-    return Design(_bands(first, length), modulations, averaging, joint, n_rows, path_table(paths, Q))
+    bands = group_bands([w.spectrum for w in first], length)
+    return Design(bands, modulations, averaging, joint, n_rows, path_table(paths, Q))
 
 
 def plane_length(width: int, averaging: int) -> int:
@@ -126,9 +128,23 @@ def _cut(spectrum: fb.Array, threshold: float) -> tuple[int, fb.Array]:
     return int(support[0]), spectrum[support[0] : support[-1] + 1]
 
 
-def _bands(first: list[fb.Wavelet], length: int) -> list[Bands]:
-    """Group the bands by the length at which their envelopes are computed, from high to low frequency."""
-    cuts = [_cut(w.spectrum, FIRST_THRESHOLD) for w in first]
+def group_bands(spectra: Sequence[fb.Array], length: int, threshold: float = FIRST_THRESHOLD) -> list[Bands]:
+    """Group filters by the length at which the envelopes of their bands are computed.
+
+    Args:
+        spectra: real Fourier transform of each filter, from high to low frequency. Bin 0 is the first bin of what
+            :class:`pnpkit.jtfs.stages.Envelopes` will be given: zero frequency for an ``rfft``; the lowest negative
+            one for filters that are not analytic, and an ``fftshift`` of the ``fft``.
+        length: padded length that the bins refer to.
+        threshold: bins below this share of a filter's peak are left out.
+
+    Returns:
+        Bands in the order of the filters, of lengths that never rise.
+
+    >>> [(bands.starts, bands.length) for bands in group_bands([fb.wavelet(256, 0.25, 0.01).spectrum], 256)]
+    [([52], 128)]
+    """
+    cuts = [_cut(spectrum, threshold) for spectrum in spectra]
     lengths = [min(length, max(FIRST_SHORTEST, fast_length(FIRST_OVERSAMPLING * len(w)))) for _, w in cuts]
     # Nyquist cuts the highest bands short: without this they would fall behind lower ones, out of their order
     lengths = [max(lengths[n:]) for n in range(len(lengths))]

@@ -21,18 +21,35 @@ def locked(folder: Path, wait: bool = True) -> Iterator[None]:
         wait: whether to wait for a process that holds it.
 
     Raises:
-        RuntimeError: if another process holds it and ``wait`` is false.
+        OSError: if the folder cannot be made or opened; names it.
+        RuntimeError: if another process holds it and ``wait`` is false; names the folder, and the process if the system
+            tells. On a network file system, processes of other machines are not seen.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise OSError(f"{folder} cannot be made ({error.strerror}): mend that, or choose another --out") from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:
-            raise RuntimeError(f"{folder} is in use by another process: wait for it or stop it") from error
+            raise RuntimeError(f"{folder} is in use by {_holder(descriptor)}: wait for it or stop it") from error
         yield
     finally:
         os.close(descriptor)
+
+
+def _holder(descriptor: int) -> str:
+    """Which process holds the lock on an open file, from the list that Linux keeps of all locks."""
+    inode = os.fstat(descriptor).st_ino
+    try:
+        locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    except OSError:
+        locks = []
+    pids = [fields[4] for fields in locks if fields[1] == "FLOCK" and fields[5].endswith(f":{inode}")]
+    pids = [pid for pid in pids if pid != "0"]  # of a process that this container cannot see
+    return f"process {pids[0]}" if pids else "another process"
 
 
 @contextmanager

@@ -1,34 +1,24 @@
 """The command line: ``pnpkit VERB``. It parses, calls the library, and turns errors into one line and an exit code."""
 
+import logging
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
-import pandas as pd
-import torch
 import typer
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from typer.core import TyperGroup
 
-from pnpkit import audio
-from pnpkit.analyser import load_analyser
-from pnpkit.features import Scalogram
-from pnpkit.pipeline import Workspace, run_profile
-from pnpkit.precompute import verify_metrics
 from pnpkit.profiles import LOSS_LABELS, PROFILES
-from pnpkit.table import claim_table, render, table
 
+# Each verb imports what it needs when it runs: torch and timm take seconds that `--help` has no use for.
+
+PATIENCE = "10s"  # for a Dask scheduler to answer
 ERRORS = (ValueError, OSError, RuntimeError, FloatingPointError)
 
 
@@ -60,6 +50,8 @@ def dataset(
     profile: ProfileName = "laptop", out: Annotated[Path | None, typer.Option(help="CSV to write.")] = None
 ) -> None:
     """Draw the data set: ids, parameters, folds, as CSV."""
+    from pnpkit.pipeline import Workspace
+
     frame = Workspace.open(profile).problem.table
     frame.to_csv(sys.stdout if out is None else out, index=False)
 
@@ -75,10 +67,17 @@ def metrics(
     verify: Annotated[int, typer.Option(min=0, help="Recompute so many at random and compare, instead.")] = 0,
 ) -> None:
     """Compute the Riemannian metrics that are missing."""
+    from pnpkit.pipeline import Workspace
+    from pnpkit.precompute import TOLERANCE, verify_metrics
+
     space = Workspace.open(profile, out)
     if verify:
         worst = verify_metrics(space.metrics_path, space.metric_config, verify)
-        print(f"{verify} metrics computed again: largest relative difference {worst:.1e}")
+        total = len(space.problem.table)
+        print(
+            f"{min(verify, total)} of {total} metrics computed again: largest relative difference {worst:.1e}, "
+            f"tolerance {TOLERANCE:.0e}; all {total} symmetric and positive semi-definite"
+        )
         return
     with _bars() as progress, _executor(scheduler) as executor:
         found = space.compute_metrics(workers, executor, progress)
@@ -97,6 +96,8 @@ def train(
     tensorboard: Annotated[Path | None, typer.Option(help="Folder for scalars.")] = None,
 ) -> None:
     """Train one network; continue it if it was interrupted."""
+    from pnpkit.pipeline import Workspace
+
     space = Workspace.open(profile, out)
     options = {"resume": resume, "max_hours": max_hours, "device": device, "tensorboard": tensorboard}
     with _bars() as progress:
@@ -109,6 +110,10 @@ def train(
 @app.command()
 def evaluate(loss: LossName, profile: ProfileName = "laptop", seed: Seed = 0, out: Out = None) -> None:
     """Distances and parameter errors of a finished run over the test fold."""
+    import pandas as pd
+
+    from pnpkit.pipeline import Workspace
+
     with _bars() as progress:
         evaluation = Workspace.open(profile, out).evaluate(loss, seed, progress)
     print(pd.DataFrame(evaluation.summary).to_string())
@@ -121,6 +126,9 @@ def table_(
     form: Annotated[str, typer.Option(help="markdown, html or latex.")] = "markdown",
 ) -> None:
     """Evaluate what is finished and print Table 1 with its verdicts."""
+    from pnpkit.pipeline import Workspace
+    from pnpkit.table import claim_table, render, table
+
     with _bars() as progress:
         results = Workspace.open(profile, out).write_results(progress)
     print(render(table(results), form))  # type: ignore[arg-type]
@@ -128,45 +136,91 @@ def table_(
 
 
 @app.command()
-def run(profile: ProfileName = "laptop", workers: Workers = 2) -> None:
+def run(profile: ProfileName = "laptop", out: Out = None, workers: Workers = 2) -> None:
     """Everything a profile asks for, from metrics to the table."""
+    from pnpkit.pipeline import run_profile
+    from pnpkit.table import render, table
+
     with _bars() as progress:
-        results = run_profile(profile, workers, progress)
+        results = run_profile(profile, workers, progress, out)
     print(render(table(results), "markdown"))
 
 
 @app.command()
 def synth(
-    theta: Annotated[list[float], typer.Argument(help="Parameters in raw units: f_c f_m gamma.")],
+    theta: Annotated[
+        list[float], typer.Argument(help="Parameters in raw units: f_c f_m gamma, or omega tau p D alpha.")
+    ],
     out: Annotated[Path, typer.Option("--out", help="WAV file to write.")],
+    name: Annotated[str, typer.Option("--synth", help="arpeggio or drum.")] = "arpeggio",
+    variant: Annotated[
+        str | None, typer.Option(help="arpeggio: code, or paper (Eqs 6–8 as printed); drum: all modes, or diagonal.")
+    ] = None,
 ) -> None:
     """Synthesise one sound."""
-    g = Workspace.open("paper").problem.synth
-    audio.save_wav(out, g(torch.tensor(theta, dtype=torch.float64)), g.sample_rate)
+    import torch
+
+    from pnpkit.audio import save_wav
+    from pnpkit.problem import get_problem, get_system
+    from pnpkit.profiles import GridConfig
+
+    g = get_problem(GridConfig(name, variant or next(iter(get_system(name).variants)))).synth
+    save_wav(out, g(torch.tensor(theta, dtype=torch.float64)), g.sample_rate)
 
 
 @app.command()
 def analyse(
     wav: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="Sound of 4 s.")],
     run: Annotated[Path, typer.Option("--run", help="Folder of a finished run.")],
-    profile: ProfileName = "laptop",
 ) -> None:
     """Estimate the parameters of a sound with a trained network."""
     import soundfile
+    import torch
 
-    space = Workspace.open(profile)
-    g, config = space.problem.synth, space.profile.training
+    from pnpkit.analyser import load_analyser
+    from pnpkit.features import Scalogram
+    from pnpkit.pipeline import read_config
+    from pnpkit.problem import get_problem
+
+    config = read_config(run)
+    g = get_problem(config.grid).synth
     x, rate = soundfile.read(wav, dtype="float32")
     if rate != g.sample_rate or x.shape != (g.n_samples,):
         raise ValueError(
             f"{wav} must be mono, {g.n_samples} samples at {g.sample_rate} Hz; it is {x.shape} at {rate} Hz"
         )
-    analyser = load_analyser(run).eval()
+    analyser = load_analyser(run)
     with torch.no_grad():
         output = analyser(Scalogram(config.features, rate)(torch.from_numpy(x).unsqueeze(0)))
     theta = g.parameters.decode(output.double(), config.coordinates)[0]
     for parameter, value in zip(g.parameters.parameters, theta.tolist(), strict=True):
         print(f"{parameter.name}\t{value:.4g}\t{parameter.unit}")
+
+
+@app.command()
+def bench(
+    smallest: Annotated[int, typer.Option(min=13, help="log2 of the shortest waveform.")] = 13,
+    largest: Annotated[int, typer.Option(min=13, max=20, help="log2 of the longest.")] = 17,
+    repeats: Annotated[int, typer.Option(min=1, help="Of each measurement.")] = 5,
+    out: Annotated[Path | None, typer.Option("--out", help="JSON file to write.")] = None,
+) -> None:
+    """Time Φ, its Jacobian and its gradient beside other operators: seconds an item, and calibrations."""
+    import pandas as pd
+
+    from pnpkit.bench import bench as measure
+    from pnpkit.provenance import write_json
+
+    if largest < smallest:
+        raise ValueError(f"--largest {largest} is below --smallest {smallest}")
+    with _bars() as progress:
+        report = measure([2**k for k in range(smallest, largest + 1)], repeats, progress=progress)
+    if out is not None:
+        write_json(out, report)
+    print(pd.DataFrame(report["rows"]).to_string(index=False, float_format="{:.3g}".format))
+    floor = report["floor"]
+    print(f"calibration {report['calibration_seconds']:.3f} s; two processes, {report['scaling']:.2f} times one")
+    rate = f"{floor['gflops']:.0f} GFLOP/s"
+    print(f"products of one Jacobian: {floor['gflop']:.1f} GFLOP, at least {floor['seconds']:.3f} s at {rate}")
 
 
 @contextmanager
@@ -176,22 +230,31 @@ def _bars() -> Iterator[Any]:
     if not console.is_terminal:
         yield None
         return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as bars:
-        tasks: dict[str, TaskID] = {}
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, TextColumn("{task.fields[pace]}"), console=console) as bars:
+        tasks: dict[str, tuple[TaskID, int, float]] = {}  # with where and when each began
 
         def update(stage: str, done: int, total: int) -> None:
+            now = time.monotonic()
             if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total)
-            bars.update(tasks[stage], completed=done, total=total)
+                tasks[stage] = bars.add_task(stage, total=total, pace=""), done, now
+            task, first, began = tasks[stage]
+            bars.update(task, completed=done, total=total, pace=_pace(done - first, total - done, now - began))
 
         yield update
+
+
+def _pace(done: int, left: int, seconds: float) -> str:
+    """Rate and remaining time, from what was done since the start: the bars' own figures take bursts for speed.
+
+    >>> _pace(300, 26_700, 20.0)
+    '15.0/s, 0:29:40 left'
+    """
+    if done <= 0 or seconds <= 0:
+        return ""
+    rate = done / seconds
+    speed = f"{rate:.1f}/s" if rate >= 1 else f"{1 / rate:.1f} s each"
+    return f"{speed}, {timedelta(seconds=round(left / rate))} left"
 
 
 @contextmanager
@@ -202,8 +265,9 @@ def _executor(scheduler: str | None) -> Iterator[Any]:
         return
     from distributed import Client
 
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what fails is said once, by us
     try:
-        client = Client(scheduler, timeout="10s")
+        client = Client(scheduler, timeout=PATIENCE)
     except (OSError, TimeoutError, ValueError) as error:
         raise RuntimeError(
             f"no Dask scheduler answers at {scheduler}: is it running, and is the address right?"

@@ -1,8 +1,8 @@
 """The stages of a profile, each an artefact under ``data/<profile>/``: reused if whole, resumed if partial."""
 
-import multiprocessing
-from collections.abc import Callable, Iterable
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+import itertools
+from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ import torch
 from pnpkit.evaluation import reference_predictions
 from pnpkit.features import compute_features
 from pnpkit.objective import TrainingData
+from pnpkit.parallel import run_tasks
 from pnpkit.precompute import compute_metrics
 from pnpkit.problem import Problem, get_problem
-from pnpkit.profiles import LOSS_LABELS, Profile, TrainingConfig, get_profile
+from pnpkit.profiles import LOSS_LABELS, FeatureConfig, GridConfig, Profile, TrainingConfig, get_profile
 from pnpkit.provenance import data_root, read_json, write_json
 from pnpkit.results import Evaluation, build_results, evaluate_reference, evaluate_run
 from pnpkit.store import MetricConfig, MetricTable, load_metrics
@@ -143,52 +144,68 @@ class Workspace:
         return results
 
 
-def run_profile(name: str, workers: int = 2, progress: Progress | None = None) -> dict[str, Any]:
+def run_profile(
+    name: str, workers: int = 2, progress: Progress | None = None, root: Path | None = None
+) -> dict[str, Any]:
     """Everything a profile asks for: metrics, features, all runs, their evaluation, the table.
 
     Runs go through a pool of processes, one thread each. Every stage resumes, so this can be killed at any moment.
 
+    Args:
+        name: of the profile.
+        workers: processes.
+        progress: called with (stage, done, in all).
+        root: folder of artefacts, as in :meth:`Workspace.open`.
+
     Returns:
         The results, as written to ``results.json``.
     """
-    space = Workspace.open(name)
+    space = Workspace.open(name, root)
     space.compute_metrics(workers, progress=progress)
     space.features(progress)
-    pairs = [(c.loss, c.seed) for c in space.profile.runs()]
-    _in_processes(_train_task, [(name, *pair) for pair in pairs], workers, "training runs", progress)
-    references = [(name, "", 0)]
-    _in_processes(_evaluate_task, references + [(name, *pair) for pair in pairs], workers, "evaluations", progress)
+    runs = [(name, root, c.loss, c.seed) for c in space.profile.runs()]
+    _stage("training runs", _train_task, runs, workers, progress)
+    _stage("evaluations", _evaluate_task, [(name, root, "", 0), *runs], workers, progress)
     return space.write_results()
 
 
-def _train_task(name: str, loss: str, seed: int) -> None:
-    Workspace.open(name).train(loss, seed)
+def read_config(folder: Path) -> TrainingConfig:
+    """Configuration of a training run, from its folder.
+
+    Raises:
+        FileNotFoundError: if the folder holds no run.
+        ValueError: if its ``config.json`` is damaged, or of another version of this library.
+    """
+    stored = read_json(folder / "config.json")
+    try:
+        parts = {"grid": GridConfig(**stored["grid"]), "features": FeatureConfig(**stored["features"])}
+        return TrainingConfig(**stored | parts)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{folder / 'config.json'} is not the configuration of a training run: {error}") from error
 
 
-def _evaluate_task(name: str, loss: str, seed: int) -> None:
-    space = Workspace.open(name)
+def _stage(
+    stage: str, task: Callable[..., None], arguments: list[tuple[Any, ...]], workers: int, progress: Progress | None
+) -> None:
+    done = itertools.count(1)
+
+    def count(_: None) -> None:
+        if progress is not None:
+            progress(stage, next(done), len(arguments))
+
+    run_tasks(task, arguments, workers=workers, finished=count)
+
+
+def _train_task(name: str, root: Path | None, loss: str, seed: int) -> None:
+    Workspace.open(name, root).train(loss, seed)
+
+
+def _evaluate_task(name: str, root: Path | None, loss: str, seed: int) -> None:
+    space = Workspace.open(name, root)
     if loss:
         space.evaluate(loss, seed)
     else:
         space.evaluate_references()
-
-
-def _in_processes(
-    task: Callable[..., None], arguments: Iterable[tuple[Any, ...]], workers: int, stage: str, progress: Progress | None
-) -> None:
-    """Run tasks in a pool, in order; the first failure cancels those not yet begun."""
-    with ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
-    ) as pool:
-        futures = [pool.submit(task, *a) for a in arguments]
-        try:
-            for done, future in enumerate(as_completed(futures), 1):
-                future.result()
-                if progress is not None:
-                    progress(stage, done, len(futures))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
 
 
 def _named(stage: str, progress: Progress | None) -> Callable[[int, int], None] | None:

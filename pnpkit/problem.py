@@ -2,34 +2,40 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 import pandas as pd
 from torch import Tensor
 
-from pnpkit.dataset import arpeggio_grid
+from pnpkit.dataset import arpeggio_grid, drum_grid
 from pnpkit.jtfs import JTFS, log_compress
 from pnpkit.profiles import GridConfig
-from pnpkit.synth import Arpeggio, ParameterSpace, Synthesiser
+from pnpkit.synth import Arpeggio, ParameterSpace, RectangularDrum, Synthesiser
 
 EPS = 1e-3  # of Eq (9)
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What metrics, training and evaluation share. Everything is derived from a :class:`GridConfig`.
+    """What metrics, training and evaluation share. Data set and Φ are made when they are first asked for.
 
     Args:
         grid: which synthesiser and which data set.
         synth: g, its gain's gradient detached.
-        table: ``id``, parameters, ``fold``; the row number is the id.
-        jtfs: S.
     """
 
     grid: GridConfig
     synth: Synthesiser
-    table: pd.DataFrame
-    jtfs: JTFS
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """The data set: ``id``, parameters, ``fold``; the row number is the id."""
+        return get_system(self.grid.synth).grid(self.grid.n_steps)
+
+    @cached_property
+    def jtfs(self) -> JTFS:
+        """S, the scattering operator for waveforms of the synthesiser's length."""
+        return JTFS.reference(self.synth.n_samples)
 
     @property
     def space(self) -> ParameterSpace:
@@ -45,7 +51,41 @@ class Problem:
         return self.phi(self.synth(theta.double()))
 
 
-_GRIDS: dict[str, Callable[[int], pd.DataFrame]] = {"arpeggio": arpeggio_grid}
+@dataclass(frozen=True)
+class System:
+    """A synthesiser that has a data set.
+
+    Args:
+        variants: of the synthesiser, by name, the headline first; their gain's gradient is detached, as
+            :func:`pnpkit.precompute.metrics_of` gives both kinds of metric from there.
+        grid: the data set, from the number of steps an axis.
+    """
+
+    variants: dict[str, Synthesiser]
+    grid: Callable[[int], pd.DataFrame]
+
+
+SYSTEMS = {
+    "arpeggio": System({"code": Arpeggio("code"), "paper": Arpeggio("paper")}, arpeggio_grid),
+    "drum": System(
+        {
+            "all": RectangularDrum(detach_gain=True),
+            "diagonal": RectangularDrum(diagonal=True, detach_gain=True),
+        },
+        drum_grid,
+    ),
+}
+
+
+def get_system(name: str) -> System:
+    """A synthesiser and its data set, by name.
+
+    Raises:
+        ValueError: if there is none of that name; lists the valid ones.
+    """
+    if name not in SYSTEMS:
+        raise ValueError(f"unknown synthesiser {name!r}; valid ones: {', '.join(SYSTEMS)}")
+    return SYSTEMS[name]
 
 
 @cache
@@ -53,9 +93,12 @@ def get_problem(grid: GridConfig) -> Problem:
     """The problem of a configuration; made once a process.
 
     Raises:
-        ValueError: if the synthesiser is unknown.
+        ValueError: if there is no such synthesiser, or no such variant of it; lists the valid ones.
+
+    >>> get_problem(GridConfig("drum", "all", 5)).space.names
+    ('omega', 'tau', 'p', 'D', 'alpha')
     """
-    if grid.synth not in _GRIDS:
-        raise ValueError(f"unknown synthesiser {grid.synth!r}; valid ones: {', '.join(_GRIDS)}")
-    synth: Synthesiser = Arpeggio(variant=grid.variant)  # type: ignore[arg-type]
-    return Problem(grid, synth, _GRIDS[grid.synth](grid.n_steps), JTFS.reference(synth.n_samples))
+    variants = get_system(grid.synth).variants
+    if grid.variant not in variants:
+        raise ValueError(f"{grid.synth} has no variant {grid.variant!r}; valid ones: {', '.join(variants)}")
+    return Problem(grid, variants[grid.variant])

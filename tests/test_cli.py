@@ -1,8 +1,15 @@
 """The command line as its users meet it: what it prints, writes, and exits with."""
 
+import dataclasses
+import errno
+import logging
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
 
@@ -10,12 +17,60 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+import torch
+from distributed import LocalCluster
+
+from pnpkit import cli, precompute
+from pnpkit._system import locked
+from pnpkit.analyser import Analyser, save_weights
+from pnpkit.dataset import arpeggio_grid
+from pnpkit.pipeline import Workspace
+from pnpkit.profiles import PROFILES, GridConfig
+from pnpkit.provenance import config_dict, config_hash, write_json
+from pnpkit.store import MetricConfig, chunk_slices, create_store, missing_chunks, write_chunk
+from pnpkit.synth import Arpeggio
+
+Run = Callable[..., tuple[int, str, str]]  # arguments → exit code, stdout, stderr
 
 
-def pnpkit(*arguments: str, data: Path | None = None) -> subprocess.CompletedProcess[str]:
-    env = dict(os.environ) | ({} if data is None else {"PNPKIT_DATA": str(data)})
-    command = [sys.executable, "-c", "from pnpkit.cli import main; main()", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """``pnpkit`` in this process, with its artefacts in a folder of the test."""
+    monkeypatch.setenv("PNPKIT_DATA", str(tmp_path))
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["pnpkit", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        return ended.value.code or 0, said.out, said.err
+
+    return call
+
+
+def constant(grid: GridConfig, items: slice) -> np.ndarray:
+    return np.broadcast_to(np.diag([0.3, 300.0, 5000.0]), (items.stop - items.start, 2, 3, 3)).copy()
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Where the metrics of ``smoke`` will be, all of them constant and computed here: 216 items in 8 chunks."""
+
+    @contextmanager
+    def here(_scheduler: str | None) -> Iterator[ThreadPoolExecutor]:
+        with ThreadPoolExecutor(1) as executor:
+            yield executor
+
+    monkeypatch.setattr(precompute, "metrics_of", constant)
+    monkeypatch.setattr(cli, "_executor", here)
+    return tmp_path / "smoke" / "metrics.zarr"
+
+
+def one_line(said: str) -> str:
+    (line,) = said.splitlines()
+    assert line.startswith("pnpkit: ")
+    return line
 
 
 @pytest.mark.parametrize(
@@ -24,34 +79,195 @@ def pnpkit(*arguments: str, data: Path | None = None) -> subprocess.CompletedPro
         (["nonsense"], 2, "valid verbs: analyse, "),
         (["run", "--profile", "huge"], 1, "unknown profile 'huge'; valid profiles: smoke, laptop, paper"),
         (["train", "--profile", "smoke", "--loss", "l3"], 1, "unknown loss 'l3'; valid losses: p, weighted-p, sp, pnp"),
+        (["train", "--profile", "smoke", "--loss", "pnp"], 1, "compute them with `pnpkit metrics`"),
         (["synth", "nan", "8", "2", "--out", "x.wav"], 1, "theta must be finite: 1 of its 3 values"),
         (["synth", "700", "8", "--out", "x.wav"], 1, "its last dimension must be 3: f_c, f_m, gamma"),
-        (["metrics", "--profile", "smoke", "--scheduler", "tcp://127.0.0.1:1"], 1, "no Dask scheduler answers"),
+        (["synth", "700", "8", "2", "--variant", "fm", "--out", "x.wav"], 1, "must be 'code' or 'paper', not 'fm'"),
+        (["metrics", "--profile", "smoke", "--verify", "5"], 1, "metrics.zarr: compute them with `pnpkit metrics`"),
     ],
 )
-def test_errors_name_what_is_allowed(arguments: list[str], code: int, said: str, tmp_path: Path) -> None:
-    done = pnpkit(*arguments, data=tmp_path)
-    assert done.returncode == code
-    assert said in done.stderr
-    assert "Traceback" not in done.stderr
+@pytest.mark.usefixtures("unchecked")
+def test_errors_name_what_is_allowed(arguments: list[str], code: int, said: str, run: Run, tmp_path: Path) -> None:
+    answer = run(*arguments)
+    assert answer[0] == code
+    assert said in one_line(answer[2])
     assert not list(tmp_path.glob("**/*.json")), "an error left something behind"
 
 
-def test_dataset_prints_the_grid() -> None:
-    table = pd.read_csv(StringIO(pnpkit("dataset", "--profile", "smoke").stdout))
+def test_starting_up_imports_nothing_heavy() -> None:
+    """Help and usage errors come at once: torch alone takes seconds."""
+    heavy = {"torch", "timm", "nnAudio", "scipy", "pandas", "xarray", "zarr", "distributed", "kymatio"}
+    command = "import sys, pnpkit.cli; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
+    assert not heavy & set(done.stdout.split())
+
+
+def test_dataset_prints_the_grid(run: Run) -> None:
+    table = pd.read_csv(StringIO(run("dataset", "--profile", "smoke")[1]))
     assert list(table) == ["id", "f_c", "f_m", "gamma", "fold"]
     assert len(table) == 6**3
 
 
-def test_synth_writes_the_waveform(tmp_path: Path) -> None:
-    assert pnpkit("synth", "740", "8.7", "1.7", "--out", str(tmp_path / "x.wav")).returncode == 0
+@pytest.mark.parametrize("variant", ["code", "paper"])
+def test_synth_writes_the_waveform_and_needs_neither_data_set_nor_scattering(
+    variant: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pnpkit.problem.JTFS", None)
+    monkeypatch.setattr("pnpkit.problem.Problem.table", None)
+    options = [] if variant == "code" else ["--variant", variant]
+    assert run("synth", 740, 8.7, 1.7, "--out", tmp_path / "x.wav", *options)[0] == 0
     x, rate = soundfile.read(tmp_path / "x.wav")
-    assert (rate, x.shape) == (8192, (2**15,))
-    strongest = np.abs(np.fft.rfft(x)).argmax() * rate / len(x)
-    assert 740 / 2 < strongest < 740 * 2
+    assert rate == 8192
+    theta = torch.tensor([740.0, 8.7, 1.7], dtype=torch.float64)
+    expected = Arpeggio(variant=variant)(theta).numpy()  # type: ignore[arg-type]
+    gain = np.abs(expected).max() / np.abs(x).max()
+    np.testing.assert_allclose(gain * x, expected, atol=2e-4 * np.abs(expected).max())
 
 
-def test_a_metric_store_is_needed_and_named(tmp_path: Path) -> None:
-    done = pnpkit("train", "--profile", "smoke", "--loss", "pnp", data=tmp_path)
-    assert done.returncode == 1
-    assert "pnpkit metrics" in done.stderr
+@pytest.mark.parametrize("coordinates", ["raw", "logminmax"])
+def test_analyse_reads_coordinates_and_features_from_the_run(coordinates: str, run: Run, tmp_path: Path) -> None:
+    config = dataclasses.replace(PROFILES["smoke"].run("p", 0), coordinates=coordinates, head="linear")
+    folder, analyser = tmp_path / "run", Analyser(3, "linear")
+    with torch.no_grad():  # an output that does not depend on the sound
+        analyser.network.classifier.weight.zero_()
+        analyser.network.classifier.bias.copy_(torch.tensor([0.5, 0.0, -0.5]))
+    save_weights(folder / "weights.safetensors", analyser.state_dict())
+    write_json(folder / "config.json", config_dict(config))
+    soundfile.write(tmp_path / "x.wav", np.sin(np.arange(2**15)), 8192)
+    code, out, _ = run("analyse", tmp_path / "x.wav", "--run", folder)
+    assert code == 0
+    expected = Arpeggio.parameters.decode(torch.tensor([0.5, 0.0, -0.5]).double(), coordinates)
+    assert [float(line.split("\t")[1]) for line in out.splitlines()] == pytest.approx(expected.tolist(), rel=1e-3)
+    assert [line.split("\t")[2] for line in out.splitlines()] == ["Hz", "Hz", "octave/s"]
+
+    write_json(folder / "config.json", {"coordinates": coordinates})
+    code, _, said = run("analyse", tmp_path / "x.wav", "--run", folder)
+    assert code == 1
+    assert f"{folder / 'config.json'} is not the configuration of a training run" in one_line(said)
+
+
+def test_run_hands_over_its_folder(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*arguments: object) -> None:
+        raise ValueError(f"asked for {arguments}")
+
+    monkeypatch.setattr("pnpkit.pipeline.run_profile", stop)
+    code, _, said = run("run", "--profile", "smoke", "--workers", 3, "--out", tmp_path)
+    assert code == 1
+    assert f"asked for ('smoke', 3, None, {tmp_path!r})" in said
+
+
+# Metrics --------------------------------------------------------------------------------------------------------------
+
+
+def test_metrics_are_computed_then_verified(store: Path, run: Run) -> None:
+    assert run("metrics", "--profile", "smoke") == (0, f"216 metrics at {store}\n", "")
+    said = "largest relative difference 0.0e+00, tolerance 1e-04; all 216 symmetric and positive semi-definite\n"
+    assert run("metrics", "--profile", "smoke", "--verify", 50) == (0, f"50 of 216 metrics computed again: {said}", "")
+    assert run("metrics", "--profile", "smoke", "--verify", 999)[1] == f"216 of 216 metrics computed again: {said}"
+    write_chunk(store, slice(0, 27), 1.01 * constant(GridConfig(), slice(0, 27)))
+    code, _, error = run("metrics", "--profile", "smoke", "--verify", 999)
+    assert code == 1
+    assert re.search(rf"{store}: the metric of id 0 differs .* by 9\.9e-03, tolerance 1e-04$", one_line(error))
+
+
+def test_the_bar_shows_rate_and_remaining_time(store: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as a terminal
+    monkeypatch.setenv("COLUMNS", "100")
+    said = run("metrics", "--profile", "smoke")[2]
+    last = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", said).splitlines()[-1]
+    assert re.search(r"metrics .* 216/216 0:00:\d\d [\d.]+/s, 0:00:00 left", last)
+
+
+def test_the_pace_is_that_of_this_call() -> None:
+    assert cli._pace(0, 100, 5.0) == ""
+    assert cli._pace(30, 60, 10.0) == "3.0/s, 0:00:20 left"
+    assert cli._pace(2, 10, 60.0) == "30.0 s each, 0:05:00 left"
+
+
+def test_a_store_of_another_configuration(store: Path, run: Run) -> None:
+    other, wanted = MetricConfig(GridConfig(n_steps=7)), Workspace.open("smoke").metric_config
+    create_store(store, other, arpeggio_grid(7), Arpeggio.parameters)
+    for arguments in ([], ["--verify", 3]):
+        code, _, said = run("metrics", "--profile", "smoke", *arguments)
+        assert code == 1
+        assert f"{store} was made with configuration {config_hash(other)}, not {config_hash(wanted)}" in one_line(said)
+        assert one_line(said).endswith("Move it away or choose another --out.")
+    assert len(missing_chunks(store, other)) == 4
+
+
+def test_a_store_that_another_process_is_filling(store: Path, run: Run) -> None:
+    with locked(store.parent / ".metrics.zarr.lock"):
+        code, _, said = run("metrics", "--profile", "smoke")
+    assert code == 1
+    assert f"is in use by process {os.getpid()}" in one_line(said)
+    assert not store.exists()
+
+
+def test_a_full_disk(store: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("metrics", "--profile", "smoke")[0] == 0
+    (store / "M" / "c.2.0.0.0").unlink()
+
+    def full(*_args: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("zarr.storage.LocalStore.set", full)
+    code, _, said = run("metrics", "--profile", "smoke")
+    assert code == 1
+    assert f"{store} cannot be written (No space left on device): what it holds is kept" in one_line(said)
+    assert len(missing_chunks(store, Workspace.open("smoke").metric_config)) == 1
+
+
+def test_a_read_only_folder(store: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "locked"
+    folder.mkdir(mode=0o555)
+    if os.geteuid() == 0:  # whom permissions do not bind
+        original = Path.mkdir
+
+        def mkdir(self: Path, *args: object, **options: object) -> None:
+            if folder in self.parents:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+            original(self, *args, **options)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(Path, "mkdir", mkdir)
+    code, _, said = run("metrics", "--profile", "smoke", "--out", folder)
+    assert code == 1
+    assert re.search(rf"{folder}/smoke/.* cannot be made \(Permission denied\): .*choose another --out", one_line(said))
+
+
+def test_a_metric_that_is_not_finite(store: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    theta = [600.0, 5.0, 1.0]
+
+    def broken(_grid: GridConfig, items: slice) -> np.ndarray:
+        if items.start == 81:
+            precompute.pullback(torch.full((2, 3), torch.nan), torch.tensor(theta))
+        return constant(_grid, items)
+
+    monkeypatch.setattr(precompute, "metrics_of", broken)
+    code, _, said = run("metrics", "--profile", "smoke")
+    assert code == 1
+    assert f"the metric is not finite at theta = [{theta}]" in one_line(said)
+    assert missing_chunks(store, Workspace.open("smoke").metric_config)[0].start == 81
+
+
+def test_a_scheduler_that_does_not_answer(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "PATIENCE", "0.5s")
+    code, _, said = run("metrics", "--profile", "smoke", "--scheduler", "tcp://127.0.0.1:1")
+    assert code == 1
+    assert "no Dask scheduler answers at tcp://127.0.0.1:1: is it running" in one_line(said)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_scheduler_is_used_and_left_as_it_was(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = dataclasses.replace(PROFILES["smoke"], name="tiny", metric_chunk=2)
+    monkeypatch.setitem(PROFILES, "tiny", tiny)
+    space, level = Workspace.open("tiny", tmp_path), logging.getLogger("distributed").level
+    create_store(space.metrics_path, space.metric_config, space.problem.table, space.problem.space)
+    for items in chunk_slices(space.metric_config, 216)[:-1]:
+        write_chunk(space.metrics_path, items, constant(tiny.grid, items))
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        answer = run("metrics", "--profile", "tiny", "--scheduler", cluster.scheduler_address)
+        assert answer == (0, f"216 metrics at {space.metrics_path}\n", "")
+        with cluster.get_client() as client:
+            assert sorted(client.gather(client.map(abs, [-1, -2]))) == [1, 2]
+    logging.getLogger("distributed").setLevel(level)

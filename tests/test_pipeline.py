@@ -1,8 +1,7 @@
 """A whole profile at toy size: metrics to table, with everything but the metrics' values real."""
 
 import dataclasses
-from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,9 @@ import numpy as np
 import pytest
 
 from pnpkit import pipeline, precompute
-from pnpkit.pipeline import Workspace
+from pnpkit.pipeline import Workspace, read_config, run_profile
 from pnpkit.profiles import PROFILES, GridConfig, Profile
+from pnpkit.provenance import config_dict
 from pnpkit.table import claim_table, table
 
 
@@ -30,27 +30,36 @@ def profile(monkeypatch: pytest.MonkeyPatch) -> Profile:
     return tiny
 
 
-class _Here(Executor):
-    """Runs its tasks at once, in this process, where the monkeypatches are."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        future.set_result(fn(*args, **kwargs))
-        return future
+def _here(task: Callable[..., Any], arguments: Sequence[tuple[Any, ...]], **options: Any) -> None:
+    """Runs the tasks in this process, where the monkeypatches are."""
+    for a in arguments:
+        result = task(*a)
+        options["finished"](result)
 
 
 def test_profile_end_to_end(profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "run_tasks", _here)
+    monkeypatch.setattr(precompute, "run_tasks", _here)
+    monkeypatch.setenv("PNPKIT_DATA", str(tmp_path / "elsewhere"))
+    seen: dict[str, tuple[int, int]] = {}
+
+    def progress(stage: str, done: int, total: int) -> None:
+        seen[stage] = done, total
+
+    results = run_profile("tiny", progress=progress, root=tmp_path)
+    assert not (tmp_path / "elsewhere").exists()
+    assert seen["metrics"] == seen["features"] == (216, 216)
+    assert (seen["training runs"], seen["evaluations"]) == ((2, 2), (3, 3))
     workspace = Workspace.open("tiny", tmp_path)
-    workspace.compute_metrics(executor=_Here())
-    for config in profile.runs():
-        assert workspace.train(config.loss, config.seed).finished
-    results = workspace.write_results()
+    assert workspace.results() == config_dict(results), "what is returned is what is written"
     assert set(workspace.finished_runs()) == {("p", 0), ("pnp", 0)}
 
     shown = table(results)
     assert shown.loc["SP", "JTFS"] == "—", "a row with no run prints a dash"
     assert float(results["rows"]["last"]["p"]["jtfs"]["mean"]) > 0
     assert len(claim_table(results)) >= 4
+    for config in profile.runs():
+        assert read_config(workspace.run_folder(config.loss, config.seed)) == config
     exact_carrier = results["references"]["f_c exact, rest train mean"]["jtfs"]["mean"]
     assert exact_carrier < results["references"]["train mean"]["jtfs"]["mean"]
 

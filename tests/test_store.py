@@ -1,5 +1,8 @@
 """The store of metrics: what it keeps, and what it notices."""
 
+import errno
+import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,10 +16,13 @@ from pnpkit.provenance import ArtefactMismatch, config_hash
 from pnpkit.store import (
     MetricConfig,
     add_provenance,
+    check_metrics,
     check_store,
     chunk_slices,
     create_store,
+    is_finished,
     load_metrics,
+    make_ready,
     missing_chunks,
     write_chunk,
 )
@@ -117,20 +123,104 @@ def test_no_store_says_how_to_make_one(tmp_path):
         load_metrics(tmp_path / "nothing.zarr", CONFIG)
 
 
-def test_creating_again_keeps_what_is_there_and_leaves_no_litter(full):
-    create_store(full, CONFIG, TABLE, Arpeggio.parameters)  # as a second, slower process would
+def test_creating_where_a_store_is_keeps_it_and_leaves_no_litter(full):
+    with pytest.raises(OSError, match=r"metrics.zarr cannot be written \(Directory not empty\): what it holds is kept"):
+        create_store(full, CONFIG, TABLE, Arpeggio.parameters)
     assert missing_chunks(full, CONFIG) == []
     assert [p.name for p in full.parent.iterdir()] == [full.name]
 
 
-def test_a_failed_creation_leaves_nothing(tmp_path, monkeypatch):
-    def fail(*_args, **_options):
-        raise OSError("no space left on device")
+def disk_full(*_args, **_options):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("pnpkit.store.zarr.open_group", fail)
-    with pytest.raises(OSError, match="no space left"):
-        create_store(tmp_path / "metrics.zarr", CONFIG, TABLE, Arpeggio.parameters)
+
+@pytest.mark.parametrize("layer", ["pnpkit.store.zarr.open_group", "zarr.storage.LocalStore.set"])
+def test_a_creation_that_fails_names_the_store_and_leaves_nothing(layer, tmp_path, monkeypatch):
+    monkeypatch.setattr(layer, disk_full)
+    path = tmp_path / "metrics.zarr"
+    with pytest.raises(OSError, match=rf"{path} cannot be written \(No space left on device\)"):
+        create_store(path, CONFIG, TABLE, Arpeggio.parameters)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_names_the_store_and_loses_nothing(full, monkeypatch):
+    monkeypatch.setattr("zarr.storage.LocalStore.set", disk_full)
+    for write in (lambda: write_chunk(full, SLICES[0], METRICS[SLICES[0]] + 1), lambda: add_provenance(full, {})):
+        with pytest.raises(OSError, match=rf"{full} cannot be written \(No space left on device\): .* run again"):
+            write()
+    np.testing.assert_array_equal(load_metrics(full, CONFIG).metric().numpy(), METRICS[:, 0])
+
+
+def test_a_read_only_store_is_named_before_any_work(full, monkeypatch):
+    (full / "M").chmod(0o555)
+    if os.geteuid() == 0:  # whom permissions do not bind
+
+        def touch(self):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+
+        monkeypatch.setattr(Path, "touch", touch)
+    with pytest.raises(OSError, match=rf"{full} cannot be written \(Permission denied\)"):
+        make_ready(full)
+    np.testing.assert_array_equal(load_metrics(full, CONFIG).metric().numpy(), METRICS[:, 0])
+
+
+def test_what_killed_processes_left_is_swept_away_and_nothing_else(full):
+    kept = {p: p.read_bytes() for p in full.rglob("*") if p.is_file()}
+    for name in ("M/c.1.0.0.0a1b2.partial", "zarr.9f.partial"):
+        (full / name).write_bytes(b"half")
+    make_ready(full)
+    assert {p: p.read_bytes() for p in full.rglob("*") if p.is_file()} == kept
+    partial = full.with_name(f".{full.name}.partial")  # a creation that was killed
+    (partial / "M").mkdir(parents=True)
+    shutil.rmtree(full)
+    create_store(full, CONFIG, TABLE, Arpeggio.parameters)
+    assert missing_chunks(full, CONFIG) == SLICES
+    assert [p.name for p in full.parent.iterdir()] == [full.name]
+
+
+@pytest.mark.filterwarnings("ignore:Object at theta is not recognized")  # zarr, of a folder without zarr.json
+@pytest.mark.parametrize("file", ["zarr.json", "M/zarr.json", "theta/zarr.json", "theta/c/0/0"])
+def test_a_store_whose_description_is_damaged_is_named_with_a_remedy(file, full):
+    remedy = rf"{full} is not a readable store of metrics .*: move it away"
+    (full / file).write_bytes((full / file).read_bytes()[:40])
+    with pytest.raises(ValueError, match=remedy):
+        load_metrics(full, CONFIG)
+    if file.endswith(".json"):
+        (full / file).unlink()
+        with pytest.raises(ValueError, match=remedy):
+            load_metrics(full, CONFIG)
+
+
+def test_what_is_no_store_is_named_with_a_remedy(tmp_path):
+    with pytest.raises(ValueError, match=rf"{tmp_path} is not a readable store of metrics .*: move it away"):
+        check_store(tmp_path, CONFIG)
+
+
+def test_a_store_is_finished_once_it_is_whole_and_says_how_it_was_made(full):
+    assert not is_finished(full, CONFIG)
+    add_provenance(full, {})
+    assert is_finished(full, CONFIG)
+    chunk_file(full, 3).unlink()
+    assert not is_finished(full, CONFIG)
+
+
+def test_matrices_that_are_no_metrics_are_named(full):
+    check_metrics(full, load_metrics(full, CONFIG))
+    wrong = METRICS[SLICES[1]].copy()
+    wrong[3, 1, 0, 2] = np.nextafter(wrong[3, 1, 0, 2], np.inf)  # one bit
+    write_chunk(full, SLICES[1], wrong)
+    with pytest.raises(ValueError, match=r"metrics.zarr: M \(attached\) is not symmetric at id 53$"):
+        check_metrics(full, load_metrics(full, CONFIG))
+    basis = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
+    for smallest, lawful in ((0.0, True), (-1e-10, True), (-1e-8, False)):
+        M = basis @ np.diag([smallest, 0.5, 1.0]) @ basis.T
+        wrong[:] = (M + M.T) / 2
+        write_chunk(full, SLICES[1], wrong)
+        if lawful:
+            check_metrics(full, load_metrics(full, CONFIG))
+        else:
+            with pytest.raises(ValueError, match=r"negative eigenvalue at id 50, 51, 52 and 47 more$"):
+                check_metrics(full, load_metrics(full, CONFIG))
 
 
 def test_provenance_is_kept_beside_the_metrics(full):

@@ -1,0 +1,85 @@
+"""Many tasks on many processors: on any :mod:`concurrent.futures` executor, or on processes that end when we do."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError, Executor, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager, nullcontext
+from multiprocessing.connection import Connection
+from typing import Any
+
+
+def run_tasks(
+    task: Callable[..., Any],
+    arguments: Sequence[tuple[Any, ...]],
+    *,
+    workers: int = 2,
+    executor: Executor | None = None,
+    finished: Callable[[Any], None] | None = None,
+) -> None:
+    """Call ``task(*a)`` for every ``a`` of ``arguments``, each on one torch thread; submitted in order, ended in any.
+
+    Whatever stops it (a task that fails, Ctrl-C) cancels the tasks not begun and is raised at once. Those under way
+    are ended with their processes; on an executor of the caller's they run on, unheard.
+
+    Args:
+        task: a function of a module, so that it can be sent to another process.
+        arguments: of the tasks.
+        workers: processes, where no executor is given; see :func:`processes`.
+        executor: where to run them instead. It is left open: it is the caller's.
+        finished: called here with each result, as it comes.
+
+    Raises:
+        RuntimeError: if the executor drops tasks, as Dask does when its scheduler ends.
+    """
+    with nullcontext(executor) if executor is not None else processes(min(workers, len(arguments) or 1)) as pool:
+        futures = []
+        try:
+            futures += [pool.submit(_on_one_thread, task, *a) for a in arguments]
+            for future in as_completed(futures):
+                result = future.result()
+                if finished is not None:
+                    finished(result)
+        except CancelledError as error:
+            raise RuntimeError("the executor dropped its tasks: did its scheduler stop? Run again to go on") from error
+        finally:
+            for future in futures:
+                future.cancel()
+
+
+@contextmanager
+def processes(n: int) -> Iterator[Executor]:
+    """A pool of n processes that live no longer than the ``with`` block, or this process should it be killed.
+
+    Each watches a pipe of which only we hold the other end. An exception that leaves the block closes it, and so does
+    the system when we are killed; :class:`~concurrent.futures.ProcessPoolExecutor` alone would wait for the tasks
+    under way in the first case, and leave the processes behind in the second.
+    """
+    context = multiprocessing.get_context("spawn")  # a fork would copy the locks of torch and zarr, not their threads
+    theirs, ours = context.Pipe(duplex=False)
+    with theirs, ours, ProcessPoolExecutor(n, context, initializer=_end_with_pipe, initargs=(theirs,)) as pool:
+        try:
+            yield pool
+        except BaseException:
+            ours.close()
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _end_with_pipe(pipe: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; ours to handle, not the workers'
+
+    def watch() -> None:
+        pipe.poll(None)  # nothing is ever sent: this returns when the other end is closed
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _on_one_thread(task: Callable[..., Any], *arguments: Any) -> Any:
+    import torch  # here, so that a process starts its watch before the seconds that this takes
+
+    torch.set_num_threads(1)  # more than one would change float32 sums, and be slower on a busy machine
+    return task(*arguments)

@@ -34,14 +34,15 @@ def locked(folder: Path, wait: bool = True) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:
-            raise RuntimeError(f"{folder} is in use by {_holder(descriptor)}: wait for it or stop it") from error
+            holder = _holder(descriptor)
+            raise RuntimeError(f"{folder} is in use by another process{holder}: wait for it or stop it") from error
         yield
     finally:
         os.close(descriptor)
 
 
 def _holder(descriptor: int) -> str:
-    """Which process holds the lock on an open file, from the list that Linux keeps of all locks."""
+    """`` (pid N)`` of the process that holds the lock on an open file, from the list that Linux keeps of all locks."""
     inode = os.fstat(descriptor).st_ino
     try:
         locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
@@ -49,7 +50,7 @@ def _holder(descriptor: int) -> str:
         locks = []
     pids = [fields[4] for fields in locks if fields[1] == "FLOCK" and fields[5].endswith(f":{inode}")]
     pids = [pid for pid in pids if pid != "0"]  # of a process that this container cannot see
-    return f"process {pids[0]}" if pids else "another process"
+    return f" (pid {pids[0]})" if pids else ""
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import timm
 import torch
 from jaxtyping import Float
 from safetensors import SafetensorError
@@ -59,6 +58,8 @@ class Analyser(nn.Module):
             torch.manual_seed(seed)
             self.normalise = nn.BatchNorm2d(1)
             self.expand = nn.Conv2d(1, 3, kernel_size=3, padding=1)
+            import timm  # seconds that those who train nothing need not wait
+
             self.network = timm.create_model(
                 "efficientnet_b0", pretrained=False, num_classes=n_parameters, in_chans=3, drop_rate=0.2
             )

@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
-from nnAudio.features.cqt import CQT1992v2
 from torch import Tensor, nn
 
 from pnpkit._system import locked
@@ -57,6 +56,8 @@ class Scalogram(nn.Module):
         if top > sample_rate / 2:
             raise ValueError(f"the highest bin, {top:.1f} Hz, is above Nyquist, {sample_rate / 2:g} Hz: fewer octaves?")
         self.eps = config.eps
+        from nnAudio.features.cqt import CQT1992v2  # slow to import
+
         self.cqt = CQT1992v2(
             sr=sample_rate, hop_length=config.hop, fmin=config.f_min, n_bins=n_bins,
             bins_per_octave=config.bins_per_octave, verbose=False,

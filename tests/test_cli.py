@@ -82,7 +82,7 @@ def one_line(said: str) -> str:
         (["train", "--profile", "smoke", "--loss", "pnp"], 1, "compute them with `pnpkit metrics`"),
         (["synth", "nan", "8", "2", "--out", "x.wav"], 1, "theta must be finite: 1 of its 3 values"),
         (["synth", "700", "8", "--out", "x.wav"], 1, "its last dimension must be 3: f_c, f_m, gamma"),
-        (["synth", "700", "8", "2", "--variant", "fm", "--out", "x.wav"], 1, "must be 'code' or 'paper', not 'fm'"),
+        (["synth", "700", "8", "2", "--variant", "fm", "--out", "x.wav"], 1, "no variant 'fm'; valid ones: code"),
         (["metrics", "--profile", "smoke", "--verify", "5"], 1, "metrics.zarr: compute them with `pnpkit metrics`"),
     ],
 )
@@ -199,7 +199,7 @@ def test_a_store_that_another_process_is_filling(store: Path, run: Run) -> None:
     with locked(store.parent / ".metrics.zarr.lock"):
         code, _, said = run("metrics", "--profile", "smoke")
     assert code == 1
-    assert f"is in use by process {os.getpid()}" in one_line(said)
+    assert f"is in use by another process (pid {os.getpid()})" in one_line(said)
     assert not store.exists()
 
 

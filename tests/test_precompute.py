@@ -193,7 +193,8 @@ def test_of_two_started_at_once_the_second_says_who_holds_the_store(uninterrupte
         process.join()
     assert chunks(path) == chunks(uninterrupted)
     for report, other in zip(reports, reversed(processes), strict=True):
-        assert not report.exists() or f"{lock_of(path)} is in use by process {other.pid}" in report.read_text()
+        held = f"{lock_of(path)} is in use by another process (pid {other.pid})"
+        assert not report.exists() or held in report.read_text()
     assert not all(report.exists() for report in reports)
 
 
@@ -262,7 +263,7 @@ def test_a_store_of_another_configuration_is_refused_and_kept(uninterrupted):
 
 def test_a_store_that_is_being_filled_is_left_to_who_fills_it(tmp_path, toys):
     path = tmp_path / "m.zarr"
-    held = f"{lock_of(path)} is in use by process {os.getpid()}: wait for it or stop it"
+    held = rf"{lock_of(path)} is in use by another process \(pid {os.getpid()}\): wait for it or stop it"
     with locked(lock_of(path)), pytest.raises(RuntimeError, match=held):
         compute_metrics(path, CONFIG, executor=threads())
 

@@ -102,7 +102,7 @@ def train(
     options = {"resume": resume, "max_hours": max_hours, "device": device, "tensorboard": tensorboard}
     with _bars() as progress:
         run = space.train(loss, seed, progress, **options)
-    print(f"epoch {len(run.history)} of {space.profile.training.epochs}: {run.folder}")
+    print(f"epoch {len(run.history)} of {space.profile.run(loss, seed).epochs}: {run.folder}")
     if not run.finished:
         raise typer.Exit(3)
 

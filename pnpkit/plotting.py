@@ -9,7 +9,6 @@ import pandas as pd
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Ellipse
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 from numpy.typing import ArrayLike
 
@@ -207,35 +206,6 @@ def plot_matrix(
     ax.set_title(title)
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
-    return ax
-
-
-def plot_metric_ellipse(
-    M: ArrayLike, centre: tuple[float, float], ax: Axes | None = None, *, radius: float = 1.0, **options: Any
-) -> Axes:
-    r"""The ball of a 2 × 2 metric: all errors δ of one cost, :math:`\langle\delta\mid M\mid\delta\rangle = r^2`.
-
-    Args:
-        M: block of a metric, positive definite.
-        centre: θ.
-        ax: where to draw; its limits are left to grow.
-        radius: r, in units of Φ.
-        options: of the patch: ``color``, ``label``, ``linestyle`` …
-
-    Raises:
-        ValueError: if M is not 2 × 2 and positive definite.
-    """
-    matrix = np.asarray(M, dtype=np.float64)
-    if matrix.shape != (2, 2) or np.linalg.eigvalsh(matrix)[0] <= 0:
-        raise ValueError("an ellipse needs a positive definite 2 × 2 matrix")
-    ax = _axes(ax)
-    eigenvalues, vectors = np.linalg.eigh(matrix)
-    width, height = 2 * radius / np.sqrt(eigenvalues)
-    angle = float(np.degrees(np.arctan2(vectors[1, 0], vectors[0, 0])))
-    ax.add_patch(Ellipse(centre, width, height, angle=angle, fill=False, lw=1.8, **options))
-    reach = radius * np.sqrt(np.diag(np.linalg.inv(matrix)))
-    ax.update_datalim([np.subtract(centre, reach), np.add(centre, reach)])
-    ax.autoscale_view()
     return ax
 
 

@@ -133,7 +133,8 @@ def _fill(
 
     count(0)
     run_tasks(_task, [(path, config.grid, s) for s in todo], workers=workers, executor=executor, finished=count)
-    add_provenance(path, provenance(config, time.perf_counter() - start))
+    effort = {"items": sum(s.stop - s.start for s in todo), "workers": workers if executor is None else None}
+    add_provenance(path, provenance(config, time.perf_counter() - start) | effort)
 
 
 def verify_metrics(path: Path, config: MetricConfig, n: int, seed: int = 0) -> float:

@@ -69,21 +69,6 @@ def test_decibels_are_relative_and_floored():
     np.testing.assert_allclose(p.decibels([0.0, 0.0]), [-60, -60])
 
 
-@pytest.mark.parametrize("M", [[[4.0, 0.0], [0.0, 1.0]], [[2.0, -1.2], [-1.2, 1.0]], [[1.0, 30.0], [30.0, 2352.0]]])
-def test_every_point_of_the_ellipse_costs_the_same(M):
-    centre, radius = np.array([8.7, 1.7]), 0.5
-    ax = p.plot_metric_ellipse(M, tuple(centre), radius=radius)
-    patch = ax.patches[0]
-    curve = patch.get_patch_transform().transform(patch.get_path().vertices)[:-1]
-    on_curve = curve[::3] - centre  # of a Bézier path, every third point lies on the curve
-    np.testing.assert_allclose(np.einsum("ni,ij,nj->n", on_curve, M, on_curve), radius**2, rtol=1e-6)
-
-
-def test_a_metric_that_is_not_positive_has_no_ellipse():
-    with pytest.raises(ValueError, match="positive definite"):
-        p.plot_metric_ellipse([[1.0, 2.0], [2.0, 1.0]], (0.0, 0.0))
-
-
 def test_a_matrix_shows_its_values():
     ax = p.plot_matrix([[2352.0, 0.27], [0.27, 0.9]], ["a", "b"])
     assert [t.get_text() for t in ax.texts] == ["2352", "0.27", "0.27", "0.9"]

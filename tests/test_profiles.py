@@ -22,8 +22,16 @@ def test_the_papers_protocol_is_the_papers():
     assert {"p", "pnp", "pnp-mean"} <= set(get_profile("paper").losses)
 
 
+def test_the_study_goes_on_where_the_laptop_stops():
+    """Its runs include the laptop's, with the same configurations: what is trained once serves both."""
+    laptop, study = get_profile("laptop"), get_profile("study")
+    assert set(laptop.runs()) < set(study.runs())
+    assert {run.loss for run in study.runs()} == set(LOSS_LABELS)
+    assert study.run("sp", 3).epochs < study.run("pnp", 3).epochs == laptop.training.epochs
+
+
 def test_unknown_names_list_the_valid_ones():
-    with pytest.raises(ValueError, match="'papper'; valid profiles: smoke, laptop, paper"):
+    with pytest.raises(ValueError, match="'papper'; valid profiles: smoke, laptop, study, paper"):
         get_profile("papper")
     with pytest.raises(ValueError, match=f"'l2'; valid losses: {', '.join(LOSS_LABELS)}".replace("+", r"\+")):
         get_profile("smoke").run("l2", 0)

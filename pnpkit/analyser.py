@@ -51,6 +51,8 @@ class Analyser(nn.Module):
     def __init__(
         self, n_parameters: int, head: str = "leaky_relu", seed: int = 0, mean_target: Float[Tensor, " d"] | None = None
     ) -> None:
+        import timm  # seconds that those who train nothing need not wait
+
         super().__init__()
         if head not in HEADS:
             raise ValueError(f"unknown head {head!r}; valid heads: {', '.join(HEADS)}")
@@ -58,8 +60,6 @@ class Analyser(nn.Module):
             torch.manual_seed(seed)
             self.normalise = nn.BatchNorm2d(1)
             self.expand = nn.Conv2d(1, 3, kernel_size=3, padding=1)
-            import timm  # seconds that those who train nothing need not wait
-
             self.network = timm.create_model(
                 "efficientnet_b0", pretrained=False, num_classes=n_parameters, in_chans=3, drop_rate=0.2
             )

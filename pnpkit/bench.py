@@ -5,34 +5,22 @@ seconds an item and in *calibrations*, the time of a fixed mix of transforms and
 be compared. The direct algorithm takes tens of seconds and is timed once.
 """
 
-import importlib.util
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from pnpkit._system import give_back_memory
-from pnpkit.jtfs import JTFS, log_compress
-from pnpkit.jtfs.stages import SecondOrder
-from pnpkit.metric import jacobian
+from pnpkit.contenders import BATCH, OPERATIONS, contenders
+from pnpkit.jtfs import JTFS
+from pnpkit.jtfs.cost import operations
+from pnpkit.parallel import processes as worker_processes
+from pnpkit.parallel import run_tasks
 from pnpkit.provenance import provenance
-from pnpkit.synth import Arpeggio
-
-BATCH = 4  # items of ours at once; an item a time of the others, which have no use for more
-DIRECT = Path(__file__).parents[1] / "benchmarks" / "direct_jtfs.py"
-DIRECT_LARGEST = {"forward": 2**15, "jacobian3": 2**13, "jacobian5": 2**13, "forward+backward": 2**13}  # half a minute
-OPERATIONS = ("forward", "jacobian3", "jacobian5", "forward+backward")
-
-Descriptor = Callable[[Tensor], Tensor]
-Tasks = dict[tuple[str, str], tuple[Callable[[], object], int]]  # by operation and algorithm; items of one call
 
 
 @dataclass(frozen=True)
@@ -79,7 +67,7 @@ def bench(
     Args:
         sizes: lengths of the waveform, powers of two from 2^13 on (the authors' J and T need as many).
         repeats: of each measurement, after one that is not counted.
-        operations: which of :data:`OPERATIONS`.
+        operations: which of :data:`pnpkit.contenders.OPERATIONS`.
         processes: how many to run side by side at the end; fewer than two leaves that out.
         progress: called with (stage, done, in all).
 
@@ -103,7 +91,7 @@ def bench(
     try:
         rows, skipped, calibrations = [], [], []
         for k, n in enumerate(sizes):
-            tasks, missing = _tasks(n)
+            tasks, missing = contenders(n)
             tasks = {key: task for key, task in tasks.items() if key[0] in operations}
             skipped += [entry for entry in missing if entry["operation"] in ("all", *operations)]
             measured: dict[tuple[str, str], list[float]] = {key: [] for key in tasks}
@@ -151,112 +139,28 @@ def scaling(processes: int, items: int = 24, rounds: int = 3) -> float:
         items: Jacobians in three directions at N = 2^15 that each process computes in a round.
         rounds: of one process alone and all together, in turn.
     """
-    with ProcessPoolExecutor(processes, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-        list(pool.map(_jacobians, [BATCH] * processes))  # imports, filters and compilation do not count
-        one, together = [], []
-        for _ in range(rounds):
-            one.append(pool.submit(_jacobians, items).result())
-            together.append(sum(pool.map(_jacobians, [items] * processes)))
+    with worker_processes(processes) as pool:
+
+        def rate(workers: int, items: int) -> float:
+            rates: list[float] = []
+            run_tasks(_jacobians, [(items,)] * workers, executor=pool, finished=rates.append)
+            return sum(rates)
+
+        rate(processes, BATCH)  # imports, filters and compilation do not count
+        rounds_of_both = [(rate(1, items), rate(processes, items)) for _ in range(rounds)]
+    one, together = zip(*rounds_of_both, strict=True)
     return max(together) / max(one)
 
 
 def _jacobians(items: int) -> float:
     """Items a second."""
-    tasks, _ = _tasks(2**15)
+    tasks, _ = contenders(2**15)
     task, together = tasks["jacobian3", "pnpkit"]
     task()
     start = time.perf_counter()
     for _ in range(items // together):
         task()
     return items / (time.perf_counter() - start)
-
-
-def _tasks(n: int) -> tuple[Tasks, list[dict[str, Any]]]:
-    """What to time at one size; and what cannot be, with the reason."""
-    tasks: Tasks = {}
-    skipped: list[dict[str, Any]] = []
-    synth = Arpeggio(n_samples=n)
-    theta = torch.tensor([[740.0, 8.7, 1.7], [600, 5, 1], [900, 12, 3], [520, 15, 0.6]], dtype=torch.float64)
-    x = synth(theta).float()
-    generator = torch.Generator().manual_seed(0)
-    directions = torch.randn(5, n, generator=generator)
-
-    def line(a: Tensor) -> Tensor:
-        """Five directions, as any synthesiser of five parameters has."""
-        return x[0] + a.float() @ directions
-
-    jtfs = JTFS.reference(n)
-
-    def phi(signal: Tensor) -> Tensor:
-        return log_compress(jtfs(signal))
-
-    origins = torch.zeros(BATCH, 5)
-    tasks["forward", "pnpkit"] = partial(_forward, phi, x), BATCH
-    tasks["jacobian3", "pnpkit"] = partial(_all_at_once, synth, phi, theta), BATCH
-    tasks["jacobian5", "pnpkit"] = partial(_all_at_once, line, phi, origins), BATCH
-    tasks["forward+backward", "pnpkit"] = partial(_backward, phi, x), BATCH
-
-    if DIRECT.exists():
-        direct = _load_direct().reference(n)
-
-        def phi_direct(signal: Tensor) -> Tensor:
-            return log_compress(direct(signal.reshape(-1, n).float()))[0]
-
-        every: dict[str, Callable[[], object]] = {
-            "forward": partial(_forward, phi_direct, x[:1]),
-            "jacobian3": partial(_one_by_one, lambda th: phi_direct(synth(th)), theta[0]),
-            "jacobian5": partial(_one_by_one, lambda a: phi_direct(line(a)), origins[0]),
-            "forward+backward": partial(_backward, phi_direct, x[:1]),
-        }
-        for operation, task in every.items():
-            if n <= DIRECT_LARGEST[operation]:
-                tasks[operation, "direct"] = task, 1
-            else:
-                reason = f"not beyond N = {DIRECT_LARGEST[operation]}: it takes minutes, and 12 GB"
-                skipped.append({"operation": operation, "algorithm": "direct", "n_samples": n, "reason": reason})
-    else:
-        reason = "benchmarks/direct_jtfs.py is in the repository, not in the installed package"
-        skipped.append({"operation": "all", "algorithm": "direct", "n_samples": n, "reason": reason})
-
-    from kymatio.torch import Scattering1D
-
-    peer = Scattering1D(J=13, shape=n, Q=12, T=2**13)
-    tasks["forward", "kymatio order 2"] = partial(_forward, peer, x), BATCH
-    tasks["forward+backward", "kymatio order 2"] = partial(_backward, peer, x), BATCH
-    reason = "its modulus has no forward-mode derivative"
-    skipped += [
-        {"operation": f"jacobian{d}", "algorithm": "kymatio order 2", "n_samples": n, "reason": reason} for d in (3, 5)
-    ]
-    return tasks, skipped
-
-
-def _forward(phi: Descriptor, x: Tensor) -> None:
-    with torch.no_grad():
-        phi(x)
-
-
-def _backward(phi: Descriptor, x: Tensor) -> None:
-    leaf = x.clone().requires_grad_()
-    phi(leaf).sum().backward()
-
-
-def _all_at_once(synth: Descriptor, phi: Descriptor, theta: Tensor) -> Tensor:
-    return jacobian(synth, phi, theta)
-
-
-def _one_by_one(f: Descriptor, theta: Tensor) -> Tensor:
-    """Jacobian by one forward-mode pass a direction: all at once would not fit in memory."""
-    columns = [torch.func.jvp(f, (theta,), (e,))[1] for e in torch.eye(len(theta), dtype=theta.dtype)]
-    return torch.stack(columns, -1)
-
-
-def _load_direct() -> Any:
-    spec = importlib.util.spec_from_file_location("direct_jtfs", DIRECT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.DirectJTFS
 
 
 def _peak_megabytes(task: Callable[[], object]) -> float | None:
@@ -287,11 +191,7 @@ def floor(jtfs: JTFS, parts: int = 4) -> dict[str, float]:
     Returns:
         ``gflop`` (thousand million operations), ``gflops`` (a second), ``seconds``.
     """
-    entries = 0
-    for stage in jtfs.second:
-        assert isinstance(stage, SecondOrder)
-        entries += stage.length * sum(b.numel() for b in stage.filters.buffers())
-    gflop = 4 * parts * entries / 1e9  # multiply and add, real and imaginary part
+    gflop = parts * operations(jtfs)["products"] / 1e9
     a, times = torch.ones(1024, 1024), []
     for _ in range(9):
         start = time.perf_counter()

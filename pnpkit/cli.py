@@ -2,19 +2,16 @@
 
 import logging
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from typer.core import TyperGroup
 
 from pnpkit.profiles import LOSS_LABELS, PROFILES
+from pnpkit.progress import bars
 
 # Each verb imports what it needs when it runs: torch and timm take seconds that `--help` has no use for.
 
@@ -79,7 +76,7 @@ def metrics(
             f"tolerance {TOLERANCE:.0e}; all {total} symmetric and positive semi-definite"
         )
         return
-    with _bars() as progress, _executor(scheduler) as executor:
+    with bars() as progress, _executor(scheduler) as executor:
         found = space.compute_metrics(workers, executor, progress)
     print(f"{len(found.theta)} metrics at {space.metrics_path}")
 
@@ -100,7 +97,7 @@ def train(
 
     space = Workspace.open(profile, out)
     options = {"resume": resume, "max_hours": max_hours, "device": device, "tensorboard": tensorboard}
-    with _bars() as progress:
+    with bars() as progress:
         run = space.train(loss, seed, progress, **options)
     print(f"epoch {len(run.history)} of {space.profile.run(loss, seed).epochs}: {run.folder}")
     if not run.finished:
@@ -114,7 +111,7 @@ def evaluate(loss: LossName, profile: ProfileName = "laptop", seed: Seed = 0, ou
 
     from pnpkit.pipeline import Workspace
 
-    with _bars() as progress:
+    with bars() as progress:
         evaluation = Workspace.open(profile, out).evaluate(loss, seed, progress)
     print(pd.DataFrame(evaluation.summary).to_string())
 
@@ -129,7 +126,7 @@ def table_(
     from pnpkit.pipeline import Workspace
     from pnpkit.table import claim_table, render, table
 
-    with _bars() as progress:
+    with bars() as progress:
         results = Workspace.open(profile, out).write_results(progress)
     print(render(table(results), form))  # type: ignore[arg-type]
     print(render(claim_table(results), form))  # type: ignore[arg-type]
@@ -141,7 +138,7 @@ def run(profile: ProfileName = "laptop", out: Out = None, workers: Workers = 2) 
     from pnpkit.pipeline import run_profile
     from pnpkit.table import render, table
 
-    with _bars() as progress:
+    with bars() as progress:
         results = run_profile(profile, workers, progress, out)
     print(render(table(results), "markdown"))
 
@@ -212,7 +209,7 @@ def bench(
 
     if largest < smallest:
         raise ValueError(f"--largest {largest} is below --smallest {smallest}")
-    with _bars() as progress:
+    with bars() as progress:
         report = measure([2**k for k in range(smallest, largest + 1)], repeats, progress=progress)
     if out is not None:
         write_json(out, report)
@@ -221,40 +218,6 @@ def bench(
     print(f"calibration {report['calibration_seconds']:.3f} s; two processes, {report['scaling']:.2f} times one")
     rate = f"{floor['gflops']:.0f} GFLOP/s"
     print(f"products of one Jacobian: {floor['gflop']:.1f} GFLOP, at least {floor['seconds']:.3f} s at {rate}")
-
-
-@contextmanager
-def _bars() -> Iterator[Any]:
-    """A progress bar a stage on a terminal; None, hence silence, elsewhere."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TextColumn("{task.fields[pace]}"), console=console) as bars:
-        tasks: dict[str, tuple[TaskID, int, float]] = {}  # with where and when each began
-
-        def update(stage: str, done: int, total: int) -> None:
-            now = time.monotonic()
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total, pace=""), done, now
-            task, first, began = tasks[stage]
-            bars.update(task, completed=done, total=total, pace=_pace(done - first, total - done, now - began))
-
-        yield update
-
-
-def _pace(done: int, left: int, seconds: float) -> str:
-    """Rate and remaining time, from what was done since the start: the bars' own figures take bursts for speed.
-
-    >>> _pace(300, 26_700, 20.0)
-    '15.0/s, 0:29:40 left'
-    """
-    if done <= 0 or seconds <= 0:
-        return ""
-    rate = done / seconds
-    speed = f"{rate:.1f}/s" if rate >= 1 else f"{1 / rate:.1f} s each"
-    return f"{speed}, {timedelta(seconds=round(left / rate))} left"
 
 
 @contextmanager

@@ -1,8 +1,7 @@
 """What the chapter on scattering draws: wavelets of two dimensions, maps of spin, and what the operator costs."""
 
-import math
-from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,10 +11,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pnpkit.jtfs import JTFS
 from pnpkit.jtfs import filterbank as fb
 from pnpkit.jtfs.design import Bands
-from pnpkit.jtfs.stages import Envelopes, RowModuli, SecondOrder
 from pnpkit.plotting import PALETTE, WIDTH
 
 Pair = tuple[float, float]  # centre frequency and width of a wavelet, as in filterbank.centre_frequencies
@@ -116,25 +113,6 @@ def plot_spin_map(strength: pd.DataFrame, ax: Axes, *, top: float, chirp_rate: f
     ax.set_xticks(range(strength.shape[1]), [f"{v:.2g}" for v in strength.columns])
     ax.set_yticks(range(strength.shape[0]), [f"{v:.2g}" for v in strength.index])
     return image
-
-
-def operations(jtfs: JTFS) -> dict[str, float]:
-    """What one forward pass computes: floating-point operations of transforms and of matrices, and moduli.
-
-    A complex transform of n samples counts 5 n log2 n, a real one half of it, a multiplication and addition two.
-    """
-    transforms = 2.5 * jtfs.length * math.log2(jtfs.length)
-    moduli = products = 0.0
-    for bands in cast(Iterable[Envelopes], jtfs.first):
-        transforms += 7.5 * len(bands.starts) * bands.length * math.log2(bands.length)
-        moduli += len(bands.starts) * bands.length
-    for scale in cast(Iterable[SecondOrder], jtfs.second):
-        transforms += 5 * scale.rows * scale.length * math.log2(scale.length)
-        for along_rows in cast(Iterable[RowModuli], scale.filters):
-            matrices = along_rows.weights.numel() + (along_rows.reduction.numel() if along_rows.reduced else 0)
-            products += 4 * matrices * scale.length  # on real and imaginary parts
-            moduli += len(along_rows.weights) * scale.length
-    return {"transforms": transforms, "products": products, "moduli": moduli}
 
 
 def plot_scaling(rows: pd.DataFrame, operation: str, ax: Axes) -> Axes:

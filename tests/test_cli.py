@@ -26,6 +26,7 @@ from pnpkit.analyser import Analyser, save_weights
 from pnpkit.dataset import arpeggio_grid
 from pnpkit.pipeline import Workspace
 from pnpkit.profiles import PROFILES, GridConfig
+from pnpkit.progress import pace
 from pnpkit.provenance import config_dict, config_hash, write_json
 from pnpkit.store import MetricConfig, chunk_slices, create_store, missing_chunks, write_chunk
 from pnpkit.synth import Arpeggio
@@ -179,9 +180,9 @@ def test_the_bar_shows_rate_and_remaining_time(store: Path, run: Run, monkeypatc
 
 
 def test_the_pace_is_that_of_this_call() -> None:
-    assert cli._pace(0, 100, 5.0) == ""
-    assert cli._pace(30, 60, 10.0) == "3.0/s, 0:00:20 left"
-    assert cli._pace(2, 10, 60.0) == "30.0 s each, 0:05:00 left"
+    assert pace(0, 100, 5.0) == ""
+    assert pace(30, 60, 10.0) == "3.0/s, 0:00:20 left"
+    assert pace(2, 10, 60.0) == "30.0 s each, 0:05:00 left"
 
 
 def test_a_store_of_another_configuration(store: Path, run: Run) -> None:

@@ -13,6 +13,7 @@ import torch
 from pnpkit import scattering_plots as p
 from pnpkit.jtfs import JTFS
 from pnpkit.jtfs import filterbank as fb
+from pnpkit.jtfs.cost import operations
 from pnpkit.jtfs.frequential import FrequentialBank
 
 MU, ELL = fb.centre_frequencies(13, 1, 2**15)[6], fb.centre_frequencies(6, 1)[1]
@@ -72,7 +73,7 @@ def test_maps_of_spin_hold_the_norm_of_the_oriented_paths():
 
 def test_operations_follow_from_lengths():
     """Transforms by N log N; products by no more than N."""
-    small, large = (p.operations(JTFS.reference(n)) for n in (2**13, 2**14))
+    small, large = (operations(JTFS.reference(n)) for n in (2**13, 2**14))
     assert 2 < large["transforms"] / small["transforms"] < 2.2
     assert 1.5 < large["products"] / small["products"] <= 2
 

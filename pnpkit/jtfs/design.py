@@ -52,8 +52,89 @@ class Modulation:
 
 
 @dataclass(frozen=True)
+class Sizes:
+    """Arguments of :class:`pnpkit.jtfs.JTFS`, where they are explained.
+
+    Raises:
+        ValueError: if one is out of range; the message names it.
+    """
+
+    J: int
+    Q: int
+    J_fr: int
+    Q_fr: int
+    F: int
+    T: int | None
+    n_samples: int
+    global_second_order: bool
+    coarse_quirk: bool
+
+    def __post_init__(self) -> None:
+        for name in ("J", "Q", "J_fr", "Q_fr", "F"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        n, J, T = self.n_samples, self.J, self.T
+        if n < 4 or n & (n - 1):
+            raise ValueError(f"n_samples must be a power of two from 4 on, not {n}")
+        if n < 2**J:
+            raise ValueError(f"J = {J} needs at least 2^{J} = {2**J} samples; n_samples is {n}")
+        if T is not None and (not 1 <= T <= n or T & (T - 1)):
+            raise ValueError(f"T must be None or a power of two from 1 to n_samples = {n}, not {T}")
+
+    @property
+    def length(self) -> int:
+        """Samples of the padded waveform."""
+        return 2 * self.n_samples
+
+    @property
+    def frames(self) -> int:
+        """Instants that first-order paths keep."""
+        return 1 if self.T is None else self.n_samples // self.T
+
+    @property
+    def second_in_time(self) -> bool:
+        """Whether second-order paths keep as many."""
+        return self.T is not None and not self.global_second_order
+
+
+@dataclass(frozen=True)
+class Banks:
+    """Wavelets in time, energy-normalised, from high to low frequency."""
+
+    first: list[fb.Wavelet]
+    second: list[fb.Wavelet]
+    coarse: fb.Array  # factor of each second-order wavelet where it meets a band with j ≥ 1; see coarse_quirk
+    low_pass: fb.Array | None  # non-negative bins of φ_T; None averages over the sound
+
+    @property
+    def rows(self) -> list[int]:
+        """First-order bands that each second-order wavelet sees; those slower than their modulation are left out."""
+        return [sum(w.j < v.j for w in self.first) for v in self.second]
+
+    def gains(self, n: int) -> fb.Array:
+        """Factors of the bands that the n-th second-order wavelet sees."""
+        return np.array([self.coarse[n] if w.j >= 1 else 1.0 for w in self.first[: self.rows[n]]])
+
+
+def banks(sizes: Sizes) -> Banks:
+    """The wavelets of both orders and the low-pass."""
+    low_pass = None if sizes.T is None else fb.low_pass(sizes.length, sizes.T)
+    in_sum = low_pass if sizes.T is not None and 2**sizes.J <= sizes.T else None
+    (first, _), (second, coarse) = (
+        fb.energy_normalise(
+            [fb.wavelet(sizes.length, *pair) for pair in fb.centre_frequencies(sizes.J, Q, sizes.n_samples)],
+            sizes.length,
+            in_sum,
+            target=2,
+        )
+        for Q in (sizes.Q, 1)
+    )
+    return Banks(first, second, coarse if sizes.coarse_quirk else np.ones(len(second)), low_pass)
+
+
+@dataclass(frozen=True)
 class Design:
-    """All constants of an operator; see :class:`pnpkit.jtfs.JTFS` for the sizes."""
+    """All constants of an operator."""
 
     bands: list[Bands]
     modulations: list[Modulation]
@@ -63,43 +144,25 @@ class Design:
     paths: pd.DataFrame
 
 
-def design(
-    J: int,
-    Q: int,
-    *,
-    J_fr: int,
-    Q_fr: int,
-    F: int,
-    T: int | None,
-    n_samples: int,
-    global_second_order: bool,
-    coarse_quirk: bool,
-) -> Design:
+def design(sizes: Sizes) -> Design:
     """Filters, lengths and paths of an operator."""
-    length = 2 * n_samples
-    averaging = np.ones(1) if T is None else fb.low_pass(length, T)
-    in_sum = averaging if T is not None and 2**J <= T else None
-    first, _ = fb.energy_normalise(_bank(J, Q, n_samples), length, in_sum, target=2)
-    second, coarse = fb.energy_normalise(_bank(J, 1, n_samples), length, in_sum, target=2)
-    if T is not None:
-        averaging = averaging[: int(6 * fb.SIGMA_LOWPASS / T * length) + 2]
-    planes_kept = T is not None and not global_second_order
-
-    rows = [sum(w.j < v.j for w in first) for v in second]  # bands slower than their modulation are left out
-    fr = FrequentialBank(J_fr, Q_fr, F)
-    n_rows = max(rows) or len(first)  # those without second order are heard by their neighbours, but have no path
+    found, fr = banks(sizes), FrequentialBank(sizes.J_fr, sizes.Q_fr, sizes.F)
+    averaging = np.ones(1)
+    if found.low_pass is not None and sizes.T is not None:
+        averaging = found.low_pass[: int(6 * fb.SIGMA_LOWPASS / sizes.T * sizes.length) + 2]
     modulations = []
-    for v, r, c in zip(second, rows, coarse, strict=True):
-        if r:
+    for n, (v, rows) in enumerate(zip(found.second, found.rows, strict=True)):
+        if rows:
             start, weights = _cut(v.spectrum, SECOND_THRESHOLD)
-            gains = np.array([c if coarse_quirk and w.j >= 1 else 1.0 for w in first[:r]])
-            samples = plane_length(len(weights), len(averaging) if planes_kept else 0)
-            modulations.append(Modulation(start, weights, gains, min(length, samples), fr.filters(r)))
-    frames = 1 if T is None else n_samples // T
-    paths = _paths(first, second, rows, n_rows, fr, (frames, frames if planes_kept else 1))
-    joint = fr.filters(len(first), n_rows)
-    bands = group_bands([w.spectrum for w in first], length)
-    return Design(bands, modulations, averaging, joint, n_rows, path_table(paths, Q))
+            samples = plane_length(len(weights), len(averaging) if sizes.second_in_time else 0)
+            gains = found.gains(n)
+            modulations.append(Modulation(start, weights, gains, min(sizes.length, samples), fr.filters(rows)))
+    # Bands without second order are heard by their neighbours, but have no joint path
+    joint_rows = max(found.rows) or len(found.first)
+    joint = fr.filters(len(found.first), joint_rows)
+    bands = group_bands([w.spectrum for w in found.first], sizes.length)
+    paths = path_table(_paths(found, joint_rows, fr, sizes), sizes.Q)
+    return Design(bands, modulations, averaging, joint, joint_rows, paths)
 
 
 def plane_length(width: int, averaging: int) -> int:
@@ -116,10 +179,6 @@ def plane_length(width: int, averaging: int) -> int:
 def fast_length(n: int) -> int:
     """Smallest 2^k or 3·2^k that is at least n: lengths of fast transforms that tiles of 2^k divide."""
     return min(m << k for m in (1, 3) for k in range(2, 40) if m << k >= n)
-
-
-def _bank(J: int, Q: int, n_samples: int) -> list[fb.Wavelet]:
-    return [fb.wavelet(2 * n_samples, xi, sigma) for xi, sigma in fb.centre_frequencies(J, Q, n_samples)]
 
 
 def _cut(spectrum: fb.Array, threshold: float) -> tuple[int, fb.Array]:
@@ -157,22 +216,18 @@ def group_bands(spectra: Sequence[fb.Array], length: int, threshold: float = FIR
     return groups
 
 
-def _paths(
-    first: list[fb.Wavelet],
-    second: list[fb.Wavelet],
-    rows: list[int],
-    n_rows: int,
-    fr: FrequentialBank,
-    frames: tuple[int, int],
-) -> list[Path]:
-    """All paths in the order of S; ``rows`` of each second-order scale, ``frames`` of the first and second order."""
+def _paths(found: Banks, joint_rows: int, fr: FrequentialBank, sizes: Sizes) -> list[Path]:
+    """All paths in the order of S."""
+    frames = sizes.frames
     paths = [Path("S0", -1, -1, 0, 0.0, 0.0, 1, 1)]
-    paths += [Path("S1", n, -1, 0, w.xi, 0.0, 1, frames[0]) for n, w in enumerate(first)]
-    paths += [Path("phi_t*phi_f", -1, -1, 0, 0.0, 0.0, n_rows, frames[0])]
-    paths += [Path("phi_t*psi_f", -1, k, 0, 0.0, xi, n_rows, frames[0]) for k, xi in enumerate(fr.scales(n_rows))]
-    kept = [(n, v.xi, r) for n, (v, r) in enumerate(zip(second, rows, strict=True)) if r]
-    paths += [Path("psi_t*phi_f", n, -1, 0, xi, 0.0, r, frames[1]) for n, xi, r in kept]
+    paths += [Path("S1", n, -1, 0, w.xi, 0.0, 1, frames) for n, w in enumerate(found.first)]
+    paths += [Path("phi_t*phi_f", -1, -1, 0, 0.0, 0.0, joint_rows, frames)]
+    scales = fr.scales(joint_rows)
+    paths += [Path("phi_t*psi_f", -1, k, 0, 0.0, xi, joint_rows, frames) for k, xi in enumerate(scales)]
+    kept = [(n, v.xi, rows) for n, (v, rows) in enumerate(zip(found.second, found.rows, strict=True)) if rows]
+    frames = sizes.frames if sizes.second_in_time else 1
+    paths += [Path("psi_t*phi_f", n, -1, 0, xi, 0.0, rows, frames) for n, xi, rows in kept]
     for pair, spin in (("psi_t*psi_f_up", 1), ("psi_t*psi_f_dn", -1)):
-        for n, rate, r in kept:
-            paths += [Path(pair, n, k, spin, rate, xi, r, frames[1]) for k, xi in enumerate(fr.scales(r))]
+        for n, rate, rows in kept:
+            paths += [Path(pair, n, k, spin, rate, xi, rows, frames) for k, xi in enumerate(fr.scales(rows))]
     return paths

@@ -1,6 +1,5 @@
 """The joint time–frequency scattering operator."""
 
-import math
 from typing import Any
 
 import pandas as pd
@@ -10,9 +9,9 @@ from torch import Tensor, nn
 from torch.autograd import Function, forward_ad
 
 from pnpkit._checks import require_finite, require_floating
-from pnpkit.jtfs.design import design
+from pnpkit.jtfs.design import Sizes, design
 from pnpkit.jtfs.modulus import fold, modulus
-from pnpkit.jtfs.stages import Envelopes, JointFirstOrder, LowPass, SecondOrder
+from pnpkit.jtfs.stages import Envelopes, JointFirstOrder, LowPass, SecondOrder, fit
 
 
 class JTFS(nn.Module):
@@ -54,6 +53,7 @@ class JTFS(nn.Module):
     torch.Size([2, 16018])
     """
 
+    sizes: Sizes
     paths: pd.DataFrame
 
     def __init__(
@@ -70,21 +70,14 @@ class JTFS(nn.Module):
         coarse_quirk: bool = False,
     ) -> None:
         super().__init__()
-        _check_sizes(J, Q, J_fr, Q_fr, F, T, n_samples)
-        self.n_samples, self.T = n_samples, T
-        self.length = 2 * n_samples  # padded
-        self.frames = 1 if T is None else n_samples // T
-        plan = design(
-            J, Q, J_fr=J_fr, Q_fr=Q_fr, F=F, T=T, n_samples=n_samples,
-            global_second_order=global_second_order, coarse_quirk=coarse_quirk,
-        )  # fmt: skip
+        self.sizes = sizes = Sizes(J, Q, J_fr, Q_fr, F, T, n_samples, global_second_order, coarse_quirk)
+        self.n_samples, self.T, self.length, self.frames = n_samples, T, sizes.length, sizes.frames
+        plan = design(sizes)
         self.paths = plan.paths
         self.low_pass = LowPass(plan.low_pass, T, n_samples)
         self.first = nn.ModuleList(Envelopes(b, self.length) for b in plan.bands)
-        in_time = None if T is None or global_second_order else self.low_pass
-        # A mean over the N samples of the sound is twice one over the padded time
-        gain = 2 * math.sqrt(n_samples) if T is None else math.sqrt(T)
-        self.second = nn.ModuleList(SecondOrder(m, in_time, gain) for m in plan.modulations)
+        in_time = self.low_pass if sizes.second_in_time else None
+        self.second = nn.ModuleList(SecondOrder(m, in_time, self.low_pass.mean_gain) for m in plan.modulations)
         self.joint = JointFirstOrder(plan.joint, plan.joint_rows)
 
     @classmethod
@@ -122,7 +115,7 @@ class JTFS(nn.Module):
         envelopes = [stage(spectrum) for stage in self.first]
         # The authors kept the sign of the mean, which log1p cannot take below −ε; Φ and M of their sounds are the same
         s0 = modulus(spectrum[..., :1]) * (self.low_pass.gain / self.length)
-        s1 = self.low_pass(torch.cat([self.low_pass.fit(e) for e in envelopes], 2))
+        s1 = self.low_pass(torch.cat([fit(e, len(self.low_pass.bins)) for e in envelopes], 2))
         second = zip(*(stage(envelopes) for stage in self.second), strict=True)  # all low-pass, all up, all down
         blocks = [s0, s1.flatten(2), *self.joint(s1)]
         return torch.cat(blocks + [block for kind in second for block in kind], -1)
@@ -156,18 +149,6 @@ class _PushForward(Function):
             return (S, slope.unflatten(0, (b, -1))), (None, 0)
         S, slope = _PushForward.apply(jtfs, fold(x, x_dim, b, 0), fold(dx, dx_dim, b, 1))  # a batch of points
         return (S.unflatten(0, (b, -1)), slope.unflatten(1, (b, -1))), (0, 1)
-
-
-def _check_sizes(J: int, Q: int, J_fr: int, Q_fr: int, F: int, T: int | None, n_samples: int) -> None:
-    for name, value in (("J", J), ("Q", Q), ("J_fr", J_fr), ("Q_fr", Q_fr), ("F", F)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, not {value}")
-    if n_samples < 4 or n_samples & (n_samples - 1):
-        raise ValueError(f"n_samples must be a power of two from 4 on, not {n_samples}")
-    if n_samples < 2**J:
-        raise ValueError(f"J = {J} needs at least 2^{J} = {2**J} samples; n_samples is {n_samples}")
-    if T is not None and (not 1 <= T <= n_samples or T & (T - 1)):
-        raise ValueError(f"T must be None or a power of two from 1 to n_samples = {n_samples}, not {T}")
 
 
 def log_compress(S: Float[Tensor, "*batch k"], eps: float = 1e-3) -> Float[Tensor, "*batch k"]:

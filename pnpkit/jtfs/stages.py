@@ -18,6 +18,12 @@ def keep(module: nn.Module, name: str, constant: NDArray) -> None:
     module.register_buffer(name, torch.from_numpy(constant.copy()).float(), persistent=False)
 
 
+def fit(spectrum: Tensor, n: int) -> Tensor:
+    """The first n bins; absent ones are zero."""
+    missing = n - spectrum.shape[-1]
+    return nn.functional.pad(spectrum, (0, missing)) if missing > 0 else spectrum[..., :n]
+
+
 class Envelopes(nn.Module):
     """Fourier transforms of |x * ψ| for the bands of one length."""
 
@@ -31,8 +37,7 @@ class Envelopes(nn.Module):
     def forward(self, spectrum: Complex[Tensor, "parts items bins"]) -> Complex[Tensor, "parts items bands low"]:
         """Cut out each band, take it to zero frequency, invert, take the modulus, transform."""
         width = self.weights.shape[-1]
-        beyond = max(0, max(self.starts) + width - spectrum.shape[-1])  # a narrower band may end at Nyquist
-        spectrum = nn.functional.pad(spectrum, (0, beyond)) if beyond else spectrum
+        spectrum = fit(spectrum, max(self.starts) + width)  # a band narrower than its group may end at Nyquist
         cut = torch.stack([spectrum[..., start : start + width] for start in self.starts], 2)
         band = torch.fft.ifft(cut * self.weights, n=self.length, norm="forward")
         return torch.fft.rfft(modulus(band), norm="forward")
@@ -49,19 +54,13 @@ class LowPass(nn.Module):
         self.frames = 1 if T is None else n_samples // T
         # All frequencies of φ_T fit twice the frame rate; over the padded time that is four samples a frame
         self.length = 4 * self.frames
-        keep(self, "bins", bins * (2 * self.gain if T is None else self.gain))
-
-    def fit(self, spectrum: Tensor) -> Tensor:
-        """The bins that φ_T keeps; absent ones are zero."""
-        kept = spectrum[..., : len(self.bins)]
-        missing = len(self.bins) - kept.shape[-1]
-        return nn.functional.pad(kept, (0, missing)) if missing else kept
+        # A mean over the N samples of the sound is twice one over the padded time
+        self.mean_gain = 2 * self.gain if T is None else self.gain
+        keep(self, "bins", bins * self.mean_gain)
 
     def forward(self, spectrum: Complex[Tensor, "*batch low"]) -> Float[Tensor, "*batch frames"]:
         """Frames, from the non-negative bins of an envelope over the padded time, in units of its mean."""
-        filtered = self.fit(spectrum) * self.bins
-        if self.frames == 1 and len(self.bins) == 1:
-            return filtered.real
+        filtered = fit(spectrum, len(self.bins)) * self.bins
         return torch.fft.irfft(filtered, n=self.length, norm="forward")[..., : 2 * self.frames : 2]
 
 
@@ -139,10 +138,8 @@ class SecondOrder(nn.Module):
         pieces, missing, width = [], self.rows, self.weights.shape[-1]
         for envelope in envelopes:
             if missing > 0:
-                piece = envelope[:, :, :missing, self.start : self.start + width]
-                short = width - piece.shape[-1]
-                pieces.append(nn.functional.pad(piece, (0, short)) if short else piece)
-                missing -= piece.shape[2]
+                pieces.append(fit(envelope[:, :, :missing, self.start :], width))
+                missing -= envelope.shape[2]
         z = torch.fft.ifft(torch.cat(pieces, 2) * (self.gains * self.weights), n=self.length, norm="forward")
         kinds: tuple[list[Tensor], ...] = ([], [], [])
         for stage in self.filters:

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pnpkit._checks import somewhere
 from pnpkit.synth.parameters import Parameter, ParameterSpace
 
 
@@ -87,7 +88,7 @@ class Arpeggio:
         if self.variant == "code":
             window = torch.exp(-((t + 0.5 / self.sample_rate) * gamma / 0.2).square() / 2)
             return gain * torch.sin(phase) * torch.sin(2 * math.pi * f_m * t) * window
-        if bool((theta[..., 2] == 0).any()):
+        if somewhere(theta[..., 2] == 0):
             raise ValueError("gamma must not be 0: the paper's Eq (6) divides by it")
         window = torch.exp(-(t * gamma).square() / 2) / math.sqrt(2 * math.pi)
         gate = torch.relu(torch.sin(2 * math.pi * f_m * t))

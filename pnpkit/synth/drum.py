@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pnpkit._checks import somewhere
 from pnpkit.synth.parameters import Parameter, ParameterSpace
 
 NARROW = 1e-9  # an aspect ratio below this is taken as 0, the limit
@@ -205,15 +206,15 @@ class RectangularDrum:
             "alpha must not be negative": (alpha, alpha < 0),
         }
         for rule, (value, broken) in rules.items():
-            if _somewhere(broken):
+            if somewhere(broken):
                 raise ValueError(f"{rule}, not {value[broken][:3].tolist()}")
         nyquist = math.pi * self.sample_rate
-        if _somewhere(p < 0):
+        if somewhere(p < 0):
             frequency, decay, _ = self.modal(theta)
             grows = ((frequency < nyquist) & (decay < 0)).any(-1)
-            if _somewhere(grows):
+            if somewhere(grows):
                 raise ValueError(f"p = {p[grows][:3].tolist()} lets audible modes grow in time; p >= 0 never does")
-        if _somewhere(omega >= nyquist):
+        if somewhere(omega >= nyquist):
             silent = omega[omega >= nyquist][:3].tolist()
             warnings.warn(f"silence: omega = {silent} is not below Nyquist, {nyquist:.0f} rad/s", stacklevel=3)
 
@@ -221,13 +222,3 @@ class RectangularDrum:
 def _width(alpha: Tensor) -> Tensor:
     """α, and at 0 a number small enough to stand for the limit, with a slope of one so that derivatives have theirs."""
     return torch.where(alpha < NARROW, NARROW + alpha, alpha)
-
-
-def _somewhere(mask: Tensor) -> bool:
-    """Whether a mask holds for an item; False under vmap, where nobody can tell."""
-    try:
-        return bool(mask.any())
-    except RuntimeError as error:
-        if "vmap" in str(error):
-            return False
-        raise

@@ -216,6 +216,8 @@ def bench(
     print(pd.DataFrame(report["rows"]).to_string(index=False, float_format="{:.3g}".format))
     floor = report["floor"]
     print(f"calibration {report['calibration_seconds']:.3f} s; two processes, {report['scaling']:.2f} times one")
+    loop, more = report["training_loop"], 100 * report["training_loop"]["overhead"]
+    print(f"a training step, {loop['loop']:.2f} s; {more:+.1f} % more than forward, backward and update")
     rate = f"{floor['gflops']:.0f} GFLOP/s"
     print(f"products of one Jacobian: {floor['gflop']:.1f} GFLOP, at least {floor['seconds']:.3f} s at {rate}")
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pnpkit.jtfs import JTFS, log_compress
 from pnpkit.metric import jacobian
-from pnpkit.synth import Arpeggio
+from pnpkit.synth import Arpeggio, RectangularDrum
 
 BATCH = 4  # items of ours at once; an item a time of the others, which have no use for more
 DIRECT = Path(__file__).parents[1] / "benchmarks" / "direct_jtfs.py"
@@ -29,22 +29,16 @@ def contenders(n: int) -> tuple[Tasks, list[dict[str, Any]]]:
     synth = Arpeggio(n_samples=n)
     theta = torch.tensor([[740.0, 8.7, 1.7], [600, 5, 1], [900, 12, 3], [520, 15, 0.6]], dtype=torch.float64)
     x = synth(theta).float()
-    generator = torch.Generator().manual_seed(0)
-    directions = torch.randn(5, n, generator=generator)
-
-    def line(a: Tensor) -> Tensor:
-        """Five directions, as any synthesiser of five parameters has."""
-        return x[0] + a.float() @ directions
-
+    drum = RectangularDrum(n_samples=n)
+    blow = torch.tensor([[1900.0, 0.8, 0.02, 0.001, 0.5], [400, 0.3, 0.1, 0.01, 0.9]], dtype=torch.float64).repeat(2, 1)
     jtfs = JTFS.reference(n)
 
     def phi(signal: Tensor) -> Tensor:
         return log_compress(jtfs(signal))
 
-    origins = torch.zeros(BATCH, 5)
     tasks["forward", "pnpkit"] = partial(_forward, phi, x), BATCH
     tasks["jacobian3", "pnpkit"] = partial(_all_at_once, synth, phi, theta), BATCH
-    tasks["jacobian5", "pnpkit"] = partial(_all_at_once, line, phi, origins), BATCH
+    tasks["jacobian5", "pnpkit"] = partial(_all_at_once, drum, phi, blow), BATCH
     tasks["forward+backward", "pnpkit"] = partial(_backward, phi, x), BATCH
 
     if DIRECT.exists():
@@ -56,7 +50,7 @@ def contenders(n: int) -> tuple[Tasks, list[dict[str, Any]]]:
         every: dict[str, Callable[[], object]] = {
             "forward": partial(_forward, phi_direct, x[:1]),
             "jacobian3": partial(_one_by_one, lambda th: phi_direct(synth(th)), theta[0]),
-            "jacobian5": partial(_one_by_one, lambda a: phi_direct(line(a)), origins[0]),
+            "jacobian5": partial(_one_by_one, lambda th: phi_direct(drum(th)), blow[0]),
             "forward+backward": partial(_backward, phi_direct, x[:1]),
         }
         for operation, task in every.items():

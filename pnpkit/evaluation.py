@@ -122,7 +122,7 @@ def bootstrap_interval(
 def reference_predictions(grid: pd.DataFrame, space: ParameterSpace) -> dict[str, pd.DataFrame]:
     """What needs no training: the mean of the train fold for all, and the same with the first parameter exact.
 
-    The second, f_c exact and the rest constant, is what a P-loss that learns f_c alone would give.
+    The second is what a network gives that has learnt the first parameter, and nothing else.
     """
     mean = grid.loc[grid.fold == "train", list(space.names)].mean()
     test = grid[grid.fold == "test"]

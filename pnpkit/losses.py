@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+RELAXATION = 10.0  # by which adaptive damping changes λ; Marquardt, 1963
+
 
 def quadratic_form(error: Float[Tensor, "*batch d"], M: Float[Tensor, "*batch d d"]) -> Float[Tensor, "*batch"]:
     r"""Half the squared Riemannian length of a error, :math:`\tfrac12\langle\delta\mid\mathbf{M}\mid\delta\rangle`.
@@ -123,6 +125,10 @@ class PNPLoss:
 
     def __init__(self, damping: Float[Tensor, "d d"] | None = None) -> None:
         self.damping = damping
+
+    def relaxed(self, times: int) -> "PNPLoss":
+        """The same loss with its damping divided by :data:`RELAXATION` so many times."""
+        return PNPLoss(None if self.damping is None else self.damping / RELAXATION**times)
 
     def __call__(
         self, prediction: Float[Tensor, "batch d"], target: Float[Tensor, "batch d"], metric: Float[Tensor, "batch d d"]

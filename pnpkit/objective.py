@@ -95,6 +95,9 @@ def build_losses(
     Validation is undamped: the P-loss for ``p``, the weighted one for ``weighted-p``, the bare PNP loss for the others.
     For ``sp`` too, being its second-order picture at a thousandth of its cost; without metrics, the P-loss.
 
+    The λ of ``pnp-adaptive`` is counted in mean eigenvalues of M̄, so that 1 is large: a metric's spectrum decays fast.
+    The first loss is the one to begin with; see :meth:`pnpkit.losses.PNPLoss.relaxed`.
+
     Args:
         config: of the run.
         data: whose train fold gives M̄.
@@ -123,5 +126,8 @@ def build_losses(
     if name == "weighted-p":
         weighted = WeightedParameterLoss(torch.diagonal(M_mean))
         return weighted, weighted
+    if name == "pnp-adaptive":
+        mean_eigenvalue = torch.trace(M_mean).item() / d
+        return PNPLoss(damp(config.lam * mean_eigenvalue, "identity", M_mean)), PNPLoss()
     kind = {"pnp-identity": "identity", "pnp-mean": "mean"}.get(name)
     return PNPLoss(jitter if kind is None else damp(config.lam, kind, M_mean)), PNPLoss()  # type: ignore[arg-type]

@@ -56,11 +56,24 @@ class Workspace:
     @property
     def metrics_path(self) -> Path:
         """Where the metrics are."""
-        return self.folder / "metrics.zarr"
+        return self._shared.folder / "metrics.zarr"
 
     def run_folder(self, loss: str, seed: int) -> Path:
         """Where a training run is."""
-        return self.folder / "runs" / loss / str(seed)
+        return self._home_of(loss, seed).folder / "runs" / loss / str(seed)
+
+    def evaluation_folder(self, loss: str, seed: int) -> Path:
+        """Where the evaluation of a run is."""
+        return self._home_of(loss, seed).folder / "evaluation" / loss / str(seed)
+
+    @property
+    def _shared(self) -> "Workspace":
+        """The workspace that metrics and inputs are in."""
+        return Workspace.open(self.profile.shares, self.folder.parent) if self.profile.shares else self
+
+    def _home_of(self, loss: str, seed: int) -> "Workspace":
+        """The workspace that a run is in: the shared one if the very same run is one of its own."""
+        return self._shared if self.profile.run(loss, seed) in self._shared.profile.runs() else self
 
     def metrics(self) -> MetricTable:
         """The metrics, which must be there already; see :func:`pnpkit.store.load_metrics` for the errors."""
@@ -82,7 +95,7 @@ class Workspace:
         """The network's inputs, computed where missing."""
         p = self.problem
         return compute_features(
-            p.table, p.synth, self.profile.training.features, self.folder, _named("features", progress)
+            p.table, p.synth, self.profile.training.features, self._shared.folder, _named("features", progress)
         )
 
     def data(self, config: TrainingConfig) -> TrainingData:
@@ -100,7 +113,7 @@ class Workspace:
 
     def evaluate(self, loss: str, seed: int, progress: Progress | None = None) -> Evaluation:
         """Distances and errors of a finished run, computed where missing."""
-        p, out = self.problem, self.folder / "evaluation" / loss / str(seed)
+        p, out = self.problem, self.evaluation_folder(loss, seed)
         callback = _named(f"evaluation of {LOSS_LABELS[loss]}, seed {seed}", progress)
         with torch.no_grad():
             return evaluate_run(self.run_folder(loss, seed), out, p.grid, p.table, p.synth, p.jtfs, callback)
@@ -109,7 +122,7 @@ class Workspace:
         """The same for the predictions that need no training."""
         p, evaluations = self.problem, {}
         for name, predictions in reference_predictions(p.table, p.space).items():
-            out = self.folder / "evaluation" / name.replace(" ", "-").replace(",", "")
+            out = self._shared.folder / "evaluation" / name.replace(" ", "-").replace(",", "")
             callback = _named(f"evaluation of {name}", progress)
             with torch.no_grad():
                 evaluations[name] = evaluate_reference(
@@ -119,8 +132,15 @@ class Workspace:
 
     def finished_runs(self) -> list[tuple[str, int]]:
         """Loss and seed of every finished run of this profile."""
+        return self._runs_with("provenance.json")
+
+    def begun_runs(self) -> list[tuple[str, int]]:
+        """Loss and seed of every run of this profile that has a history, finished or not."""
+        return self._runs_with("history.csv")
+
+    def _runs_with(self, file: str) -> list[tuple[str, int]]:
         pairs = ((loss, seed) for seed in self.profile.seeds for loss in LOSS_LABELS)
-        return [(loss, s) for loss, s in pairs if (self.run_folder(loss, s) / "provenance.json").exists()]
+        return [(loss, s) for loss, s in pairs if (self.run_folder(loss, s) / file).exists()]
 
     def history(self, loss: str, seed: int) -> Any:
         """Learning curve of a run, a pandas table, a row an epoch."""

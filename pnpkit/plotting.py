@@ -1,6 +1,6 @@
 """Figures of the book: one style, a palette that colour-blind readers can tell apart, axes in their units."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -12,12 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 from numpy.typing import ArrayLike
 
-from pnpkit.profiles import LOSS_LABELS
-
 # Okabe and Ito, 2008, without the yellow, which is too light for lines on white.
 PALETTE = ("#000000", "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7")
-LOSS_COLOURS = dict(zip(LOSS_LABELS, ("#E69F00", "#D55E00", "#000000", "#0072B2", "#56B4E9", "#009E73"), strict=True))
-LOSS_MARKERS = dict(zip(LOSS_LABELS, "osDv^P", strict=True))  # shape says what colour says
 WIDTH = 7.0  # inches: 700 px of page at 100 dots an inch, so that a point here is a point there
 STYLE: dict[str, Any] = {
     "figure.figsize": (WIDTH, 3.6),
@@ -79,7 +75,7 @@ def plot_scalogram(
         raise ValueError(f"values of shape {values.shape} need {len(frequencies)} frequencies by {len(times)} times")
     if not (np.diff(frequencies) > 0).all():
         raise ValueError("frequencies must ascend")
-    ax = _axes(ax)
+    ax = axes_or_new(ax)
     low, high = limits if limits is not None else (float(values.min()), float(values.max()))
     image = ax.pcolormesh(times, frequencies, values, vmin=low, vmax=high, shading="nearest", rasterized=True)
     ax.set(yscale="log", xlabel="time (s)", ylabel="frequency (Hz)", ylim=(frequencies[0], frequencies[-1]))
@@ -135,7 +131,7 @@ def plot_folds(table: pd.DataFrame, x: str, y: str, labels: tuple[str, str], ax:
         labels: of the axes, with units.
         ax: where to draw.
     """
-    ax = _axes(ax)
+    ax = axes_or_new(ax)
     for fold, marker, size, colour in (("train", ".", 12, 5), ("test", "^", 16, 4), ("validation", "s", 9, 3)):
         items = table[table.fold == fold]
         ax.scatter(items[x], items[y], s=size, marker=marker, color=PALETTE[colour], lw=0, label=fold)
@@ -193,7 +189,7 @@ def plot_matrix(
         ax, title: where to draw, and the title.
         form: of the values.
     """
-    matrix, ax = np.asarray(matrix, dtype=np.float64), _axes(ax)
+    matrix, ax = np.asarray(matrix, dtype=np.float64), axes_or_new(ax)
     # Entries of a metric in raw units differ by orders of magnitude: colour the correlation, write the value.
     scale = np.sqrt(np.abs(np.diag(matrix)))
     colour = matrix / np.where(scale > 0, np.outer(scale, scale), 1)
@@ -209,64 +205,8 @@ def plot_matrix(
     return ax
 
 
-def plot_bars(
-    values: pd.DataFrame, errors: pd.DataFrame, ax: Axes | None = None, *, label: str, legend: bool = True
-) -> Axes:
-    """Means with error bars, a group a row (loss), a mark a column (ours, the paper's).
-
-    Args:
-        values, errors: of equal index and columns; NaN draws nothing, an error of NaN no bar.
-        ax: where to draw.
-        label: of the vertical axis, with its unit.
-        legend: whether to name the columns.
-    """
-    ax = _axes(ax)
-    offsets = (np.arange(values.shape[1]) - (values.shape[1] - 1) / 2) * 0.2
-    for k, column in enumerate(values):
-        at = np.arange(len(values)) + offsets[k]
-        spread = errors[column].fillna(0.0)
-        look: dict[str, Any] = {"color": PALETTE[1 + k], "marker": "osD^v"[k], "ls": "", "capsize": 4}
-        ax.errorbar(at, values[column], spread, label=str(column), **look)
-    ax.set_xticks(range(len(values)), list(map(str, values.index)))
-    ax.set(ylabel=label, xlim=(-0.6, len(values) - 0.4), ylim=(0, None))
-    ax.grid(axis="y", alpha=0.3)
-    if legend:
-        ax.legend()
-    return ax
-
-
-def plot_history(
-    histories: Mapping[str, Sequence[pd.DataFrame]],
-    column: str,
-    ax: Axes | None = None,
-    *,
-    label: str = "",
-    log: bool = True,
-) -> Axes:
-    """One column of the histories of several runs against epochs: a colour a loss, a line a seed.
-
-    Args:
-        histories: by loss (a key of ``LOSS_LABELS`` or any name), the ``history.csv`` of each seed.
-        column: such as ``validation_loss`` or ``error_f_c``.
-        ax: where to draw.
-        label: of the vertical axis, with its unit; the column's name by default.
-        log: whether that axis is logarithmic.
-    """
-    ax = _axes(ax)
-    for i, (loss, runs) in enumerate(histories.items()):
-        colour = LOSS_COLOURS.get(loss, PALETTE[i % len(PALETTE)])
-        mark: dict[str, Any] = {"marker": LOSS_MARKERS.get(loss, "o"), "ms": 4}
-        for k, history in enumerate(runs):
-            name = LOSS_LABELS.get(loss, loss) if k == 0 else None
-            every = max(1, len(history) // 8)
-            ax.plot(history["epoch"], history[column], label=name, color=colour, lw=1.4, **mark, markevery=every)
-    ax.set(xlabel="epoch", ylabel=label or column, yscale="log" if log else "linear")
-    ax.grid(alpha=0.3)
-    ax.legend()
-    return ax
-
-
-def _axes(ax: Axes | None) -> Axes:
+def axes_or_new(ax: Axes | None) -> Axes:
+    """The axes given, or those of a new figure."""
     return plt.subplots()[1] if ax is None else ax
 
 

@@ -1,9 +1,8 @@
-"""Every number of a run, in one place: what is computed at the scales ``smoke``, ``laptop`` and ``paper``."""
+"""Every number of a run, in one place: what each profile computes, from data set to seeds."""
 
-from dataclasses import dataclass, replace
-from typing import Literal
-
-Loss = Literal["p", "weighted-p", "sp", "pnp", "pnp-identity", "pnp-mean"]
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 LOSS_LABELS: dict[str, str] = {
     "p": "P",
@@ -12,6 +11,7 @@ LOSS_LABELS: dict[str, str] = {
     "pnp": "PNP",
     "pnp-identity": "PNP + λI",
     "pnp-mean": "PNP + λM̄",
+    "pnp-adaptive": "PNP + λI, adaptive",
 }
 
 
@@ -48,7 +48,7 @@ class TrainingConfig:
     coordinates: str = "raw"  # of prediction and target; see ParameterSpace
     head: str = "leaky_relu"  # leaky_relu (paper) | tanh (normalised coordinates) | linear
     gain: str = "detached"  # whether M differentiates the synthesiser's gain: detached | attached
-    lam: float = 1.0  # λ of the damped losses; ignored by the others
+    lam: float = 1.0  # λ of the damped losses, the first λ of the adaptive one; ignored by the others
     jitter: float = 1e-8  # λ of the identity added to every undamped metric, as the authors did
     bias_at_mean: bool = False  # start the head's bias at the mean target: a labelled remedy, not the protocol
     features: FeatureConfig = FeatureConfig()
@@ -65,7 +65,8 @@ class Profile:
     seeds: tuple[int, ...]
     description: str
     metric_chunk: int = 100  # metrics a task and a chunk of the store
-    other_epochs: tuple[tuple[str, int], ...] = ()  # losses that train for another number of epochs
+    overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by loss, fields that differ
+    shares: str = ""  # a profile of the same grid, whose metrics, inputs, and runs of equal configuration are used
 
     def run(self, loss: str, seed: int) -> TrainingConfig:
         """Configuration of one run of this profile.
@@ -75,9 +76,7 @@ class Profile:
         """
         if loss not in LOSS_LABELS:
             raise ValueError(f"unknown loss {loss!r}; valid losses: {', '.join(LOSS_LABELS)}")
-        return replace(
-            self.training, loss=loss, seed=seed, epochs=dict(self.other_epochs).get(loss, self.training.epochs)
-        )
+        return replace(self.training, loss=loss, seed=seed, **self.overrides.get(loss, {}))
 
     def runs(self) -> tuple[TrainingConfig, ...]:
         """All runs, seed by seed, so that an interrupted profile has every loss before a second seed."""
@@ -90,8 +89,13 @@ def _protocol(n_steps: int, epochs: int, batch_size: int, coordinates: str, head
 
 
 _THREE = ("p", "pnp", "pnp-mean")  # the rows of Table 1 that the authors filled
+_SIX = ("p", "weighted-p", "sp", "pnp", "pnp-identity", "pnp-mean")
 _SMOKE = _protocol(6, 4, 16, "logminmax", "linear")
 _LAPTOP = _protocol(14, 20, 32, "logminmax", "linear")
+_DRUM = TrainingConfig(
+    GridConfig("drum", "all", 5), "p", 0, 5, 16, coordinates="logminmax", head="linear", gain="attached",
+    features=FeatureConfig(octaves=10, f_min=8.613),
+)  # fmt: skip
 _PAPER = _protocol(30, 70, 256, "raw", "leaky_relu")
 
 PROFILES: dict[str, Profile] = {
@@ -100,9 +104,18 @@ PROFILES: dict[str, Profile] = {
         Profile("smoke", _SMOKE.grid, _SMOKE, _THREE, (0,), "every part real, minutes, no claim", metric_chunk=27),
         Profile("laptop", _LAPTOP.grid, _LAPTOP, _THREE, (0, 1), "normalised coordinates, small grid"),
         Profile(
-            "study", _LAPTOP.grid, _LAPTOP, tuple(LOSS_LABELS), (0, 1, 2, 3, 4),
+            "study", _LAPTOP.grid, _LAPTOP, _SIX, (0, 1, 2, 3, 4),
             "the laptop's recipe with every loss and five seeds; a step of SP costs ten of the others",
-            other_epochs=(("sp", 2),),
+            overrides={"sp": {"epochs": 2}}, shares="laptop",
+        ),
+        Profile(
+            "raw", _LAPTOP.grid, replace(_LAPTOP, coordinates="raw", head="leaky_relu"), _THREE, (0,),
+            "the laptop's size in the paper's units", shares="laptop",
+        ),
+        Profile(
+            "drum", _DRUM.grid, _DRUM, ("p", "weighted-p", "pnp-mean", "pnp-adaptive"), (0, 1, 2),
+            "the percussion of the slides, on a small grid",
+            metric_chunk=25, overrides={"pnp-adaptive": {"lam": 10.0}},
         ),
         Profile("paper", _PAPER.grid, _PAPER, _THREE, (0,), "the headline protocol of the paper"),
     )

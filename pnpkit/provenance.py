@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = ("numpy", "torch", "kymatio", "timm", "librosa", "nnaudio", "auraloss")
+SHIPPED = Path(__file__).parents[1] / "data"  # what the source tree ships
 
 
 class ArtefactMismatch(ValueError):
@@ -23,8 +24,7 @@ def data_root() -> Path:
     """Folder of artefacts: ``$PNPKIT_DATA``, else ``data/`` of the source tree, else of the working folder."""
     if "PNPKIT_DATA" in os.environ:
         return Path(os.environ["PNPKIT_DATA"])
-    shipped = Path(__file__).parents[1] / "data"
-    return shipped if shipped.is_dir() else Path("data")
+    return SHIPPED if SHIPPED.is_dir() else Path("data")
 
 
 def config_dict(config: Any) -> dict[str, Any]:

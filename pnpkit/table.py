@@ -21,13 +21,13 @@ LATEX = {
 
 
 def table(results: Mapping[str, Any], weights: str = "last") -> pd.DataFrame:
-    """Table 1: a row a loss, mean ± sample standard deviation over seeds, the paper's numbers beside.
+    """Table 1: a row a loss, mean ± sample standard deviation over seeds, the paper's numbers beside if it has any.
 
     A dash where there is no run, no number of the paper, or no ± because there is one seed.
     """
-    rows = {}
+    printed, rows = results["paper"]["rows"], {}
     for loss, label in LOSS_LABELS.items():
-        row, paper = results["rows"][weights][loss], verdict.PAPER.get(loss, {})
+        row, paper = results["rows"][weights].get(loss), printed.get(loss, {})
         if row is None and not paper:
             continue
         p = results["rows"][weights]["p"]
@@ -45,7 +45,8 @@ def table(results: Mapping[str, Any], weights: str = "last") -> pd.DataFrame:
     for name, reference in sorted(results["references"].items()):
         means = {"MSS": "mss", "JTFS": "jtfs", "MSS, text": "ddsp"}
         rows[name] = {column: _number(reference[d]["mean"]) for column, d in means.items()}
-    return pd.DataFrame.from_dict(rows, orient="index").fillna(DASH).rename_axis("loss")
+    frame = pd.DataFrame.from_dict(rows, orient="index").fillna(DASH).rename_axis("loss")
+    return frame if printed else frame.drop(columns=[c for c in frame if c.endswith(", paper")])
 
 
 def error_table(results: Mapping[str, Any], weights: str = "last") -> pd.DataFrame:
@@ -55,7 +56,7 @@ def error_table(results: Mapping[str, Any], weights: str = "last") -> pd.DataFra
         columns |= {f"error_{name}": f"median error of {name}", f"percent_{name}": f"median error of {name} (%)"}
     rows = {}
     for loss, label in LOSS_LABELS.items():
-        row = results["rows"][weights][loss]
+        row = results["rows"][weights].get(loss)
         if row is not None:
             errors = {title: _cell(row, key) for key, title in columns.items()}
             counts = {"left out": str(row["left_out"]), "out of range": str(row["outside"]), "of": str(row["items"])}
@@ -71,7 +72,7 @@ def ours_and_paper(
     """Means and standard deviations of a distance as numbers, for :func:`pnpkit.plotting.plot_bars`; NaN for a dash."""
     pairs = {}
     for loss, label in LOSS_LABELS.items():
-        row, paper = results["rows"][weights][loss], verdict.PAPER.get(loss, {}).get(distance)
+        row, paper = results["rows"][weights].get(loss), results["paper"]["rows"].get(loss, {}).get(distance)
         if row is not None or paper:
             ours = (None, None) if row is None else (row[distance]["mean"], row[distance]["sd"])
             pairs[label] = {"ours": ours, "paper": paper or (None, None)}
@@ -81,9 +82,9 @@ def ours_and_paper(
 
 
 def claim_table(results: Mapping[str, Any], weights: str = "last") -> pd.DataFrame:
-    """A row a claim: ours, the paper's, the verdict and why."""
-    frame = pd.DataFrame(results["claims"][weights])
-    return frame.set_index("number")[["claim", "ours", "paper", "verdict", "reason"]]
+    """A row a claim: ours, the paper's, the verdict and why; no row where the paper claims nothing."""
+    columns = ["number", "claim", "ours", "paper", "verdict", "reason"]
+    return pd.DataFrame(results["claims"][weights], columns=columns).set_index("number")
 
 
 def render(frame: pd.DataFrame, form: Literal["html", "markdown", "latex"]) -> str:

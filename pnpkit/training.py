@@ -8,36 +8,26 @@ import math
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
 from pnpkit._system import locked, memory_kept
-from pnpkit.analyser import Analyser, predict, save_weights
-from pnpkit.checkpoint import Progress, Row, load_checkpoint, save_checkpoint, snapshot
+from pnpkit.analyser import Analyser, predict
+from pnpkit.checkpoint import Row, load_checkpoint, save_checkpoint, snapshot
 from pnpkit.dataset import theta_of
+from pnpkit.losses import PNPLoss
 from pnpkit.objective import Loss, TrainingData, build_losses, check_run, metric_of
 from pnpkit.profiles import TrainingConfig
-from pnpkit.provenance import config_dict, provenance, read_json, require_same_config, write_atomically, write_json
+from pnpkit.provenance import config_dict, read_json, require_same_config, write_json
+from pnpkit.run_folder import RunResult, clear_run, read_run, write_history, write_probe, write_products
 
 __all__ = ["RunResult", "TrainingData", "build_losses", "read_run", "train"]
 
 Callback = Callable[[int, int, Row], None]
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """What a run left in its folder; ``predictions`` is None while it is unfinished."""
-
-    folder: Path
-    finished: bool
-    history: pd.DataFrame
-    predictions: pd.DataFrame | None
 
 
 def train(
@@ -58,7 +48,8 @@ def train(
               \mathcal{L}\big(f_{\mathbf{W}}(x_n), \theta_n, \mathbf{M}(\theta_n)\big)\Big)
 
     The folder ends with ``config.json``, ``history.csv`` (one row an epoch), ``predictions.csv`` (test fold, raw
-    units), ``weights.safetensors`` (last epoch), ``best.safetensors`` (lowest validation loss), ``provenance.json``.
+    units), ``probe.csv`` (some of it after each epoch), ``weights.safetensors`` (last epoch), ``best.safetensors``
+    (lowest validation loss), ``provenance.json``.
 
     Args:
         config: the run; every epoch drops its last incomplete batch.
@@ -84,7 +75,7 @@ def train(
     losses = build_losses(config, data, phi)
     with locked(out, wait=False):
         if not resume:
-            _clear(out)
+            clear_run(out)
         if (out / "config.json").exists():
             require_same_config(out, read_json(out / "config.json"), config)
         if (out / "provenance.json").exists():
@@ -94,17 +85,6 @@ def train(
         write_json(out / "config.json", config_dict(config))
         with torch.random.fork_rng(), memory_kept():
             return _train(config, data, out, losses, max_hours, progress, device, tensorboard)
-
-
-def read_run(folder: Path) -> RunResult:
-    """A run from its folder, finished or not.
-
-    Raises:
-        FileNotFoundError: if there is none, or none of its epochs has ended.
-    """
-    finished = (folder / "provenance.json").exists()
-    predictions = pd.read_csv(folder / "predictions.csv") if finished else None
-    return RunResult(folder, finished, pd.read_csv(folder / "history.csv"), predictions)
 
 
 def _train(
@@ -129,6 +109,8 @@ def _train(
     seconds_before, n_steps = state.seconds, len(rows) // config.batch_size
     writer = _tensorboard_writer(tensorboard, state.epoch)
 
+    if state.epoch == 0:
+        write_probe(config, data, out, 0, analyser)
     while state.epoch < config.epochs:
         start, total = time.perf_counter(), 0.0
         # Order and dropout follow from (seed, epoch) alone, so an epoch is the same whatever came before it.
@@ -138,13 +120,14 @@ def _train(
         order = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(order_seed)).numpy()]
         torch.manual_seed(dropout_seed)
         analyser.train()
+        loss_of_epoch = train_loss.relaxed(state.relaxed) if isinstance(train_loss, PNPLoss) else train_loss
         for step, batch in enumerate(np.split(order[: n_steps * config.batch_size], n_steps)):
             index = torch.from_numpy(batch)
             prediction = analyser(torch.from_numpy(np.asarray(data.features[batch])).to(device))
             M = None if metric is None else metric[index].to(device)
             # A synthesiser would refuse θ̃ = NaN with a message of its own; this one names step and ids.
             finite = bool(torch.isfinite(prediction).all())
-            loss = train_loss(prediction, target[index].to(device), M) if finite else prediction.sum()
+            loss = loss_of_epoch(prediction, target[index].to(device), M) if finite else prediction.sum()
             value = loss.item()
             if not math.isfinite(value):
                 raise FloatingPointError(
@@ -166,19 +149,27 @@ def _train(
             raise FloatingPointError(
                 f"validation after epoch {state.epoch} is not finite: {row}; the last checkpoint stays"
             )
-        if row["validation_loss"] < state.best_loss:
+        improved = row["validation_loss"] < state.best_loss
+        if improved:
             state.best_epoch, state.best_loss, best = state.epoch, row["validation_loss"], snapshot(analyser)
+        if config.loss == "pnp-adaptive":
+            row["relaxed"] = state.relaxed
+            # Levenberg and Marquardt: trust the metric more after a success; after a failure undo it, and trust less.
+            state.relaxed = state.relaxed + 1 if improved else max(state.relaxed - 1, 0)
+            if not improved:
+                analyser.load_state_dict(best)
         state.history.append({**row, "seconds": round(time.perf_counter() - start, 3)})
+        write_probe(config, data, out, state.epoch, analyser)
         state.seconds = seconds_before + time.perf_counter() - began
         save_checkpoint(out / "checkpoint", config, state, analyser, optimiser, best)
-        _write_csv(out / "history.csv", _history(data, state))
+        write_history(data, out, state)
         if writer is not None:
             for name, scalar in state.history[-1].items():
                 writer.add_scalar(name, scalar, state.epoch)
             writer.flush()
         if max_hours is not None and time.perf_counter() - began >= max_hours * 3600 and state.epoch < config.epochs:
             return read_run(out)
-    _finish(config, data, out, state, analyser, best)
+    write_products(config, data, out, state, analyser, best)
     return read_run(out)
 
 
@@ -198,33 +189,6 @@ def _validate(
     return row
 
 
-def _finish(
-    config: TrainingConfig, data: TrainingData, out: Path, state: Progress, analyser: Analyser, best: dict[str, Tensor]
-) -> None:
-    """Write the products; the provenance last, because it is what says that the run is finished."""
-    rows = data.rows("test")
-    table = data.table.iloc[rows][["id", "fold"]].reset_index(drop=True)
-    last = snapshot(analyser)
-    for kind, weights in (("last", last), ("best", best)):
-        analyser.load_state_dict(weights)
-        theta = data.space.decode(predict(analyser, data.features, rows).double(), config.coordinates)
-        for i, name in enumerate(data.space.names):
-            table[f"{kind}_{name}"] = theta[:, i].numpy()
-    save_weights(out / "weights.safetensors", last)
-    save_weights(out / "best.safetensors", best)
-    _write_csv(out / "history.csv", _history(data, state))
-    _write_csv(out / "predictions.csv", table)
-    summary = {"epochs": state.epoch, "best_epoch": state.best_epoch, "sessions": state.sessions}
-    write_json(out / "provenance.json", provenance(config, state.seconds) | summary)
-    shutil.rmtree(out / "checkpoint", ignore_errors=True)
-
-
-def _history(data: TrainingData, state: Progress) -> pd.DataFrame:
-    kinds = ("error", "mean_error", "negative")
-    columns = [f"{kind}_{name}" for kind in kinds for name in data.space.names]
-    return pd.DataFrame(state.history, columns=["epoch", "train_loss", "validation_loss", *columns, "seconds"])
-
-
 def _check_session(max_hours: float | None, device: str) -> None:
     if max_hours is not None and not max_hours >= 0:
         raise ValueError(f"max_hours must not be negative, got {max_hours}")
@@ -234,17 +198,6 @@ def _check_session(max_hours: float | None, device: str) -> None:
         raise ValueError(f"unknown device {device!r}; examples of valid ones: cpu, cuda, cuda:1") from error
     if kind == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device {device!r} was asked for, and this machine has no usable GPU: use 'cpu'")
-
-
-def _clear(out: Path) -> None:
-    shutil.rmtree(out / "checkpoint", ignore_errors=True)
-    for name in ("provenance", "weights", "best", "predictions", "history", "config"):  # the mark of the end goes first
-        for suffix in ("json", "safetensors", "csv"):
-            (out / f"{name}.{suffix}").unlink(missing_ok=True)
-
-
-def _write_csv(path: Path, table: pd.DataFrame) -> None:
-    write_atomically(path, lambda p: table.to_csv(p, index=False))
 
 
 def _tensorboard_writer(folder: Path | None, epoch: int) -> Any:

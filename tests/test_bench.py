@@ -52,3 +52,9 @@ def test_the_floor_counts_every_product():
     one, four = bench.floor(jtfs, 1), bench.floor(jtfs, 4)
     assert four["gflop"] == pytest.approx(4 * one["gflop"])
     assert 1 < one["gflop"] < 2
+
+
+def test_a_step_of_the_loop_is_compared_with_a_bare_step_of_the_same_network():
+    one = bench.loop_overhead(steps=1, batch=2)
+    assert min(one.values()) > -1
+    assert one["overhead"] == pytest.approx(one["loop"] / one["bare"] - 1)

@@ -78,7 +78,7 @@ def one_line(said: str) -> str:
     ("arguments", "code", "said"),
     [
         (["nonsense"], 2, "valid verbs: analyse, "),
-        (["run", "--profile", "huge"], 1, "unknown profile 'huge'; valid profiles: smoke, laptop, study, paper"),
+        (["run", "--profile", "huge"], 1, "unknown profile 'huge'; valid profiles: smoke, laptop, study"),
         (["train", "--profile", "smoke", "--loss", "l3"], 1, "unknown loss 'l3'; valid losses: p, weighted-p, sp, pnp"),
         (["train", "--profile", "smoke", "--loss", "pnp"], 1, "compute them with `pnpkit metrics`"),
         (["synth", "nan", "8", "2", "--out", "x.wav"], 1, "theta must be finite: 1 of its 3 values"),

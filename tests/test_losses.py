@@ -63,6 +63,14 @@ def test_damping_is_added_to_every_metric():
     torch.testing.assert_close(PNPLoss(damping)(prediction, target, M), 1.7 * PNPLoss()(prediction, target, M))
 
 
+def test_relaxing_divides_the_damping_and_nothing_else():
+    delta, M, D = torch.tensor([[1.0, -2.0]]), torch.eye(2)[None], torch.tensor([[3.0, 1.0], [1.0, 5.0]])
+    zero = torch.zeros_like(delta)
+    whole, bare = (loss(delta, zero, M) for loss in (PNPLoss(D), PNPLoss()))
+    torch.testing.assert_close(PNPLoss(D).relaxed(2)(delta, zero, M) - bare, (whole - bare) / 100)
+    assert PNPLoss().relaxed(3)(delta, zero, M) == bare
+
+
 def test_spectral_loss_is_zero_at_the_target_and_blind_to_the_targets_gradient():
     theta = draw(1, 5, 2).requires_grad_()
     loss = SpectralLoss(features)(theta.detach().requires_grad_(), theta)

@@ -6,7 +6,6 @@ mpl.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import pytest
 
 from pnpkit import plotting as p
@@ -72,17 +71,3 @@ def test_decibels_are_relative_and_floored():
 def test_a_matrix_shows_its_values():
     ax = p.plot_matrix([[2352.0, 0.27], [0.27, 0.9]], ["a", "b"])
     assert [t.get_text() for t in ax.texts] == ["2352", "0.27", "0.27", "0.9"]
-
-
-def test_bars_skip_what_is_missing():
-    values = pd.DataFrame({"ours": [45.0, np.nan], "paper": [45.81, 18.75]}, index=["P", "PNP"])
-    ax = p.plot_bars(values, values * 0.1, label="JTFS distance")
-    heights = [container.lines[0].get_ydata() for container in ax.containers]
-    np.testing.assert_array_equal(np.array(heights, dtype=float), values.to_numpy().T)
-
-
-def test_a_loss_keeps_its_colour_and_each_seed_has_its_line():
-    history = pd.DataFrame({"epoch": [1, 2, 3], "validation_loss": [3.0, 2.0, 1.0]})
-    ax = p.plot_history({"pnp": [history, history], "p": [history]}, "validation_loss")
-    assert [line.get_color() for line in ax.lines] == [p.LOSS_COLOURS[k] for k in ("pnp", "pnp", "p")]
-    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["PNP", "P"]

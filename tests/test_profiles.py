@@ -2,6 +2,7 @@
 
 import pytest
 
+from pnpkit.pipeline import Workspace
 from pnpkit.profiles import LOSS_LABELS, PROFILES, get_profile
 from pnpkit.provenance import config_hash
 
@@ -22,16 +23,19 @@ def test_the_papers_protocol_is_the_papers():
     assert {"p", "pnp", "pnp-mean"} <= set(get_profile("paper").losses)
 
 
-def test_the_study_goes_on_where_the_laptop_stops():
+def test_the_study_goes_on_where_the_laptop_stops(tmp_path):
     """Its runs include the laptop's, with the same configurations: what is trained once serves both."""
     laptop, study = get_profile("laptop"), get_profile("study")
     assert set(laptop.runs()) < set(study.runs())
-    assert {run.loss for run in study.runs()} == set(LOSS_LABELS)
+    assert {run.loss for run in study.runs()} == set(LOSS_LABELS) - {"pnp-adaptive"}
+    assert all(p.grid == get_profile(p.shares).grid for p in PROFILES.values() if p.shares)
+    folders = [Workspace.open("study", tmp_path).run_folder("p", seed) for seed in (1, 2)]
+    assert [folder.parents[2].name for folder in folders] == ["laptop", "study"]
     assert study.run("sp", 3).epochs < study.run("pnp", 3).epochs == laptop.training.epochs
 
 
 def test_unknown_names_list_the_valid_ones():
-    with pytest.raises(ValueError, match="'papper'; valid profiles: smoke, laptop, study, paper"):
+    with pytest.raises(ValueError, match="'papper'; valid profiles: smoke, laptop, study, raw, drum, paper"):
         get_profile("papper")
     with pytest.raises(ValueError, match=f"'l2'; valid losses: {', '.join(LOSS_LABELS)}".replace("+", r"\+")):
         get_profile("smoke").run("l2", 0)

@@ -20,7 +20,7 @@ from pnpkit.checkpoint import Row
 from pnpkit.dataset import arpeggio_grid, theta_of
 from pnpkit.losses import ParameterLoss, PNPLoss, quadratic_form
 from pnpkit.objective import metric_of
-from pnpkit.profiles import GridConfig, TrainingConfig
+from pnpkit.profiles import LOSS_LABELS, GridConfig, TrainingConfig
 from pnpkit.provenance import ArtefactMismatch, config_hash
 from pnpkit.synth import Arpeggio
 from pnpkit.training import TrainingData, build_losses, read_run, train
@@ -53,7 +53,7 @@ def reference(data: TrainingData, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 def assert_same_run(folder: Path, reference: Path) -> None:
-    for name in ("weights.safetensors", "best.safetensors", "predictions.csv", "config.json"):
+    for name in ("weights.safetensors", "best.safetensors", "predictions.csv", "probe.csv", "config.json"):
         assert (folder / name).read_bytes() == (reference / name).read_bytes(), name
     histories = [pd.read_csv(f / "history.csv", dtype=str).drop(columns="seconds") for f in (folder, reference)]
     pd.testing.assert_frame_equal(*histories)
@@ -139,6 +139,10 @@ def test_history_and_predictions_are_what_they_say(data: TrainingData, reference
         )
         got = result.predictions[[f"{kind}_{p}" for p in SPACE.names]].to_numpy()
         assert np.array_equal(got, wanted.numpy())  # every digit survives the file
+    probe = pd.read_csv(reference / "probe.csv", float_precision="round_trip")
+    assert probe.groupby("epoch").id.apply(list).tolist() == [list(result.predictions.id)] * 4  # before, and 3 epochs
+    last = result.predictions[[f"last_{p}" for p in SPACE.names]].to_numpy()
+    np.testing.assert_allclose(probe[probe.epoch == 3][list(SPACE.names)], last, rtol=1e-6)
     best = json.loads((reference / "provenance.json").read_text())["best_epoch"]
     assert best == result.history.validation_loss.idxmin() + 1
 
@@ -153,7 +157,7 @@ def test_first_step_is_adams(data: TrainingData, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("coordinates", ["raw", "logminmax"])
-def test_the_six_losses(data: TrainingData, coordinates: str) -> None:
+def test_the_losses(data: TrainingData, coordinates: str) -> None:
     config = replace(CONFIG, coordinates=coordinates, lam=0.5, jitter=1e-8)
     theta = theta_of(data.table, SPACE)
     M = metric_of(config, data)
@@ -169,7 +173,9 @@ def test_the_six_losses(data: TrainingData, coordinates: str) -> None:
         "pnp": quadratic_form(delta, M + 1e-8 * torch.eye(3)).mean(),
         "pnp-identity": quadratic_form(delta, M + 0.5 * torch.eye(3)).mean(),
         "pnp-mean": quadratic_form(delta, M + 0.5 * M_mean).mean(),
+        "pnp-adaptive": quadratic_form(delta, M + 0.5 * M_mean.trace() / 3 * torch.eye(3)).mean(),
     }
+    assert set(expected) == set(LOSS_LABELS)
     for name, value in expected.items():
         loss, validation = build_losses(replace(config, loss=name), data, phi)
         torch.testing.assert_close(loss(target + delta, target, M), value)
@@ -177,6 +183,28 @@ def test_the_six_losses(data: TrainingData, coordinates: str) -> None:
             torch.testing.assert_close(validation(target + delta, target, M), quadratic_form(delta, M).mean())
         else:
             torch.testing.assert_close(validation(target + delta, target, M), value)
+
+
+def test_adaptive_damping_follows_the_validation_loss_and_goes_back_after_a_failure(
+    data: TrainingData, tmp_path: Path
+) -> None:
+    config = replace(CONFIG, loss="pnp-adaptive", epochs=8, learning_rate=0.03)  # so fast that some epochs fail
+    history = train(config, data, tmp_path / "whole").history
+    best, relaxed = float("inf"), 0
+    for row in history.itertuples():
+        assert row.relaxed == relaxed
+        relaxed = relaxed + 1 if row.validation_loss < best else max(relaxed - 1, 0)
+        best = min(best, row.validation_loss)
+    failed = [i for i in range(1, 8) if history.validation_loss[i] > history.validation_loss[:i].min()]
+    assert failed
+    assert history.relaxed.max() > 1
+    for _ in range(failed[0] + 1):
+        train(config, data, tmp_path / "parts", max_hours=0.0)
+    newest = max((tmp_path / "parts" / "checkpoint").iterdir())
+    assert (newest / "weights.safetensors").read_bytes() == (newest / "best.safetensors").read_bytes()
+    while not train(config, data, tmp_path / "parts", max_hours=0.0).finished:
+        pass
+    assert_same_run(tmp_path / "parts", tmp_path / "whole")
 
 
 def test_validation_and_test_metrics_are_not_in_the_mean(data: TrainingData) -> None:

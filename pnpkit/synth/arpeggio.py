@@ -69,7 +69,9 @@ class Arpeggio:
         return torch.arange(-half, half, dtype=dtype, device=device) / self.sample_rate
 
     def log_gain_gradient(self, theta: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
-        """Gradient of the logarithm of the gain, γ or 1/γ, per unit of θ: what ``detach_gain`` leaves out."""
+        """Gradient of the logarithm of the gain, γ or 1/γ, per unit of θ; zero unless ``detach_gain`` leaves it out."""
+        if not self.detach_gain:
+            return torch.zeros_like(theta)
         gamma = theta[..., 2]
         slope = 1 / gamma if self.variant == "code" else -1 / gamma
         return torch.stack([torch.zeros_like(gamma), torch.zeros_like(gamma), slope], -1)

@@ -1,0 +1,73 @@
+"""Figures of training and of its results: learning curves, and distances with their error bars."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from pnpkit.plotting import PALETTE, axes_or_new
+from pnpkit.profiles import LOSS_LABELS
+
+LOSS_COLOURS = dict(
+    zip(LOSS_LABELS, ("#E69F00", "#D55E00", "#000000", "#0072B2", "#56B4E9", "#009E73", "#CC79A7"), strict=True)
+)
+LOSS_MARKERS = dict(zip(LOSS_LABELS, "osDv^PX", strict=True))  # shape says what colour says
+
+
+def plot_bars(
+    values: pd.DataFrame, errors: pd.DataFrame, ax: Axes | None = None, *, label: str, legend: bool = True
+) -> Axes:
+    """Means with error bars, a group a row (loss), a mark a column (ours, the paper's).
+
+    Args:
+        values, errors: of equal index and columns; NaN draws nothing, an error of NaN no bar.
+        ax: where to draw.
+        label: of the vertical axis, with its unit.
+        legend: whether to name the columns.
+    """
+    ax = axes_or_new(ax)
+    offsets = (np.arange(values.shape[1]) - (values.shape[1] - 1) / 2) * 0.2
+    for k, column in enumerate(values):
+        at = np.arange(len(values)) + offsets[k]
+        spread = errors[column].fillna(0.0)
+        look: dict[str, Any] = {"color": PALETTE[1 + k], "marker": "osD^v"[k], "ls": "", "capsize": 4}
+        ax.errorbar(at, values[column], spread, label=str(column), **look)
+    ax.set_xticks(range(len(values)), list(map(str, values.index)))
+    ax.set(ylabel=label, xlim=(-0.6, len(values) - 0.4), ylim=(0, None))
+    ax.grid(axis="y", alpha=0.3)
+    if legend:
+        ax.legend()
+    return ax
+
+
+def plot_history(
+    histories: Mapping[str, Sequence[pd.DataFrame]],
+    column: str,
+    ax: Axes | None = None,
+    *,
+    label: str = "",
+    log: bool = True,
+) -> Axes:
+    """One column of the histories of several runs against epochs: a colour a loss, a line a seed.
+
+    Args:
+        histories: by loss (a key of ``LOSS_LABELS`` or any name), the ``history.csv`` of each seed.
+        column: such as ``validation_loss`` or ``error_f_c``.
+        ax: where to draw.
+        label: of the vertical axis, with its unit; the column's name by default.
+        log: whether that axis is logarithmic.
+    """
+    ax = axes_or_new(ax)
+    for i, (loss, runs) in enumerate(histories.items()):
+        colour = LOSS_COLOURS.get(loss, PALETTE[i % len(PALETTE)])
+        mark: dict[str, Any] = {"marker": LOSS_MARKERS.get(loss, "o"), "ms": 4}
+        for k, history in enumerate(runs):
+            name = LOSS_LABELS.get(loss, loss) if k == 0 else None
+            every = max(1, len(history) // 8)
+            ax.plot(history["epoch"], history[column], label=name, color=colour, lw=1.4, **mark, markevery=every)
+    ax.set(xlabel="epoch", ylabel=label or column, yscale="log" if log else "linear")
+    ax.grid(alpha=0.3)
+    ax.legend()
+    return ax

@@ -1,0 +1,95 @@
+"""The folder of a training run: what the loop writes there, and reading it back."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from pnpkit.analyser import Analyser, predict, save_weights
+from pnpkit.checkpoint import Progress, snapshot
+from pnpkit.objective import TrainingData
+from pnpkit.profiles import TrainingConfig
+from pnpkit.provenance import provenance, write_atomically, write_json
+
+PROBED = 64  # test items followed through training
+FILES = (  # of a run; the mark of its end goes first
+    "provenance.json", "weights.safetensors", "best.safetensors", "predictions.csv", "probe.csv", "history.csv",
+    "config.json",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run left in its folder; ``predictions`` is None while it is unfinished."""
+
+    folder: Path
+    finished: bool
+    history: pd.DataFrame
+    predictions: pd.DataFrame | None
+
+
+def read_run(folder: Path) -> RunResult:
+    """A run from its folder, finished or not.
+
+    Raises:
+        FileNotFoundError: if there is none, or none of its epochs has ended.
+    """
+    finished = (folder / "provenance.json").exists()
+    predictions = pd.read_csv(folder / "predictions.csv") if finished else None
+    return RunResult(folder, finished, pd.read_csv(folder / "history.csv"), predictions)
+
+
+def clear_run(out: Path) -> None:
+    """Delete what the folder holds of a run, finished or not."""
+    shutil.rmtree(out / "checkpoint", ignore_errors=True)
+    for name in FILES:
+        (out / name).unlink(missing_ok=True)
+
+
+def write_history(data: TrainingData, out: Path, state: Progress) -> None:
+    """``history.csv``, a row an epoch."""
+    columns = [f"{kind}_{name}" for kind in ("error", "mean_error", "negative") for name in data.space.names]
+    adaptive = ["relaxed"] if "relaxed" in state.history[0] else []
+    names = ["epoch", "train_loss", "validation_loss", *columns, *adaptive, "seconds"]
+    _write_csv(out / "history.csv", pd.DataFrame(state.history, columns=names))
+
+
+def write_probe(config: TrainingConfig, data: TrainingData, out: Path, epoch: int, analyser: Analyser) -> None:
+    """Add to ``probe.csv`` what the network says of some test items after an epoch: how far it is, against time."""
+    rows = data.rows("test")
+    rows = rows[np.linspace(0, len(rows) - 1, min(PROBED, len(rows))).round().astype(int)]
+    theta = data.space.decode(predict(analyser, data.features, rows).double(), config.coordinates)
+    columns = dict(zip(data.space.names, theta.T.numpy(), strict=True))
+    table = pd.DataFrame({"epoch": epoch, "id": data.table.id.to_numpy()[rows]} | columns)
+    if (out / "probe.csv").exists():
+        before = pd.read_csv(out / "probe.csv", dtype=str)  # as text, so that no digit changes
+        table = pd.concat([before[before.epoch.astype(int) < epoch], table])
+    _write_csv(out / "probe.csv", table)
+
+
+def write_products(
+    config: TrainingConfig, data: TrainingData, out: Path, state: Progress, analyser: Analyser, best: dict[str, Tensor]
+) -> None:
+    """What a finished run leaves; the provenance last, because it is what says that the run is finished."""
+    rows = data.rows("test")
+    table = data.table.iloc[rows][["id", "fold"]].reset_index(drop=True)
+    last = snapshot(analyser)
+    for kind, weights in (("last", last), ("best", best)):
+        analyser.load_state_dict(weights)
+        theta = data.space.decode(predict(analyser, data.features, rows).double(), config.coordinates)
+        for i, name in enumerate(data.space.names):
+            table[f"{kind}_{name}"] = theta[:, i].numpy()
+    save_weights(out / "weights.safetensors", last)
+    save_weights(out / "best.safetensors", best)
+    write_history(data, out, state)
+    _write_csv(out / "predictions.csv", table)
+    summary = {"epochs": state.epoch, "best_epoch": state.best_epoch, "sessions": state.sessions}
+    write_json(out / "provenance.json", provenance(config, state.seconds) | summary)
+    shutil.rmtree(out / "checkpoint", ignore_errors=True)
+
+
+def _write_csv(path: Path, table: pd.DataFrame) -> None:
+    write_atomically(path, lambda p: table.to_csv(p, index=False))

@@ -20,6 +20,7 @@ import torch
 from pnpkit._system import give_back_memory
 from pnpkit.analyser import Analyser
 from pnpkit.contenders import BATCH, OPERATIONS, contenders
+from pnpkit.dataset import theta_of
 from pnpkit.jtfs import JTFS
 from pnpkit.jtfs.cost import operations
 from pnpkit.parallel import processes as worker_processes
@@ -196,7 +197,7 @@ def loop_overhead(steps: int = 16, batch: int = 64) -> dict[str, float]:
     config = TrainingConfig(GridConfig(), "pnp", epochs=1, batch_size=batch)
     analyser = Analyser(3).train()
     optimiser = torch.optim.Adam(analyser.parameters(), fused=True)
-    x, y = torch.from_numpy(features[:batch]), torch.from_numpy(table[list(space.names)].to_numpy()[:batch]).float()
+    x, y = torch.from_numpy(features[:batch]), theta_of(table.iloc[:batch], space).float()
     loop, bare, ended = [], [], time.perf_counter()
 
     def take_turns(*_: Any) -> None:

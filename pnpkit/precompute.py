@@ -32,7 +32,7 @@ from pnpkit.store import (
     write_chunk,
 )
 
-TOGETHER = 4  # items differentiated at once: fills the vector units, fits the cache
+TOGETHER = 2**19  # samples, of waveforms and their tangents, that pass at once: fills the vector units, fits the cache
 TOLERANCE = 1e-4  # relative, of a metric computed again: float32 sums differ between machines
 
 
@@ -48,7 +48,7 @@ def metrics_of(grid: GridConfig, items: slice) -> NDArray[np.float64]:
     problem = get_problem(grid)
     theta = theta_of(problem.table.iloc[items], problem.space)
     results = []
-    for part in theta.split(TOGETHER):
+    for part in theta.split(max(1, TOGETHER // ((len(problem.space) + 1) * problem.synth.n_samples))):
         phi, J = value_and_jacobian(problem.synth, problem.phi, part)
         loudness = -torch.expm1(-phi.double())
         J_attached = J.double() + loudness.unsqueeze(-1) * problem.synth.log_gain_gradient(part).unsqueeze(-2)

@@ -93,7 +93,7 @@ _SIX = ("p", "weighted-p", "sp", "pnp", "pnp-identity", "pnp-mean")
 _SMOKE = _protocol(6, 4, 16, "logminmax", "linear")
 _LAPTOP = _protocol(14, 20, 32, "logminmax", "linear")
 _DRUM = TrainingConfig(
-    GridConfig("drum", "all", 5), "p", 0, 5, 16, coordinates="logminmax", head="linear", gain="attached",
+    GridConfig("drum", "all", 5), "p", 0, 4, 16, coordinates="logminmax", head="linear", gain="attached",
     features=FeatureConfig(octaves=10, f_min=8.613),
 )  # fmt: skip
 _PAPER = _protocol(30, 70, 256, "raw", "leaky_relu")

@@ -46,7 +46,7 @@ def table(results: Mapping[str, Any], weights: str = "last") -> pd.DataFrame:
         means = {"MSS": "mss", "JTFS": "jtfs", "MSS, text": "ddsp"}
         rows[name] = {column: _number(reference[d]["mean"]) for column, d in means.items()}
     frame = pd.DataFrame.from_dict(rows, orient="index").fillna(DASH).rename_axis("loss")
-    return frame if printed else frame.drop(columns=[c for c in frame if c.endswith(", paper")])
+    return frame if printed else frame.drop(columns=[c for c in frame if str(c).endswith(", paper")])
 
 
 def error_table(results: Mapping[str, Any], weights: str = "last") -> pd.DataFrame:

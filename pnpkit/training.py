@@ -120,7 +120,7 @@ def _train(
         order = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(order_seed)).numpy()]
         torch.manual_seed(dropout_seed)
         analyser.train()
-        loss_of_epoch = train_loss.relaxed(state.relaxed) if isinstance(train_loss, PNPLoss) else train_loss
+        loss_of_epoch: Loss = train_loss.relaxed(state.relaxed) if isinstance(train_loss, PNPLoss) else train_loss
         for step, batch in enumerate(np.split(order[: n_steps * config.batch_size], n_steps)):
             index = torch.from_numpy(batch)
             prediction = analyser(torch.from_numpy(np.asarray(data.features[batch])).to(device))

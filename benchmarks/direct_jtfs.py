@@ -1,8 +1,9 @@
 """Joint time–frequency scattering as its definition reads: full rate, no cutting, no sharing. Slow, hence an oracle.
 
 Every filter is applied by a Fourier transform of the whole padded length, every modulus is taken at full rate, every
-band is compared with its neighbours by a Fourier transform along the rows. Only the filters come from
-:mod:`pnpkit.jtfs`; :class:`pnpkit.jtfs.JTFS` is tested against this, and timed beside it by ``pnpkit bench``.
+band is compared with its neighbours by a Fourier transform along the rows. The filters, their gains and which rows are
+kept come from :mod:`pnpkit.jtfs`; :class:`pnpkit.jtfs.JTFS` is tested against this, and timed beside it by
+``pnpkit bench``.
 """
 
 import math

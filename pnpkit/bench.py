@@ -1,4 +1,4 @@
-"""Side-by-side timings of Φ: ours, the direct algorithm, and the scattering that can be installed.
+"""Side-by-side timings: Φ beside the direct algorithm and the scattering that can be installed; the training loop.
 
 One process, one thread; repeats are interleaved, so that a machine's moods strike all alike; medians are reported, in
 seconds an item and in *calibrations*, the time of a fixed mix of transforms and matrix products, so that machines can
@@ -21,8 +21,7 @@ from pnpkit._system import give_back_memory
 from pnpkit.analyser import Analyser
 from pnpkit.contenders import BATCH, OPERATIONS, contenders
 from pnpkit.dataset import theta_of
-from pnpkit.jtfs import JTFS
-from pnpkit.jtfs.cost import operations
+from pnpkit.jtfs import JTFS, cost
 from pnpkit.parallel import processes as worker_processes
 from pnpkit.parallel import run_tasks
 from pnpkit.profiles import GridConfig, TrainingConfig
@@ -84,7 +83,7 @@ def bench(
         :func:`floor`, :func:`loop_overhead` and, for two processes or more, :func:`scaling`.
 
     Raises:
-        ValueError: if a size is not a power of two from 2^13 on, or there are no repeats.
+        ValueError: if a size is not a power of two from 2^13 on, there are no repeats, or an operation is unknown.
     """
     for n in sizes:
         if n < 2**13 or n & (n - 1):
@@ -129,7 +128,8 @@ def bench(
         lowest, loop = floor(JTFS.reference(2**15)), loop_overhead()
     finally:
         torch.set_num_threads(threads)
-    config = {"sizes": list(sizes), "repeats": repeats, "batch": BATCH, "threads": 1}
+    what = {"jacobian3": "arpeggio", "jacobian5": "drum"}
+    config = {"sizes": list(sizes), "repeats": repeats, "batch": BATCH, "threads": 1, **what}
     return {
         "provenance": provenance(config, time.perf_counter() - start),
         "calibration_seconds": statistics.median(calibrations),
@@ -249,7 +249,7 @@ def floor(jtfs: JTFS, parts: int = 4) -> dict[str, float]:
     Returns:
         ``gflop`` (thousand million operations), ``gflops`` (a second), ``seconds``.
     """
-    gflop = parts * operations(jtfs)["products"] / 1e9
+    gflop = parts * cost.operations(jtfs)["products"] / 1e9
     a, times = torch.ones(1024, 1024), []
     for _ in range(9):
         start = time.perf_counter()

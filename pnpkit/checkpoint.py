@@ -26,7 +26,7 @@ class Progress:
     best_loss: float = float("inf")  # lowest validation loss so far
     seconds: float = 0.0  # of all sessions
     sessions: int = 0  # times the run was started or resumed
-    relaxed: int = 0  # times that adaptive damping was divided, less those that it was restored
+    relaxed: int = 0  # adaptive damping is its first λ over RELAXATION to this power
 
 
 def save_checkpoint(

@@ -105,15 +105,24 @@ def train(
 
 
 @app.command()
-def evaluate(loss: LossName, profile: ProfileName = "laptop", seed: Seed = 0, out: Out = None) -> None:
+def evaluate(
+    loss: LossName,
+    profile: ProfileName = "laptop",
+    seed: Seed = 0,
+    out: Out = None,
+    curve: Annotated[bool, typer.Option("--curve", help="Mean distances after each epoch, instead.")] = False,
+) -> None:
     """Distances and parameter errors of a finished run over the test fold."""
     import pandas as pd
 
     from pnpkit.pipeline import Workspace
 
+    space = Workspace.open(profile, out)
     with bars() as progress:
-        evaluation = Workspace.open(profile, out).evaluate(loss, seed, progress)
-    print(pd.DataFrame(evaluation.summary).to_string())
+        if curve:
+            print(space.curve(loss, seed, progress).to_string(index=False))
+        else:
+            print(pd.DataFrame(space.evaluate(loss, seed, progress).summary).to_string())
 
 
 @app.command("table")
@@ -129,7 +138,8 @@ def table_(
     with bars() as progress:
         results = Workspace.open(profile, out).write_results(progress)
     print(render(table(results), form))  # type: ignore[arg-type]
-    print(render(claim_table(results), form))  # type: ignore[arg-type]
+    if results["claims"]["last"]:
+        print(render(claim_table(results), form))  # type: ignore[arg-type]
 
 
 @app.command()

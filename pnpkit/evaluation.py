@@ -76,9 +76,8 @@ def evaluate(
         phi_y = log_compress(jtfs(y))
         for w in kinds:
             part = _parameter_errors(guesses[w][rows], target[rows], space)
-            if w == kinds[0] or not torch.equal(
-                guesses[w][rows], guesses[kinds[0]][rows]
-            ):  # the last is often the best
+            # The last epoch is often the best
+            if w == kinds[0] or not torch.equal(guesses[w][rows], guesses[kinds[0]][rows]):
                 distances = _distances(guesses[w][rows], y, phi_y, synth, jtfs)
             ids = wanted.id.iloc[rows].to_numpy()
             parts.append(pd.DataFrame({"id": ids, "weights": w} | distances | part))

@@ -32,7 +32,7 @@ def levenberg_marquardt(
     λ = 0 that is Gauss and Newton's method, every step kept.
 
     Args:
-        g, phi: as in :func:`pnpkit.metric.jacobian`.
+        g, phi: as in :func:`pnpkit.metric.jacobian`, on the CPU.
         target: Φ(x).
         start: θ̃, raw units, within the ranges of the space.
         space: of θ.
@@ -45,18 +45,22 @@ def levenberg_marquardt(
         after the step, a column a parameter.
 
     Raises:
-        ValueError: if λ is negative, or the start lies outside the ranges.
+        ValueError: if λ is negative, the start is not finite or lies outside the ranges, or the target is not Φ of one
+            sound.
 
     Source: Levenberg, 1944; Marquardt, 1963.
     """
     if not 0 <= lam < float("inf"):
         raise ValueError(f"lambda must be finite and not negative, not {lam}")
+    space.check(start)
     if not bool(((start >= space.low) & (start <= space.high)).all()):
         raise ValueError(f"the start {start.tolist()} lies outside {space.low.tolist()} … {space.high.tolist()}")
     low, high = (space.encode(end, coordinates) for end in (space.low, space.high))
 
     def at(u: Tensor) -> tuple[Tensor, Tensor, float]:
         value, J = value_and_jacobian(lambda v: g(space.decode(v, coordinates)), phi, u)
+        if value.shape != target.shape:
+            raise ValueError(f"the target has shape {tuple(target.shape)}, Φ of a sound {tuple(value.shape)}")
         residual, J = (value - target).double(), J.double()
         return J.mT @ J, J.mT @ residual, float(residual.norm())
 

@@ -15,7 +15,7 @@ from pnpkit.analyser import HEADS
 from pnpkit.dataset import theta_of
 from pnpkit.losses import ParameterLoss, PNPLoss, SpectralLoss, WeightedParameterLoss
 from pnpkit.metric import damp, mean_metric
-from pnpkit.profiles import LOSS_LABELS, TrainingConfig
+from pnpkit.profiles import LOSS_LABELS, SCHEDULES, TrainingConfig
 from pnpkit.synth import ParameterSpace
 
 Loss = Callable[[Tensor, Tensor, Any], Tensor]
@@ -68,6 +68,8 @@ def check_run(config: TrainingConfig, data: TrainingData) -> None:
         raise ValueError(f"batch_size must lie between 2 and the {sizes['train']} train items, not {config.batch_size}")
     if config.head not in HEADS:
         raise ValueError(f"unknown head {config.head!r}; valid heads: {', '.join(HEADS)}")
+    if config.schedule not in SCHEDULES:
+        raise ValueError(f"unknown schedule {config.schedule!r}; valid ones: {', '.join(SCHEDULES)}")
     if config.epochs < 1 or config.seed < 0 or not 0 < config.learning_rate < math.inf:
         raise ValueError(f"epochs must be ≥ 1, seed ≥ 0 and learning_rate positive; the configuration is {config}")
 

@@ -4,12 +4,17 @@ import itertools
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
+from torch import Tensor
 
+from pnpkit.analyser import load_weights
+from pnpkit.curve import distance_curve
 from pnpkit.evaluation import reference_predictions
 from pnpkit.features import compute_features
 from pnpkit.objective import TrainingData
@@ -17,7 +22,7 @@ from pnpkit.parallel import run_tasks
 from pnpkit.precompute import compute_metrics
 from pnpkit.problem import Problem, get_problem
 from pnpkit.profiles import LOSS_LABELS, FeatureConfig, GridConfig, Profile, TrainingConfig, get_profile
-from pnpkit.provenance import data_root, read_json, write_json
+from pnpkit.provenance import data_root, read_json, require_same_config, write_json
 from pnpkit.results import Evaluation, build_results, evaluate_reference, evaluate_run
 from pnpkit.store import MetricConfig, MetricTable, load_metrics
 from pnpkit.training import RunResult, read_run, train
@@ -51,7 +56,8 @@ class Workspace:
     @property
     def metric_config(self) -> MetricConfig:
         """Configuration of the profile's metrics."""
-        return MetricConfig(self.profile.grid, chunk=self.profile.metric_chunk)
+        profile = self._shared.profile
+        return MetricConfig(profile.grid, chunk=profile.metric_chunk)
 
     @property
     def metrics_path(self) -> Path:
@@ -109,7 +115,19 @@ class Workspace:
         name = f"{LOSS_LABELS[loss]}, seed {seed}"
         callback = None if progress is None else lambda done, total, _: progress(name, done, total)
         phi = self.problem.features if loss == "sp" else None
-        return train(config, self.data(config), self.run_folder(loss, seed), phi=phi, progress=callback, **options)
+        start = partial(self._weights, config.start_from, seed) if config.start_from else None
+        data, folder = self.data(config), self.run_folder(loss, seed)
+        return train(config, data, folder, phi=phi, start=start, progress=callback, **options)
+
+    def _weights(self, loss: str, seed: int) -> dict[str, Tensor]:
+        """Last weights of a finished run of the workspace that is shared."""
+        folder, profile = self._shared.run_folder(loss, seed), self._shared.profile
+        path = folder / "weights.safetensors"
+        if not (folder / "provenance.json").exists() or not path.exists():
+            remedy = f"`pnpkit train --profile {profile.name} --loss {loss} --seed {seed}` makes it"
+            raise FileNotFoundError(f"{path} of a finished run is needed to start from: {remedy}")
+        require_same_config(folder, read_json(folder / "config.json"), profile.run(loss, seed))
+        return load_weights(path)
 
     def evaluate(self, loss: str, seed: int, progress: Progress | None = None) -> Evaluation:
         """Distances and errors of a finished run, computed where missing."""
@@ -117,6 +135,13 @@ class Workspace:
         callback = _named(f"evaluation of {LOSS_LABELS[loss]}, seed {seed}", progress)
         with torch.no_grad():
             return evaluate_run(self.run_folder(loss, seed), out, p.grid, p.table, p.synth, p.jtfs, callback)
+
+    def curve(self, loss: str, seed: int, progress: Progress | None = None) -> pd.DataFrame:
+        """Distance against time of a finished run, computed where missing; see :func:`pnpkit.curve.distance_curve`."""
+        p, out = self.problem, self.evaluation_folder(loss, seed)
+        callback = _named(f"curve of {LOSS_LABELS[loss]}, seed {seed}", progress)
+        with torch.no_grad():
+            return distance_curve(self.run_folder(loss, seed), out, p.table, p.synth, p.jtfs, callback)
 
     def evaluate_references(self, progress: Progress | None = None) -> dict[str, Evaluation]:
         """The same for the predictions that need no training."""

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from pnpkit.provenance import added
+
 LOSS_LABELS: dict[str, str] = {
     "p": "P",
     "weighted-p": "weighted P",
@@ -13,6 +15,8 @@ LOSS_LABELS: dict[str, str] = {
     "pnp-mean": "PNP + λM̄",
     "pnp-adaptive": "PNP + λI, adaptive",
 }
+
+SCHEDULES = ("constant", "cosine")
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class TrainingConfig:
     seed: int = 0
     epochs: int = 70
     batch_size: int = 256
-    learning_rate: float = 1e-3  # Adam, constant
+    learning_rate: float = 1e-3  # Adam; see schedule
     coordinates: str = "raw"  # of prediction and target; see ParameterSpace
     head: str = "leaky_relu"  # leaky_relu (paper) | tanh (normalised coordinates) | linear
     gain: str = "detached"  # whether M differentiates the synthesiser's gain: detached | attached
@@ -52,6 +56,8 @@ class TrainingConfig:
     jitter: float = 1e-8  # λ of the identity added to every undamped metric, as the authors did
     bias_at_mean: bool = False  # start the head's bias at the mean target: a labelled remedy, not the protocol
     features: FeatureConfig = FeatureConfig()
+    schedule: str = added("constant")  # of the learning rate over the epochs: constant (paper) | cosine, towards zero
+    start_from: str = added("")  # a loss: begin with the last weights of its run of the same seed; "" draws them
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,7 @@ class Profile:
     seeds: tuple[int, ...]
     description: str
     metric_chunk: int = 100  # metrics a task and a chunk of the store
-    overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by loss, fields that differ
+    overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)  # by loss, fields that differ
     shares: str = ""  # a profile of the same grid, whose metrics, inputs, and runs of equal configuration are used
 
     def run(self, loss: str, seed: int) -> TrainingConfig:
@@ -111,6 +117,17 @@ PROFILES: dict[str, Profile] = {
         Profile(
             "raw", _LAPTOP.grid, replace(_LAPTOP, coordinates="raw", head="leaky_relu"), _THREE, (0,),
             "the laptop's size in the paper's units", shares="laptop",
+        ),
+        Profile(
+            "cosine", _LAPTOP.grid, replace(_LAPTOP, schedule="cosine"), _THREE, (0,),
+            "the laptop's recipe with a learning rate that goes down", shares="laptop",
+        ),
+        Profile(
+            "finetune", _LAPTOP.grid, _LAPTOP, ("sp", "pnp"), (0, 1),
+            "from the laptop's PNP networks on, for the same time: an epoch of SP, or ten more of PNP", shares="laptop",
+            overrides={
+                "sp": {"start_from": "pnp", "epochs": 1}, "pnp": {"start_from": "pnp", "epochs": 10},
+            },
         ),
         Profile(
             "drum", _DRUM.grid, _DRUM, ("p", "weighted-p", "pnp-mean", "pnp-adaptive"), (0, 1, 2),

@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -27,10 +27,23 @@ def data_root() -> Path:
     return SHIPPED if SHIPPED.is_dir() else Path("data")
 
 
+def added(default: Any) -> Any:
+    """A field that a configuration got after artefacts had been made: at its default it is not part of the hash."""
+    return dataclasses.field(default=default, metadata={"added": True})
+
+
 def config_dict(config: Any) -> dict[str, Any]:
-    """A configuration (frozen dataclass or dict) as plain JSON types."""
-    plain = dataclasses.asdict(config) if dataclasses.is_dataclass(config) else dict(config)  # type: ignore[arg-type]
-    return json.loads(json.dumps(plain))
+    """A configuration (frozen dataclass or dict) as plain JSON types; without fields :func:`added` later and unused."""
+    return json.loads(json.dumps(_plain(config)))
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f: getattr(value, f.name) for f in dataclasses.fields(value)}
+        return {f.name: _plain(v) for f, v in fields.items() if not (f.metadata.get("added") and v == f.default)}
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else value
 
 
 def config_hash(config: Any) -> str:
@@ -41,6 +54,11 @@ def config_hash(config: Any) -> str:
     """
     text = json.dumps(config_dict(config), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def file_hash(path: Path) -> str:
+    """Twelve hexadecimal digits of the SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
 
 def require_same_config(path: Path, found: dict[str, Any], wanted: Any) -> None:

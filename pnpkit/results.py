@@ -1,6 +1,5 @@
 """From finished runs to ``results.json``: evaluations on disk, rows over seeds, comparisons, verdicts."""
 
-import hashlib
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +14,15 @@ from pnpkit import verdict
 from pnpkit.distances import Operator
 from pnpkit.evaluation import DISTANCES, bootstrap_interval, evaluate, summarise
 from pnpkit.profiles import LOSS_LABELS, GridConfig
-from pnpkit.provenance import config_dict, provenance, read_json, require_same_config, write_atomically, write_json
+from pnpkit.provenance import (
+    config_dict,
+    file_hash,
+    provenance,
+    read_json,
+    require_same_config,
+    write_atomically,
+    write_json,
+)
 from pnpkit.synth import Synthesiser
 
 Progress = Callable[[int, int], None]
@@ -66,7 +73,7 @@ def evaluate_run(
     if run["grid"] != config_dict(grid):
         raise ValueError(f"{folder / 'config.json'} is of the data set {run['grid']}, not {config_dict(grid)}")
     file = folder / "predictions.csv"
-    key = {"run": run, "predictions": hashlib.sha256(file.read_bytes()).hexdigest()[:12]}
+    key = {"run": run, "predictions": file_hash(file)}
     predictions = pd.read_csv(file)
     return _evaluated(out, key, {"run": made}, predictions, table, synth, jtfs, str(file), progress)
 
@@ -144,7 +151,7 @@ def build_results(
         "references": {name: e.summary["last"] for name, e in references.items()},
         "comparisons": comparisons,
         "claims": claims,
-        "paper": {"source": "GRETSI 2023, Table 1, test fold", "rows": printed},
+        "paper": {"source": "GRETSI 2023, Table 1, test fold" if printed else "", "rows": printed},
         "runs": {f"{e.run['loss']}/{e.run['seed']}": e.made for e in evaluations},
         "provenance": provenance({} if config is None else config, time.perf_counter() - began),
     }
@@ -178,7 +185,8 @@ def _row_runs(loss: str, evaluations: Sequence[Evaluation], seeds: Sequence[int]
     names = ", ".join(str(e.folder) for e in runs)
     found = [e.run["seed"] for e in runs]
     if len({repr(_without_seed(e.run)) for e in runs}) > 1:
-        differ = sorted({k for e in runs for k in e.run if k != "seed" and e.run[k] != runs[0].run.get(k)})
+        keys = {k for e in runs for k in e.run} - {"seed"}
+        differ = sorted(k for k in keys if any(e.run.get(k) != runs[0].run.get(k) for e in runs))
         raise ValueError(f"row {loss!r} mixes configurations ({', '.join(differ)} differ): {names}")
     if len(set(found)) < len(found):
         raise ValueError(f"row {loss!r} has a seed twice, seeds {found}: {names}")

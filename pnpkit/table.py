@@ -69,7 +69,7 @@ def error_table(results: Mapping[str, Any], weights: str = "last") -> pd.DataFra
 def ours_and_paper(
     results: Mapping[str, Any], distance: str, weights: str = "last"
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Means and standard deviations of a distance as numbers, for :func:`pnpkit.plotting.plot_bars`; NaN for a dash."""
+    """Means and standard deviations of a distance, for :func:`pnpkit.result_plots.plot_bars`; NaN for a dash."""
     pairs = {}
     for loss, label in LOSS_LABELS.items():
         row, paper = results["rows"][weights].get(loss), results["paper"]["rows"].get(loss, {}).get(distance)

@@ -7,7 +7,7 @@ checkpoints in our own hands.
 import math
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ def train(
     resume: bool = True,
     max_hours: float | None = None,
     phi: Callable[[Tensor], Tensor] | None = None,
+    start: Callable[[], Mapping[str, Tensor]] | None = None,
     progress: Callback | None = None,
     device: str = "cpu",
     tensorboard: Path | None = None,
@@ -49,7 +50,8 @@ def train(
 
     The folder ends with ``config.json``, ``history.csv`` (one row an epoch), ``predictions.csv`` (test fold, raw
     units), ``probe.csv`` (some of it after each epoch), ``weights.safetensors`` (last epoch), ``best.safetensors``
-    (lowest validation loss), ``provenance.json``.
+    (lowest validation loss), ``provenance.json``. With ``pnp-adaptive`` an epoch that does not improve the validation
+    loss is undone: its row of the history is that of the network undone, and the last weights are the best ones.
 
     Args:
         config: the run; every epoch drops its last incomplete batch.
@@ -58,6 +60,8 @@ def train(
         resume: go on from the last checkpoint; otherwise delete what the folder holds of a run and begin again.
         max_hours: stop at the end of the epoch in which this session's time is up; 0 gives one epoch.
         phi: Φ∘g for the spectral loss, raw θ → descriptor.
+        start: gives the weights to begin with, if the configuration has ``start_from``; called before the first epoch
+            only, so that a run is resumed and read without them.
         progress: called after each step with (steps done, steps in all, last row of the history).
         device: of torch.
         tensorboard: folder of scalars, if wanted.
@@ -72,6 +76,8 @@ def train(
     """
     check_run(config, data)
     _check_session(max_hours, device)
+    if bool(config.start_from) != (start is not None):
+        raise ValueError(f"start_from is {config.start_from!r}: weights to start with go with it, and with it only")
     losses = build_losses(config, data, phi)
     with locked(out, wait=False):
         if not resume:
@@ -84,7 +90,7 @@ def train(
             return read_run(out)
         write_json(out / "config.json", config_dict(config))
         with torch.random.fork_rng(), memory_kept():
-            return _train(config, data, out, losses, max_hours, progress, device, tensorboard)
+            return _train(config, data, out, losses, start, max_hours, progress, device, tensorboard)
 
 
 def _train(
@@ -92,6 +98,7 @@ def _train(
     data: TrainingData,
     out: Path,
     losses: tuple[Loss, Loss],
+    start: Callable[[], Mapping[str, Tensor]] | None,
     max_hours: float | None,
     callback: Callback | None,
     device: str,
@@ -105,6 +112,9 @@ def _train(
     analyser = Analyser(len(data.space), config.head, config.seed, mean_target).to(device)
     optimiser = torch.optim.Adam(analyser.parameters(), lr=config.learning_rate, fused=True)
     state, best = load_checkpoint(out / "checkpoint", config, analyser, optimiser)
+    if start is not None and state.epoch == 0:
+        analyser.load_state_dict(start())
+        best = snapshot(analyser)
     state.sessions += 1
     seconds_before, n_steps = state.seconds, len(rows) // config.batch_size
     writer = _tensorboard_writer(tensorboard, state.epoch)
@@ -112,7 +122,7 @@ def _train(
     if state.epoch == 0:
         write_probe(config, data, out, 0, analyser)
     while state.epoch < config.epochs:
-        start, total = time.perf_counter(), 0.0
+        epoch_began, total = time.perf_counter(), 0.0
         # Order and dropout follow from (seed, epoch) alone, so an epoch is the same whatever came before it.
         order_seed, dropout_seed = (
             int(s) for s in np.random.SeedSequence((config.seed, state.epoch)).generate_state(2)
@@ -120,6 +130,8 @@ def _train(
         order = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(order_seed)).numpy()]
         torch.manual_seed(dropout_seed)
         analyser.train()
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(config, state.epoch)
         loss_of_epoch: Loss = train_loss.relaxed(state.relaxed) if isinstance(train_loss, PNPLoss) else train_loss
         for step, batch in enumerate(np.split(order[: n_steps * config.batch_size], n_steps)):
             index = torch.from_numpy(batch)
@@ -154,11 +166,12 @@ def _train(
             state.best_epoch, state.best_loss, best = state.epoch, row["validation_loss"], snapshot(analyser)
         if config.loss == "pnp-adaptive":
             row["relaxed"] = state.relaxed
-            # Levenberg and Marquardt: trust the metric more after a success; after a failure undo it, and trust less.
+            # Levenberg and Marquardt: trust the metric more after a success; after a failure take its weights back
+            # (Adam's moments stay) and trust it less, with λ never above the first.
             state.relaxed = state.relaxed + 1 if improved else max(state.relaxed - 1, 0)
             if not improved:
                 analyser.load_state_dict(best)
-        state.history.append({**row, "seconds": round(time.perf_counter() - start, 3)})
+        state.history.append({**row, "seconds": round(time.perf_counter() - epoch_began, 3)})
         write_probe(config, data, out, state.epoch, analyser)
         state.seconds = seconds_before + time.perf_counter() - began
         save_checkpoint(out / "checkpoint", config, state, analyser, optimiser, best)
@@ -171,6 +184,18 @@ def _train(
             return read_run(out)
     write_products(config, data, out, state, analyser, best)
     return read_run(out)
+
+
+def learning_rate(config: TrainingConfig, epoch: int) -> float:
+    """Rate in the epoch after so many: constant, or half a period of a cosine from the configured rate towards zero.
+
+    >>> from pnpkit.profiles import GridConfig
+    >>> config = TrainingConfig(GridConfig(), "p", epochs=4, schedule="cosine")
+    >>> [round(1000 * learning_rate(config, epoch), 3) for epoch in range(4)]
+    [1.0, 0.854, 0.5, 0.146]
+    """
+    share = 1.0 if config.schedule == "constant" else (1 + math.cos(math.pi * epoch / config.epochs)) / 2
+    return config.learning_rate * share
 
 
 def _validate(

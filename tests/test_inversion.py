@@ -28,10 +28,23 @@ def test_without_damping_a_linear_model_takes_one_step():
     assert path.loc[0, ["a", "b"]].tolist() == START.tolist()
 
 
+def test_the_answer_stays_within_the_ranges():
+    target = A @ torch.tensor([1.5, 2.0], dtype=torch.float64)  # of coordinates outside [−1, 1]
+    path = levenberg_marquardt(linear, lambda x: x, target, START, SPACE, lam=0.0, steps=3)
+    assert path.iloc[-1][["a", "b"]].tolist() == pytest.approx([2.0, 100.0])
+
+
+def test_undamped_every_step_is_kept_even_one_that_leads_away():
+    path = levenberg_marquardt(curved, lambda x: x, curved(TRUTH), START, SPACE, lam=0.0, steps=6)
+    assert path.kept.all()
+    assert not path.distance.is_monotonic_decreasing
+
+
 def test_damped_steps_only_come_closer_and_the_damping_follows_them():
     path = levenberg_marquardt(curved, lambda x: x, curved(TRUTH), START, SPACE, lam=1e-3, steps=25)
-    assert path.distance.is_monotonic_decreasing
-    assert path.distance.iloc[-1] < 1e-8
+    assert not path.kept.all()
+    assert path.distance[path.kept].is_monotonic_decreasing
+    assert path.distance[path.kept].iloc[-1] < 1e-8
     tried = path.iloc[1:]
     for now, then in zip(tried.itertuples(), tried.iloc[1:].itertuples(), strict=False):
         assert then.lam == pytest.approx(now.lam / 10 if now.kept else now.lam * 10)
@@ -47,5 +60,7 @@ def test_a_singular_metric_is_no_obstacle():
 def test_bad_input():
     with pytest.raises(ValueError, match="not negative, not -1"):
         levenberg_marquardt(linear, lambda x: x, linear(TRUTH), START, SPACE, lam=-1.0)
+    with pytest.raises(ValueError, match=r"target has shape \(1, 3\), Φ of a sound \(3,\)"):
+        levenberg_marquardt(linear, lambda x: x, linear(TRUTH)[None], START, SPACE)
     with pytest.raises(ValueError, match=r"start \[5.0, 3.0\] lies outside"):
         levenberg_marquardt(linear, lambda x: x, linear(TRUTH), torch.tensor([5.0, 3.0]), SPACE)

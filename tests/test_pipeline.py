@@ -63,6 +63,27 @@ def test_profile_end_to_end(profile: Profile, tmp_path: Path, monkeypatch: pytes
     exact_carrier = results["references"]["f_c exact, rest train mean"]["jtfs"]["mean"]
     assert exact_carrier < results["references"]["train mean"]["jtfs"]["mean"]
 
+    assert workspace.begun_runs() == workspace.finished_runs()
+    assert workspace.curve("p", 0).epoch.tolist() == [0, 1]
+    other = dataclasses.replace(
+        profile, name="other", losses=("p", "pnp"), shares="tiny", overrides={"pnp": {"start_from": "p"}}
+    )
+    monkeypatch.setitem(PROFILES, "other", other)
+    monkeypatch.setattr(precompute, "metrics_of", None)  # those of the first profile serve
+    assert run_profile("other", root=tmp_path)["rows"]["last"]["p"] == results["rows"]["last"]["p"]
+    sharing = Workspace.open("other", tmp_path)
+    assert sharing.run_folder("p", 0) == workspace.run_folder("p", 0)
+    assert sorted(path.name for path in sharing.folder.iterdir()) == ["evaluation", "results.json", "runs"]
+    tuned = sharing.run_folder("pnp", 0)
+    assert read_config(tuned).start_from == "p"
+    assert (tuned / "probe.csv").read_text().splitlines()[1] != (
+        workspace.run_folder("pnp", 0) / "probe.csv"
+    ).read_text().splitlines()[1], "its first answers are those of the network it started from"
+    (workspace.run_folder("p", 0) / "weights.safetensors").unlink()
+    assert sharing.train("pnp", 0).finished
+    with pytest.raises(FileNotFoundError, match="--profile tiny --loss p --seed 0` makes it"):
+        sharing.train("pnp", 0, resume=False)
+
     calls: list[str] = []
     monkeypatch.setattr(pipeline, "train", lambda *a, **k: calls.append("train"))
     again = workspace.write_results()

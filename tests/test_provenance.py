@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pnpkit import provenance as p
-from pnpkit.profiles import GridConfig, TrainingConfig
+from pnpkit.profiles import GridConfig, TrainingConfig, get_profile
 
 CONFIG = TrainingConfig(GridConfig(), "pnp")
 KEYS = st.text(st.characters(codec="utf-8"), max_size=5)
@@ -71,10 +71,20 @@ def test_hash_depends_on_every_field():
         {"grid": GridConfig(n_steps=29)}, {"loss": "p"}, {"seed": 1}, {"epochs": 71}, {"batch_size": 255},
         {"learning_rate": 2e-3}, {"coordinates": "log"}, {"head": "tanh"}, {"gain": "attached"}, {"lam": 2.0},
         {"jitter": 0.0}, {"bias_at_mean": True}, {"features": replace(CONFIG.features, hop=128)},
+        {"schedule": "cosine"}, {"start_from": "pnp"},
     ]  # fmt: skip
     assert {key for change in changes for key in change} == set(CONFIG.__dataclass_fields__)
     hashes = [p.config_hash(CONFIG), *(p.config_hash(replace(CONFIG, **change)) for change in changes)]
     assert len(set(hashes)) == len(hashes)
+
+
+def test_a_field_added_later_leaves_the_hashes_of_what_does_without():
+    """Configurations that were shipped before the field was there are still the same ones."""
+    for loss in ("p", "pnp"):
+        config = get_profile("laptop").run(loss, 0)
+        shipped = p.read_json(p.SHIPPED / "laptop" / "runs" / loss / "0" / "config.json")
+        assert p.config_dict(config) == shipped
+        assert p.config_hash(replace(config, schedule="cosine")) != p.config_hash(config) == p.config_hash(shipped)
 
 
 def test_a_mismatch_names_both_hashes_and_what_differs():

@@ -43,9 +43,9 @@ def evaluation(loss, seed, jtfs, mss=None, errors=(1.0, 3.0, 0.8), **changes):
     return Evaluation(Path(f"evaluation/{loss}/{seed}"), run, items, summarise(items, 200), made)
 
 
-def reference():
+def reference(grid=GRID):
     mean = evaluation("p", 0, 69.2, errors=tuple(MEAN_ERRORS.values()))
-    return {"train mean": replace(mean, run={"reference": "train mean", "grid": config_dict(GRID)})}
+    return {"train mean": replace(mean, run={"reference": "train mean", "grid": config_dict(grid)})}
 
 
 def row_of(loss, *jtfs, **options):
@@ -161,6 +161,19 @@ def test_table_has_a_dash_for_no_run_and_for_the_spread_of_one_seed():
     assert page.loc["PNP", ["JTFS ÷ P", "JTFS ÷ P, paper"]].tolist() == ["0.39", "0.41"]
     assert page.loc["train mean", ["JTFS", "hours"]].tolist() == ["69.20", DASH]
     assert "weighted P" not in page.index  # neither ours nor the paper's
+
+
+def test_a_synthesiser_without_printed_numbers_has_no_column_and_no_claim_of_the_paper():
+    grid = GridConfig("drum", "all", 5)
+    rows = row_of("p", 45.8, 46.0, grid=grid) + row_of("pnp-adaptive", 18.0, grid=grid)
+    results = build_results(rows, reference(grid))
+    page = table(results)
+    assert list(page.index) == ["P", "PNP + λI, adaptive", "train mean"]  # not SP, which the paper prints
+    assert not [column for column in page if "paper" in column]
+    assert claim_table(results).empty
+    assert ours_and_paper(results, "jtfs")[0]["paper"].isna().all()
+    low, high = results["comparisons"]["last"]["pnp-adaptive - p"]["jtfs"]["items"]
+    assert low < high < 0
 
 
 def test_numbers_for_the_figure_are_those_of_the_table():

@@ -207,6 +207,44 @@ def test_adaptive_damping_follows_the_validation_loss_and_goes_back_after_a_fail
     assert_same_run(tmp_path / "parts", tmp_path / "whole")
 
 
+def test_after_a_success_the_next_epoch_is_trained_with_less_damping(
+    data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(CONFIG, loss="pnp-adaptive", epochs=2)
+    ours = train(config, data, tmp_path / "relaxed").history.train_loss
+    monkeypatch.setattr("pnpkit.losses.RELAXATION", 1.0)
+    kept = train(config, data, tmp_path / "kept").history.train_loss
+    assert ours[0] == kept[0]
+    assert ours[1] < kept[1]
+
+
+def test_a_cosine_begins_as_a_constant_does_and_survives_an_interruption(
+    data: TrainingData, reference: Path, tmp_path: Path
+) -> None:
+    config = replace(CONFIG, schedule="cosine")
+    ours, constant = train(config, data, tmp_path / "whole").history, read_run(reference).history
+    assert ours.train_loss[0] == constant.train_loss[0]
+    assert ours.train_loss[1] != constant.train_loss[1]
+    while not train(config, data, tmp_path / "parts", max_hours=0.0).finished:
+        pass
+    assert_same_run(tmp_path / "parts", tmp_path / "whole")
+    with pytest.raises(ValueError, match="unknown schedule 'step'; valid ones: constant, cosine"):
+        train(replace(CONFIG, schedule="step"), data, tmp_path / "other")
+
+
+def test_a_run_goes_on_from_the_weights_of_another(data: TrainingData, reference: Path, tmp_path: Path) -> None:
+    start = load_weights(reference / "weights.safetensors")
+    config = replace(CONFIG, loss="p", epochs=1, start_from="pnp-mean", learning_rate=1e-9)
+    train(config, data, tmp_path / "tuned", start=lambda: start)
+    after = load_weights(tmp_path / "tuned" / "weights.safetensors")
+    for name in ("network.classifier.weight", "network.conv_stem.weight"):
+        torch.testing.assert_close(after[name], start[name], rtol=0, atol=1e-6)
+    assert train(config, data, tmp_path / "tuned", start=dict).finished, "what is finished is read without them"
+    for bad, weights in ((config, None), (CONFIG, dict)):
+        with pytest.raises(ValueError, match="weights to start with go with it, and with it only"):
+            train(bad, data, tmp_path / "other", start=weights)
+
+
 def test_validation_and_test_metrics_are_not_in_the_mean(data: TrainingData) -> None:
     metric = data.metric.clone()  # type: ignore[union-attr]
     metric[data.rows("validation")] *= 100

@@ -18,12 +18,13 @@ def headline(profile: str) -> str:
     """The table as Markdown, with a line that says where its numbers come from."""
     workspace = Workspace.open(profile, ROOT / "data")
     results, training = workspace.results(), workspace.profile.training
-    shown = table(results)[COLUMNS]
+    everything = table(results)
+    shown = everything[[column for column in COLUMNS if column in everything]]
     note = (
         f"Profile `{profile}`: {training.grid.n_steps}³ grid, {training.epochs} epochs of batch {training.batch_size}, "
         f"{training.coordinates} coordinates, {len(workspace.profile.seeds)} seeds, configuration "
         f"`{results['provenance']['hash']}`. Distances on the test fold, ± standard deviation over seeds, beside the "
-        "paper's Table 1. Verdicts on each claim are in the last chapter."
+        "paper's Table 1. Verdicts on each claim are in chapter 7."
     )
     return f"{render(shown, 'markdown')}\n\n{note}"
 

@@ -1,0 +1,56 @@
+"""Distance against time: zero for exact answers, and the seconds of the history."""
+
+import pandas as pd
+import pytest
+import torch
+
+from pnpkit.curve import distance_curve
+from pnpkit.dataset import arpeggio_grid
+from pnpkit.provenance import ArtefactMismatch, write_json
+from pnpkit.synth import Arpeggio
+
+TABLE = arpeggio_grid(6)
+NAMES = ["f_c", "f_m", "gamma"]
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run whose probe has three items: far off, then near, then exact but for one that is not finite."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    exact = TABLE[TABLE.fold == "test"].head(3)[["id", *NAMES]]
+    parts = [exact.assign(epoch=epoch, f_c=exact.f_c * factor) for epoch, factor in ((0, 1.5), (1, 1.01), (2, 1.0))]
+    parts[2].loc[parts[2].index[0], "gamma"] = float("nan")
+    pd.concat(parts).to_csv(folder / "probe.csv", index=False)
+    pd.DataFrame({"epoch": [1, 2], "seconds": [3.0, 4.0]}).to_csv(folder / "history.csv", index=False)
+    write_json(folder / "config.json", {"loss": "p"})
+    return folder
+
+
+def curve(run, calls):
+    def phi(x):
+        calls.append(len(x))
+        return torch.fft.rfft(x.double()).abs()[..., :4096:8]
+
+    return distance_curve(run, run.parent / "out", TABLE, Arpeggio(n_samples=8192), phi)
+
+
+def test_distances_and_seconds_of_each_epoch(run):
+    with pytest.raises(FileNotFoundError, match="no finished run"):
+        curve(run, [])
+    write_json(run / "provenance.json", {})
+    calls = []
+    found = curve(run, calls)
+    assert found.epoch.tolist() == [0, 1, 2]
+    assert found.seconds.tolist() == [0.0, 3.0, 7.0]
+    assert found.left_out.tolist() == [0, 0, 1]
+    assert found.jtfs[0] > found.jtfs[1] > 0
+    assert found.jtfs[2] == pytest.approx(0, abs=1e-9)  # of the two that are left
+    again = []
+    pd.testing.assert_frame_equal(curve(run, again), found)
+    assert calls
+    assert not again, "what is on disk is read"
+    probe = pd.read_csv(run / "probe.csv")
+    probe.assign(f_c=probe.f_c + 1).to_csv(run / "probe.csv", index=False)
+    with pytest.raises(ArtefactMismatch, match="probe: '"):
+        curve(run, [])

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pnpkit.losses import RELAXATION
-from pnpkit.metric import value_and_jacobian
+from pnpkit.metric import damp, value_and_jacobian
 from pnpkit.synth import ParameterSpace
 
 
@@ -50,8 +50,7 @@ def levenberg_marquardt(
 
     Source: Levenberg, 1944; Marquardt, 1963.
     """
-    if not 0 <= lam < float("inf"):
-        raise ValueError(f"lambda must be finite and not negative, not {lam}")
+    damp(lam, "identity", torch.eye(len(space)))  # refuses a λ that is negative or not finite before any work
     space.check(start)
     if not bool(((start >= space.low) & (start <= space.high)).all()):
         raise ValueError(f"the start {start.tolist()} lies outside {space.low.tolist()} … {space.high.tolist()}")
@@ -66,10 +65,11 @@ def levenberg_marquardt(
 
     u = space.encode(start.double(), coordinates)
     M, gradient, distance = at(u)
-    unit, adaptive = torch.trace(M) / len(u), lam > 0
+    unit, adaptive = torch.trace(M).item() / len(u), lam > 0
     rows = [{"distance": distance, "lam": lam, "kept": True, **_named(space, start)}]
     for _ in range(steps):
-        step = torch.linalg.lstsq(M + lam * unit * torch.eye(len(u), dtype=M.dtype), -gradient, driver="gelsd").solution
+        damped = M + damp(lam * unit, "identity", M)
+        step = torch.linalg.lstsq(damped, -gradient, driver="gelsd").solution
         guess = torch.clamp(u + step, low, high)
         there = at(guess)
         kept = not adaptive or there[2] < distance

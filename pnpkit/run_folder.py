@@ -61,7 +61,7 @@ def write_probe(config: TrainingConfig, data: TrainingData, out: Path, epoch: in
     """Add to ``probe.csv`` what the network says of some test items after an epoch: how far it is, against time."""
     rows = data.rows("test")
     rows = rows[np.linspace(0, len(rows) - 1, min(PROBED, len(rows))).round().astype(int)]
-    theta = data.space.decode(predict(analyser, data.features, rows).double(), config.coordinates)
+    theta = _answers(config, data, analyser, rows)
     columns = dict(zip(data.space.names, theta.T.numpy(), strict=True))
     table = pd.DataFrame({"epoch": epoch, "id": data.table.id.to_numpy()[rows]} | columns)
     if (out / "probe.csv").exists():
@@ -79,7 +79,7 @@ def write_products(
     last = snapshot(analyser)
     for kind, weights in (("last", last), ("best", best)):
         analyser.load_state_dict(weights)
-        theta = data.space.decode(predict(analyser, data.features, rows).double(), config.coordinates)
+        theta = _answers(config, data, analyser, rows)
         for i, name in enumerate(data.space.names):
             table[f"{kind}_{name}"] = theta[:, i].numpy()
     save_weights(out / "weights.safetensors", last)
@@ -89,6 +89,11 @@ def write_products(
     summary = {"epochs": state.epoch, "best_epoch": state.best_epoch, "sessions": state.sessions}
     write_json(out / "provenance.json", provenance(config, state.seconds) | summary)
     shutil.rmtree(out / "checkpoint", ignore_errors=True)
+
+
+def _answers(config: TrainingConfig, data: TrainingData, analyser: Analyser, rows: np.ndarray) -> Tensor:
+    """θ̃ of some rows in raw units, float64."""
+    return data.space.decode(predict(analyser, data.features, rows).double(), config.coordinates)
 
 
 def _write_csv(path: Path, table: pd.DataFrame) -> None:

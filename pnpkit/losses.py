@@ -86,24 +86,48 @@ class SpectralLoss:
 
     .. math:: \mathcal{L}^{\mathrm{SP}} = \tfrac12 \|\Phi(g(\tilde\theta)) - \Phi(g(\theta))\|_2^2
 
+    With a ``box``, a guess outside of it is heard at its nearest point Πθ̃ in the box, and pays for the way there:
+
+    .. math:: \mathcal{L}^{\mathrm{SP}} = \tfrac12 \|\Phi(g(\Pi\tilde\theta)) - \Phi(g(\theta))\|_2^2
+              + \tfrac12 \|\Phi(g(\theta))\|_2^2 \sum_i \Big(\frac{\tilde\theta_i - \Pi\tilde\theta_i}{r_i}\Big)^2
+
+    with r_i half the width of the box: half a range outside costs as much as silence. An untrained network needs this:
+    where it first guesses, the synthesiser may overflow, or Φ have no slope that leads back.
+
     Args:
         features: Φ∘g as one function of θ in raw units, (batch, d) → (batch, K).
         decode: from the network's coordinates to raw θ; identity by default.
+        box: lower and upper ends of each parameter, in the network's coordinates; None leaves guesses where they are.
 
-    Source: GRETSI 2023, Eq (2), with the ½ of the slides so that its second-order picture is the PNP loss.
+    Raises:
+        ValueError: if the box is empty.
+
+    Source: GRETSI 2023, Eq (2), with the ½ of the slides so that its second-order picture is the PNP loss. The box is
+    ours: the authors never ran this loss.
     """
 
     def __init__(
-        self, features: Callable[[Tensor], Tensor], decode: Callable[[Tensor], Tensor] = lambda theta: theta
+        self,
+        features: Callable[[Tensor], Tensor],
+        decode: Callable[[Tensor], Tensor] = lambda theta: theta,
+        box: tuple[Float[Tensor, " d"], Float[Tensor, " d"]] | None = None,
     ) -> None:
-        self.features, self.decode = features, decode
+        if box is not None and not bool((box[0] < box[1]).all()):
+            raise ValueError(f"the box needs low < high, got {box[0].tolist()} and {box[1].tolist()}")
+        self.features, self.decode, self.box = features, decode, box
 
     def __call__(
         self, prediction: Float[Tensor, "batch d"], target: Float[Tensor, "batch d"], metric: Tensor | None = None
     ) -> Float[Tensor, ""]:
         with torch.no_grad():
             wanted = self.features(self.decode(target))
-        return 0.5 * (self.features(self.decode(prediction)) - wanted).square().sum(-1).mean()
+        way_back: Tensor | float = 0.0
+        if self.box is not None:
+            low, high = (end.to(prediction) for end in self.box)
+            inside = prediction.clamp(low, high)
+            ranges = ((prediction - inside) / (0.5 * (high - low))).square().sum(-1)
+            prediction, way_back = inside, wanted.square().sum(-1) * ranges
+        return 0.5 * ((self.features(self.decode(prediction)) - wanted).square().sum(-1) + way_back).mean()
 
 
 class PNPLoss:

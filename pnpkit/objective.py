@@ -121,7 +121,8 @@ def build_losses(
         if phi is None:
             raise ValueError("loss 'sp' needs phi, the descriptor of a synthesised sound as one function of theta")
         decode = lambda u: data.space.decode(u, config.coordinates)  # noqa: E731
-        return SpectralLoss(phi, decode), ParameterLoss() if metric is None else PNPLoss()
+        low, high = (data.space.encode(end, config.coordinates) for end in (data.space.low, data.space.high))
+        return SpectralLoss(phi, decode, (low, high)), ParameterLoss() if metric is None else PNPLoss()
     if metric is None:
         raise ValueError(f"loss {name!r} needs the metrics of its data set, and there are none: compute them first")
     M_mean = mean_metric(metric[torch.from_numpy(data.rows("train"))])

@@ -104,6 +104,40 @@ _DRUM = TrainingConfig(
 )  # fmt: skip
 _PAPER = _protocol(30, 70, 256, "raw", "leaky_relu")
 
+# What a variant changes in the laptop's recipe, and why it is asked: the chapter "Does it survive?" has a row for each.
+_VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "raw": ("the paper's units and output at the laptop's size", {"coordinates": "raw", "head": "leaky_relu"}),
+    "raw-bias": (
+        "the same, the output's bias started at the train mean",
+        {"coordinates": "raw", "head": "leaky_relu", "bias_at_mean": True},
+    ),
+    "log": ("logarithms, not normalised", {"coordinates": "log"}),
+    "minmax": ("normalised, no logarithms", {"coordinates": "minmax"}),
+    "tanh": ("the bounded output of the authors' other experiments", {"head": "tanh"}),
+    "attached": ("metrics that differentiate the gain", {"gain": "attached"}),
+    "literal": ("the synthesiser as the paper prints it", {"grid": GridConfig("arpeggio", "paper", 14)}),
+    "batch64": ("batches of 64, half the steps", {"batch_size": 64}),
+    "cosine": ("a learning rate that goes down", {"schedule": "cosine"}),
+}
+# The exponents of λ that are tried for M̄ and for I; λ = 1 is the recipe itself
+_DECADES = {"pnp-mean": (-3, -2, -1, 1, 2, 3), "pnp-identity": (2, 3, 4, 5, 6)}
+
+
+def _variant(name: str, description: str, losses: tuple[str, ...], changes: Mapping[str, Any]) -> Profile:
+    training = replace(_LAPTOP, **changes)
+    shares = "laptop" if training.grid == _LAPTOP.grid else ""
+    return Profile(name, training.grid, training, losses, (0,), f"laptop, but {description}", shares=shares)
+
+
+VARIANTS: dict[str, Profile] = {
+    name: _variant(name, why, _THREE, changes) for name, (why, changes) in _VARIANTS.items()
+} | {
+    f"lambda{k:+d}": _variant(
+        f"lambda{k:+d}", f"with λ = 10^{k}", tuple(loss for loss in _DECADES if k in _DECADES[loss]), {"lam": 10.0**k}
+    )
+    for k in range(-3, 7) if k != 0
+}  # fmt: skip
+
 PROFILES: dict[str, Profile] = {
     p.name: p
     for p in (
@@ -115,12 +149,7 @@ PROFILES: dict[str, Profile] = {
             overrides={"sp": {"epochs": 2}}, shares="laptop",
         ),
         Profile(
-            "raw", _LAPTOP.grid, replace(_LAPTOP, coordinates="raw", head="leaky_relu"), _THREE, (0,),
-            "the laptop's size in the paper's units", shares="laptop",
-        ),
-        Profile(
-            "cosine", _LAPTOP.grid, replace(_LAPTOP, schedule="cosine"), _THREE, (0,),
-            "the laptop's recipe with a learning rate that goes down", shares="laptop",
+            "spectral", _LAPTOP.grid, _LAPTOP, ("sp",), (0,), "the laptop's recipe to its end with SP", shares="laptop",
         ),
         Profile(
             "finetune", _LAPTOP.grid, _LAPTOP, ("sp", "pnp"), (0, 1),
@@ -135,6 +164,7 @@ PROFILES: dict[str, Profile] = {
             metric_chunk=25, overrides={"pnp-adaptive": {"lam": 10.0}},
         ),
         Profile("paper", _PAPER.grid, _PAPER, _THREE, (0,), "the headline protocol of the paper"),
+        *VARIANTS.values(),
     )
 }  # fmt: skip
 

@@ -85,6 +85,29 @@ def test_spectral_loss_decodes_both_sides():
     torch.testing.assert_close(by_log, SpectralLoss(features)(theta[0].exp(), theta[1].exp()))
 
 
+def test_a_guess_outside_the_box_is_heard_at_its_edge_and_pays_for_the_way_back():
+    target = torch.tensor([[0.2, 0.4]], dtype=DOUBLE)
+    low, high = torch.tensor([-1.0, 0.0], dtype=DOUBLE), torch.tensor([1.0, 4.0], dtype=DOUBLE)
+    deaf = lambda theta: torch.where(theta.abs() > 4, torch.nan, theta).exp()  # noqa: E731, overflows outside
+    outside = torch.tensor([[3.0, 1e30]], dtype=DOUBLE, requires_grad=True)
+    loss = SpectralLoss(deaf, box=(low, high))(outside, target)
+    heard = SpectralLoss(deaf)(torch.tensor([[1.0, 4.0]], dtype=DOUBLE), target)
+    silence = 0.5 * deaf(target).square().sum()
+    ways = torch.tensor([2.0 / 1.0, (1e30 - 4.0) / 2.0], dtype=DOUBLE)
+    torch.testing.assert_close(loss, heard + silence * ways.square().sum())
+    (slope,) = torch.autograd.grad(loss, outside)
+    torch.testing.assert_close(slope[0], 2 * silence * ways / torch.tensor([1.0, 2.0], dtype=DOUBLE))
+
+
+def test_inside_its_box_the_spectral_loss_is_what_it_is_without():
+    inside, target = draw(3, 2, 5, 2).clamp(-2, 2).requires_grad_()
+    ends = torch.tensor([[-2.0, -2.0], [2.0, 2.0]], dtype=DOUBLE)
+    with_box, without = SpectralLoss(features, box=tuple(ends)), SpectralLoss(features)
+    torch.testing.assert_close(with_box(inside, target), without(inside, target))
+    with pytest.raises(ValueError, match=r"low < high, got \[-2.0, -2.0\] and \[-2.0, -2.0\]"):
+        SpectralLoss(features, box=(ends[0], ends[0]))
+
+
 @pytest.mark.parametrize("what", ["value", "gradient"])
 def test_pnp_is_the_spectral_loss_to_first_order_near_the_target(what):
     target, direction = draw(2, 2, 5, 2)

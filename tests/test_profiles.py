@@ -1,9 +1,11 @@
 """Profiles: every run of a recipe is one configuration, and what is unknown is named."""
 
+import dataclasses
+
 import pytest
 
 from pnpkit.pipeline import Workspace
-from pnpkit.profiles import LOSS_LABELS, PROFILES, get_profile
+from pnpkit.profiles import LOSS_LABELS, PROFILES, VARIANTS, get_profile
 from pnpkit.provenance import config_hash
 
 
@@ -34,6 +36,19 @@ def test_the_study_goes_on_where_the_laptop_stops(tmp_path):
     folders = [Workspace.open("study", tmp_path).run_folder("p", seed) for seed in (1, 2)]
     assert [folder.parents[2].name for folder in folders] == ["laptop", "study"]
     assert study.run("sp", 3).epochs < study.run("pnp", 3).epochs == laptop.training.epochs
+
+
+def test_a_variant_is_the_laptops_recipe_with_one_thing_changed():
+    base = get_profile("laptop").run("pnp-mean", 0)
+    changed = {"raw": 2, "raw-bias": 3}  # units and output belong together
+    for variant in VARIANTS.values():
+        (run, *_) = (r for r in variant.runs() if r.loss.startswith("pnp"))
+        fields = [f.name for f in dataclasses.fields(run) if getattr(run, f.name) != getattr(base, f.name)]
+        assert len(set(fields) - {"loss"}) == changed.get(variant.name, 1), variant.name
+        assert bool(variant.shares) == (variant.name != "literal")
+    decades = {loss: sorted(v.training.lam for v in VARIANTS.values() if loss in v.losses and v.name[:6] == "lambda")
+               for loss in ("pnp-mean", "pnp-identity")}  # fmt: skip
+    assert all(max(*values, 1) / min(*values, 1) == pytest.approx(1e6) for values in decades.values())
 
 
 def test_unknown_names_list_the_valid_ones():

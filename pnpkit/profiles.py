@@ -132,8 +132,8 @@ def _variant(name: str, description: str, losses: tuple[str, ...], changes: Mapp
 VARIANTS: dict[str, Profile] = {
     name: _variant(name, why, _THREE, changes) for name, (why, changes) in _VARIANTS.items()
 } | {
-    f"lambda{k:+d}": _variant(
-        f"lambda{k:+d}", f"with λ = 10^{k}", tuple(loss for loss in _DECADES if k in _DECADES[loss]), {"lam": 10.0**k}
+    f"lambda{k}": _variant(
+        f"lambda{k}", f"with λ = 10^{k}", tuple(loss for loss in _DECADES if k in _DECADES[loss]), {"lam": 10.0**k}
     )
     for k in range(-3, 7) if k != 0
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Side-by-side timings: Φ beside the direct algorithm and the scattering that can be installed; the training loop.
+"""Side-by-side timings: Φ beside the direct algorithm and the scattering that can be installed; steps of training.
 
 One process, one thread; repeats are interleaved, so that a machine's moods strike all alike; medians are reported, in
 seconds an item and in *calibrations*, the time of a fixed mix of transforms and matrix products, so that machines can
@@ -6,28 +6,21 @@ be compared. The direct algorithm takes tens of seconds and is timed once.
 """
 
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import torch
 
 from pnpkit._system import give_back_memory
-from pnpkit.analyser import Analyser
 from pnpkit.contenders import BATCH, OPERATIONS, contenders
-from pnpkit.dataset import theta_of
 from pnpkit.jtfs import JTFS, cost
 from pnpkit.parallel import processes as worker_processes
 from pnpkit.parallel import run_tasks
-from pnpkit.profiles import GridConfig, TrainingConfig
 from pnpkit.provenance import provenance
-from pnpkit.synth import Arpeggio
-from pnpkit.training import TrainingData, train
+from pnpkit.step_cost import loop_overhead, step_costs
 
 
 @dataclass(frozen=True)
@@ -80,7 +73,8 @@ def bench(
 
     Returns:
         ``provenance``, ``calibration_seconds``, ``rows`` (see :class:`Row`), ``skipped`` (with reasons), and
-        :func:`floor`, :func:`loop_overhead` and, for two processes or more, :func:`scaling`.
+        :func:`floor`, :func:`~pnpkit.step_cost.loop_overhead`, :func:`~pnpkit.step_cost.step_costs` and, for two
+        processes or more, :func:`scaling`.
 
     Raises:
         ValueError: if a size is not a power of two from 2^13 on, there are no repeats, or an operation is unknown.
@@ -125,7 +119,7 @@ def bench(
                 rows.append(Row(operation, algorithm, n, seconds, seconds / unit, peaks[operation, algorithm]))
             if progress is not None:
                 progress("sizes", k + 1, len(sizes))
-        lowest, loop = floor(JTFS.reference(2**15)), loop_overhead()
+        lowest, loop, steps = floor(JTFS.reference(2**15)), loop_overhead(), step_costs()
     finally:
         torch.set_num_threads(threads)
     what = {"jacobian3": "arpeggio", "jacobian5": "drum"}
@@ -138,6 +132,7 @@ def bench(
         "scaling": scaling(processes) if processes > 1 else None,
         "floor": lowest,
         "training_loop": loop,
+        "training_step": steps,
     }
 
 
@@ -171,54 +166,6 @@ def _jacobians(items: int) -> float:
     for _ in range(items // together):
         task()
     return items / (time.perf_counter() - start)
-
-
-def loop_overhead(steps: int = 16, batch: int = 64) -> dict[str, float]:
-    """What the training loop adds to forward, backward and step of the same network on tensors in memory.
-
-    A step of :func:`pnpkit.training.train` with the PNP loss and a bare step take turns, after two of each that do not
-    count. Validation and checkpoints come once an epoch and are in neither.
-
-    Args:
-        steps: of each that count.
-        batch: items a step.
-
-    Returns:
-        ``loop`` and ``bare``, median seconds a step; ``overhead``, the median of their ratios, less one.
-    """
-    n, space = (steps + 2) * batch, Arpeggio.parameters
-    generator = np.random.default_rng(0)
-    span = (space.high - space.low).numpy()
-    table = pd.DataFrame(space.low.numpy() + span * generator.random((n + 2, 3)), columns=list(space.names))
-    table.insert(0, "id", np.arange(n + 2))
-    table["fold"] = ["train"] * n + ["validation", "test"]
-    features = generator.random((n + 2, 72, 129), dtype=np.float32)
-    metric = torch.eye(3, dtype=torch.float64).repeat(n + 2, 1, 1)
-    config = TrainingConfig(GridConfig(), "pnp", epochs=1, batch_size=batch)
-    analyser = Analyser(3).train()
-    optimiser = torch.optim.Adam(analyser.parameters(), fused=True)
-    x, y = torch.from_numpy(features[:batch]), theta_of(table.iloc[:batch], space).float()
-    loop, bare, ended = [], [], time.perf_counter()
-
-    def take_turns(*_: Any) -> None:
-        nonlocal ended
-        began = time.perf_counter()
-        loop.append(began - ended)
-        loss = (analyser(x) - y).square().mean()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        ended = time.perf_counter()
-        bare.append(ended - began)
-
-    with tempfile.TemporaryDirectory() as folder:
-        train(config, TrainingData(space, table, features, metric), Path(folder), progress=take_turns)
-    ratios = [a / b for a, b in zip(loop[2:], bare[2:], strict=True)]
-    return {
-        "loop": statistics.median(loop[2:]),
-        "bare": statistics.median(bare[2:]),
-        "overhead": statistics.median(ratios) - 1,
-    }
 
 
 def _peak_megabytes(task: Callable[[], object]) -> float | None:

@@ -228,6 +228,8 @@ def bench(
     print(f"calibration {report['calibration_seconds']:.3f} s; two processes, {report['scaling']:.2f} times one")
     loop, more = report["training_loop"], 100 * report["training_loop"]["overhead"]
     print(f"a training step, {loop['loop']:.2f} s; {more:+.1f} % more than forward, backward and update")
+    costs = {name: 1e3 * seconds for name, seconds in report["training_step"]["steps"].items()}
+    print("a step, milliseconds an item: " + ", ".join(f"{LOSS_LABELS[k]} {ms:.1f}" for k, ms in costs.items()))
     rate = f"{floor['gflops']:.0f} GFLOP/s"
     print(f"products of one Jacobian: {floor['gflop']:.1f} GFLOP, at least {floor['seconds']:.3f} s at {rate}")
 

@@ -1,12 +1,17 @@
-"""How far the PNP loss pictures the spectral loss: both along rays, the order of their difference, its radius."""
+"""How far the PNP loss pictures the spectral loss: both along rays, the order of their difference, its radius.
 
-from collections.abc import Callable
+And whether a distance of sounds leads home: along a parameter's range, and along the road from a guess to the truth.
+"""
+
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
+
+from pnpkit.synth import Synthesiser
 
 
 def spectral_losses(
@@ -135,3 +140,41 @@ def downhill_share(losses: ArrayLike, at: int) -> NDArray[np.float64]:
     slope = np.diff(np.asarray(losses, dtype=np.float64), axis=-1)
     side = np.where(np.arange(slope.shape[-1]) < at, -1, 1)
     return np.asarray((slope * side > 0).mean(-1))
+
+
+def distances_on_roads(
+    synth: Synthesiser,
+    distances: Mapping[str, Callable[[Tensor, Tensor], Tensor]],
+    truth: Float[Tensor, "roads d"],
+    guess: Float[Tensor, "roads d"],
+    steps: int = 12,
+) -> dict[str, Float[np.ndarray, "roads steps_1"]]:
+    r"""Distances to the sound of θ from sounds on the way to it, straight in normalised logarithms of the parameters.
+
+    .. math:: D\big(g(\theta_s), g(\theta)\big), \qquad u(\theta_s) = (1 - s)\, u(\theta) + s\, u(\tilde\theta)
+
+    Args:
+        synth: g.
+        distances: by name, (reconstruction, target) → one number an item.
+        truth, guess: the ends θ and θ̃ of each road, raw units.
+        steps: that a road is cut into.
+
+    Returns:
+        By distance, D at s = 0, 1/steps, …, 1; :func:`downhill_share` with ``at=0`` says how much of a road goes down.
+
+    Raises:
+        ValueError: if there are not as many guesses as truths, or no steps.
+    """
+    if truth.shape != guess.shape:
+        raise ValueError(f"{len(truth)} truths need as many guesses, not {len(guess)}")
+    if steps < 1:
+        raise ValueError(f"a road needs at least 1 step, not {steps}")
+    share = torch.linspace(0, 1, steps + 1, dtype=torch.float64)[:, None]
+    found: dict[str, list[np.ndarray]] = {name: [] for name in distances}
+    with torch.no_grad():
+        for ends in zip(truth.double(), guess.double(), strict=True):
+            home, away = synth.parameters.encode(torch.stack(ends), "logminmax")
+            sounds = synth(synth.parameters.decode(torch.lerp(home, away, share), "logminmax")).float()
+            for name, distance in distances.items():
+                found[name].append(distance(sounds, sounds[:1].expand_as(sounds)).double().numpy())
+    return {name: np.stack(rows) for name, rows in found.items()}

@@ -1,7 +1,5 @@
 """The benchmark measures what it says; how long anything takes is not asserted."""
 
-from types import SimpleNamespace
-
 import pytest
 
 from pnpkit import bench
@@ -13,7 +11,8 @@ SIZE, OPERATIONS = 2**13, ("forward", "forward+backward")
 @pytest.fixture(scope="module")
 def report():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bench, "loop_overhead", dict)  # tens of seconds that nothing here reads
+        for name in ("loop_overhead", "step_costs"):  # tens of seconds that nothing here reads
+            patch.setattr(bench, name, dict)
         return bench.bench([SIZE], repeats=1, operations=OPERATIONS, processes=1)
 
 
@@ -56,12 +55,3 @@ def test_the_floor_counts_every_product():
     one, four = bench.floor(jtfs, 1), bench.floor(jtfs, 4)
     assert four["gflop"] == pytest.approx(4 * one["gflop"])
     assert 1 < one["gflop"] < 2
-
-
-def test_steps_of_the_loop_and_bare_ones_take_turns_and_the_first_two_do_not_count(monkeypatch):
-    now = [0.0]
-    for loop, bare in ((9, 9), (9, 9), (3, 2), (4, 2), (5, 4)):
-        now += [now[-1] + loop, now[-1] + loop + bare]
-    ticks = iter(now)
-    monkeypatch.setattr(bench, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
-    assert bench.loop_overhead(steps=3, batch=2) == {"loop": 4, "bare": 2, "overhead": 0.5}

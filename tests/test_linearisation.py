@@ -4,9 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from pnpkit.linearisation import agreement_radius, downhill_share, fitted_order, isotropic_directions, spectral_losses
+from pnpkit.linearisation import (
+    agreement_radius,
+    distances_on_roads,
+    downhill_share,
+    fitted_order,
+    isotropic_directions,
+    spectral_losses,
+)
 from pnpkit.losses import SpectralLoss, quadratic_form
 from pnpkit.metric import riemannian_metric
+from pnpkit.synth import Arpeggio
 
 DOUBLE = torch.float64
 THETA = torch.tensor([[1.0, 2.0], [0.5, -1.0], [2.0, 0.3]], dtype=DOUBLE)
@@ -76,3 +84,32 @@ def test_one_basin_leads_home_from_everywhere_and_ripples_do_not():
     assert downhill_share(x**2, at=50) == 1
     assert downhill_share(-(x**2), at=50) == 0
     assert 0.4 < downhill_share(np.sin(40 * x) + 0.1 * x**2, at=50) < 0.6
+
+
+def test_a_road_is_straight_in_logarithms_from_the_guess_home():
+    g = Arpeggio()
+    truth = torch.tensor([[512.0, 4.0, 0.5], [1024.0, 4.0, 2.0]], dtype=DOUBLE)
+    guess = torch.tensor([[1024.0, 16.0, 2.0], [512.0, 4.0, 2.0]], dtype=DOUBLE)
+    heard = []
+
+    def distance(x, y):
+        heard.append((x, y))
+        return (x - y).square().sum(-1)
+
+    found = distances_on_roads(g, {"energy": distance}, truth, guess, steps=2)["energy"]
+    halfway = g(torch.tensor([724.0773439350246, 8.0, 1.0], dtype=DOUBLE)).float()
+    torch.testing.assert_close(heard[0][0][1], halfway)
+    torch.testing.assert_close(heard[1][0], g(torch.stack([truth[1], (truth * guess).sqrt()[1], guess[1]])).float())
+    torch.testing.assert_close(heard[0][1], g(truth[0]).float().expand(3, -1))
+    assert found.shape == (2, 3)
+    assert (found[:, 0] == 0).all()
+    assert (found[:, 1:] > 0).all()
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_road_has_two_ends_and_a_step():
+    ends = torch.ones(2, 3, dtype=DOUBLE)
+    with pytest.raises(ValueError, match="2 truths need as many guesses, not 1"):
+        distances_on_roads(Arpeggio(), {}, ends, ends[:1])
+    with pytest.raises(ValueError, match="at least 1 step, not 0"):
+        distances_on_roads(Arpeggio(), {}, ends, ends, steps=0)

@@ -1,0 +1,78 @@
+"""The paper's claims that no row of its table decides: what training costs, and which distance leads home."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from pnpkit.evaluation import bootstrap_interval
+from pnpkit.verdict import Claim, Verdict
+
+SAME_COST = 0.1  # how far from one a ratio of costs may be and still be called equal
+BACKPROPAGATION = 200.0  # of Φ over that of the network; GRETSI 2023, section 4
+JTFS = "JTFS"
+
+
+def cost_claims(benchmark: Mapping[str, Any]) -> list[Claim]:
+    """Claims 5 and 6, from a benchmark's ``training_step`` (see :func:`pnpkit.step_cost.step_costs`) and ``rows``.
+
+    Claim 5 agrees if both PNP losses cost what P costs, to 10 %; partly if one does. Claim 6 agrees if the ratio is
+    within a factor of two of the printed one; it is a property of an implementation, and this one's is judged.
+    """
+    step = benchmark["training_step"]
+    ratios = {name: step["steps"][name] / step["steps"]["p"] for name in ("pnp", "pnp-mean")}
+    same = [abs(ratio - 1) <= SAME_COST for ratio in ratios.values()]
+    training = Claim(
+        5, "training with PNP costs what training with P costs", _graded(same),
+        f"a step of PNP {ratios['pnp']:.2f}, of regularised PNP {ratios['pnp-mean']:.2f} times one of P",
+        "1.5 h each", f"same means within {100 * SAME_COST:.0f} %, metrics at hand; steps in turns in one process",
+    )  # fmt: skip
+    ratio = step["phi"] / step["network"]
+    near = BACKPROPAGATION / 2 <= ratio <= BACKPROPAGATION * 2
+    backpropagation = Claim(
+        6, "backpropagation through Φ costs about 200 times the network's", "agrees" if near else "disagrees",
+        f"{ratio:.1f} times, on one thread of a CPU", f"≈ {BACKPROPAGATION:.0f}",
+        f"it is the implementation that counts: {_speed(benchmark)}",
+    )  # fmt: skip
+    return [training, backpropagation]
+
+
+def stability_claim(shares: Mapping[str, Float[np.ndarray, " roads"]]) -> Claim:
+    """Claim 7, from the share of each road to the truth on which a small step closer lowers the distance.
+
+    Agrees if the mean share of the JTFS is above that of every other distance, with a 95 % bootstrap interval of the
+    paired difference above zero; partly if above that of some; disagrees if below that of some and above none.
+
+    Args:
+        shares: by distance, of equal roads; ``"JTFS"`` is one.
+
+    Source: GRETSI 2023, section 3.
+    """
+    others = [name for name in shares if name != JTFS]
+    intervals = {name: bootstrap_interval(shares[JTFS] - shares[name]) or (-math.inf, math.inf) for name in others}
+    above, below = [i[0] > 0 for i in intervals.values()], [i[1] < 0 for i in intervals.values()]
+    verdict: Verdict = "disagrees" if any(below) and not any(above) else _graded(above, "not decided")
+    ours = ", ".join(f"{name} {100 * share.mean():.0f} %" for name, share in shares.items())
+    reason = "; ".join(
+        f"JTFS − {name} [{100 * low:.0f}, {100 * high:.0f}] %" for name, (low, high) in intervals.items()
+    )
+    return Claim(
+        7, "the spectrogram's loss is unstable where that of the JTFS is not", verdict,
+        f"share of {len(shares[JTFS])} roads to the truth that leads downhill: {ours}", "said, no number", reason,
+    )  # fmt: skip
+
+
+def _graded(held: list[bool], otherwise: Verdict = "disagrees") -> Verdict:
+    return "agrees" if all(held) else "partly" if any(held) else otherwise
+
+
+def _speed(benchmark: Mapping[str, Any]) -> str:
+    """How much longer the direct algorithm takes for the longest sound that both were timed with, forward only."""
+    seconds: dict[int, dict[str, float]] = {}
+    for row in benchmark["rows"]:
+        if row["operation"] == "forward":
+            seconds.setdefault(row["n_samples"], {})[row["algorithm"]] = row["seconds"]
+    n, both = max((n, s) for n, s in seconds.items() if "direct" in s)
+    return f"computed directly, Φ of {n} samples takes {both['direct'] / both['pnpkit']:.0f} times as long as here"

@@ -97,7 +97,8 @@ def ddsp_mss_distance(x: Float[Tensor, "*batch n"], y: Float[Tensor, "*batch n"]
         hop = size // 4
         window = torch.hann_window(size, dtype=x.dtype, device=x.device)
         tail = (-(-x.shape[-1] // hop) - 1) * hop + size - x.shape[-1]
-        X, Y = (_power(torch.nn.functional.pad(s, (0, tail)), size, hop, window, center=False).sqrt() for s in (x, y))
+        X, Y = (_power(torch.nn.functional.pad(s, (0, tail)), size, hop, window, center=False) for s in (x, y))
+        X, Y = (power.clamp_min(1e-30).sqrt() for power in (X, Y))  # a root has no slope at zero
         log = (X.clamp_min(1e-5).log() - Y.clamp_min(1e-5).log()).abs()
         total = total + (X - Y).abs().mean((-2, -1)) + log.mean((-2, -1))
     return total

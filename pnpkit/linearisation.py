@@ -1,6 +1,6 @@
 """How far the PNP loss pictures the spectral loss: both along rays, the order of their difference, its radius.
 
-And whether a distance of sounds leads home: along a parameter's range, and along the road from a guess to the truth.
+And whether a distance of sounds leads home: along a parameter's range, and by its gradient at a guess.
 """
 
 from collections.abc import Callable, Mapping
@@ -142,39 +142,38 @@ def downhill_share(losses: ArrayLike, at: int) -> NDArray[np.float64]:
     return np.asarray((slope * side > 0).mean(-1))
 
 
-def distances_on_roads(
+def home_cosines(
     synth: Synthesiser,
     distances: Mapping[str, Callable[[Tensor, Tensor], Tensor]],
-    truth: Float[Tensor, "roads d"],
-    guess: Float[Tensor, "roads d"],
-    steps: int = 12,
-) -> dict[str, Float[np.ndarray, "roads steps_1"]]:
-    r"""Distances to the sound of θ from sounds on the way to it, straight in normalised logarithms of the parameters.
+    truth: Float[Tensor, "pairs d"],
+    guess: Float[Tensor, "pairs d"],
+) -> dict[str, Float[np.ndarray, " pairs"]]:
+    r"""How well the steepest descent of a distance of sounds, from a guess, points at the truth.
 
-    .. math:: D\big(g(\theta_s), g(\theta)\big), \qquad u(\theta_s) = (1 - s)\, u(\theta) + s\, u(\tilde\theta)
+    .. math:: \cos\angle\big(-\nabla_u D(g(\theta(u)), g(\theta)),\; u(\theta) - u(\tilde\theta)\big)
+              \quad\text{at}\quad u = u(\tilde\theta)
+
+    in normalised logarithms u, so that every parameter's range is as wide as any other's.
 
     Args:
         synth: g.
-        distances: by name, (reconstruction, target) → one number an item.
-        truth, guess: the ends θ and θ̃ of each road, raw units.
-        steps: that a road is cut into.
+        distances: by name, (reconstruction, target) → one number an item, differentiable.
+        truth, guess: θ and θ̃ of each pair, raw units.
 
     Returns:
-        By distance, D at s = 0, 1/steps, …, 1; :func:`downhill_share` with ``at=0`` says how much of a road goes down.
+        By distance, from −1 (away) through 0 (sideways, or no slope at all) to 1 (home).
 
     Raises:
-        ValueError: if there are not as many guesses as truths, or no steps.
+        ValueError: if there are not as many guesses as truths.
     """
     if truth.shape != guess.shape:
         raise ValueError(f"{len(truth)} truths need as many guesses, not {len(guess)}")
-    if steps < 1:
-        raise ValueError(f"a road needs at least 1 step, not {steps}")
-    share = torch.linspace(0, 1, steps + 1, dtype=torch.float64)[:, None]
-    found: dict[str, list[np.ndarray]] = {name: [] for name in distances}
-    with torch.no_grad():
-        for ends in zip(truth.double(), guess.double(), strict=True):
-            home, away = synth.parameters.encode(torch.stack(ends), "logminmax")
-            sounds = synth(synth.parameters.decode(torch.lerp(home, away, share), "logminmax")).float()
-            for name, distance in distances.items():
-                found[name].append(distance(sounds, sounds[:1].expand_as(sounds)).double().numpy())
-    return {name: np.stack(rows) for name, rows in found.items()}
+    space, found = synth.parameters, {name: np.zeros(len(truth)) for name in distances}
+    for i, pair in enumerate(zip(truth.double(), guess.double(), strict=True)):
+        home, away = space.encode(torch.stack(pair), "logminmax")
+        target = synth(pair[0][None]).float()
+        u = away[None].requires_grad_()
+        for name, distance in distances.items():
+            (slope,) = torch.autograd.grad(distance(synth(space.decode(u, "logminmax")).float(), target).sum(), u)
+            found[name][i] = torch.cosine_similarity(-slope[0], home - away, dim=0).item()
+    return found

@@ -39,28 +39,27 @@ def cost_claims(benchmark: Mapping[str, Any]) -> list[Claim]:
     return [training, backpropagation]
 
 
-def stability_claim(shares: Mapping[str, Float[np.ndarray, " roads"]]) -> Claim:
-    """Claim 7, from the share of each road to the truth on which a small step closer lowers the distance.
+def stability_claim(cosines: Mapping[str, Float[np.ndarray, " guesses"]]) -> Claim:
+    """Claim 7, from how well the steepest descent of each distance points home from the same guesses.
 
-    Agrees if the mean share of the JTFS is above that of every other distance, with a 95 % bootstrap interval of the
+    Agrees if the mean cosine of the JTFS is above that of every other distance, with a 95 % bootstrap interval of the
     paired difference above zero; partly if above that of some; disagrees if below that of some and above none.
 
     Args:
-        shares: by distance, of equal roads; ``"JTFS"`` is one.
+        cosines: by distance, of :func:`pnpkit.linearisation.home_cosines`; ``"JTFS"`` is one.
 
     Source: GRETSI 2023, section 3.
     """
-    others = [name for name in shares if name != JTFS]
-    intervals = {name: bootstrap_interval(shares[JTFS] - shares[name]) or (-math.inf, math.inf) for name in others}
+    others = [name for name in cosines if name != JTFS]
+    intervals = {name: bootstrap_interval(cosines[JTFS] - cosines[name]) or (-math.inf, math.inf) for name in others}
     above, below = [i[0] > 0 for i in intervals.values()], [i[1] < 0 for i in intervals.values()]
     verdict: Verdict = "disagrees" if any(below) and not any(above) else _graded(above, "not decided")
-    ours = ", ".join(f"{name} {100 * share.mean():.0f} %" for name, share in shares.items())
-    reason = "; ".join(
-        f"JTFS − {name} [{100 * low:.0f}, {100 * high:.0f}] %" for name, (low, high) in intervals.items()
-    )
+    ours = ", ".join(f"{name} {c.mean():.2f} ({100 * (c > 0).mean():.0f} % home)" for name, c in cosines.items())
+    reason = "; ".join(f"JTFS − {name} [{low:.2f}, {high:.2f}]" for name, (low, high) in intervals.items())
     return Claim(
         7, "the spectrogram's loss is unstable where that of the JTFS is not", verdict,
-        f"share of {len(shares[JTFS])} roads to the truth that leads downhill: {ours}", "said, no number", reason,
+        f"cosine of steepest descent and the way home, mean over {len(cosines[JTFS])} guesses: {ours}",
+        "said, no number", reason,
     )  # fmt: skip
 
 

@@ -54,6 +54,13 @@ ALL = {
 
 @pytest.mark.parametrize("distance", ALL.values(), ids=list(ALL))
 class TestEveryDistance:
+    def test_has_a_finite_gradient_where_a_sound_is_silent(self, distance):
+        """Frames of digital silence are common: a window's tails, a note that has not begun."""
+        x = torch.cat([torch.zeros(1, 2048), noise(7, 1, 2048)], -1).requires_grad_()
+        distance(x, noise(8, 1, 4096)).sum().backward()
+        assert torch.isfinite(x.grad).all()
+        assert (x.grad[:, 2048:] != 0).any()
+
     def test_is_zero_between_a_sound_and_itself_or_its_opposite(self, distance):
         x = noise(0, 3, 4096)
         assert torch.equal(distance(x, x).double(), torch.zeros(3, dtype=torch.float64))

@@ -6,9 +6,9 @@ import torch
 
 from pnpkit.linearisation import (
     agreement_radius,
-    distances_on_roads,
     downhill_share,
     fitted_order,
+    home_cosines,
     isotropic_directions,
     spectral_losses,
 )
@@ -86,30 +86,32 @@ def test_one_basin_leads_home_from_everywhere_and_ripples_do_not():
     assert 0.4 < downhill_share(np.sin(40 * x) + 0.1 * x**2, at=50) < 0.6
 
 
-def test_a_road_is_straight_in_logarithms_from_the_guess_home():
-    g = Arpeggio()
-    truth = torch.tensor([[512.0, 4.0, 0.5], [1024.0, 4.0, 2.0]], dtype=DOUBLE)
-    guess = torch.tensor([[1024.0, 16.0, 2.0], [512.0, 4.0, 2.0]], dtype=DOUBLE)
-    heard = []
+def test_descent_points_home_in_a_bowl_and_nowhere_on_a_plain():
+    g = Arpeggio(detach_gain=False)
+    truth = torch.tensor([[600.0, 5.0, 1.0], [900.0, 12.0, 2.0]], dtype=DOUBLE)
+    guess = torch.tensor([[700.0, 4.5, 1.5], [880.0, 15.0, 0.7]], dtype=DOUBLE)
+    space, ends = g.parameters, torch.stack([truth, guess])
+    home, away = space.encode(ends, "logminmax")
+    sounds = g(ends).float()
+    seen = []
 
-    def distance(x, y):
-        heard.append((x, y))
-        return (x - y).square().sum(-1)
+    def loudness(x, y):
+        """Of the reconstruction: its gradient is known by finite differences, the target does not matter."""
+        seen.append((x.detach(), y))
+        return x.double().square().sum(-1)
 
-    found = distances_on_roads(g, {"energy": distance}, truth, guess, steps=2)["energy"]
-    halfway = g(torch.tensor([724.0773439350246, 8.0, 1.0], dtype=DOUBLE)).float()
-    torch.testing.assert_close(heard[0][0][1], halfway)
-    torch.testing.assert_close(heard[1][0], g(torch.stack([truth[1], (truth * guess).sqrt()[1], guess[1]])).float())
-    torch.testing.assert_close(heard[0][1], g(truth[0]).float().expand(3, -1))
-    assert found.shape == (2, 3)
-    assert (found[:, 0] == 0).all()
-    assert (found[:, 1:] > 0).all()
+    found = home_cosines(g, {"loudness": loudness, "plain": lambda x, y: 0 * x.sum(-1)}, truth, guess)
+    for i in range(2):
+        torch.testing.assert_close(seen[i][0], sounds[1, i][None], rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(seen[i][1], sounds[0, i][None])
+        steps = away[i] + 1e-4 * torch.cat([torch.eye(3), -torch.eye(3)]).to(away)
+        up, down = g(space.decode(steps, "logminmax")).square().sum(-1).reshape(2, 3)
+        wanted = torch.cosine_similarity(down - up, home[i] - away[i], dim=0)
+        assert found["loudness"][i] == pytest.approx(float(wanted), abs=1e-3)
+    assert (found["plain"] == 0).all()
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_a_road_has_two_ends_and_a_step():
-    ends = torch.ones(2, 3, dtype=DOUBLE)
+def test_as_many_guesses_as_truths():
     with pytest.raises(ValueError, match="2 truths need as many guesses, not 1"):
-        distances_on_roads(Arpeggio(), {}, ends, ends[:1])
-    with pytest.raises(ValueError, match="at least 1 step, not 0"):
-        distances_on_roads(Arpeggio(), {}, ends, ends, steps=0)
+        home_cosines(Arpeggio(), {}, torch.ones(2, 3), torch.ones(1, 3))

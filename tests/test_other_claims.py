@@ -39,26 +39,26 @@ def test_two_hundred_times_means_within_a_factor_of_two(ratio, verdict):
     assert "Φ of 4096 samples takes 30 times as long as here" in claim.reason  # not 8192: no direct row
 
 
-ROADS = np.random.default_rng(0).uniform(0.4, 0.6, 40)
+COSINES = np.random.default_rng(0).uniform(0.4, 0.6, 40)
 
 
 @pytest.mark.parametrize(
     ("mss", "text", "verdict"),
     [
-        (ROADS - 0.2, ROADS - 0.1, "agrees"),
-        (ROADS - 0.2, ROADS[::-1], "partly"),
-        (ROADS - 0.2, ROADS + 0.1, "partly"),
-        (ROADS[::-1], ROADS[::-1], "not decided"),
-        (ROADS[::-1], ROADS + 0.1, "disagrees"),
+        (COSINES - 0.2, COSINES - 0.1, "agrees"),
+        (COSINES - 0.2, COSINES[::-1], "partly"),
+        (COSINES - 0.2, COSINES + 0.1, "partly"),
+        (COSINES[::-1], COSINES[::-1], "not decided"),
+        (COSINES[::-1], COSINES + 0.1, "disagrees"),
     ],
 )
-def test_stable_means_more_of_the_road_downhill(mss, text, verdict):
-    claim = stability_claim({"MSS": mss, "JTFS": ROADS, "MSS, text": text})
+def test_stable_means_a_gradient_that_points_home_better(mss, text, verdict):
+    claim = stability_claim({"MSS": mss, "JTFS": COSINES, "MSS, text": text})
     assert (claim.number, claim.verdict) == (7, verdict)
-    assert "share of 40 roads" in claim.ours
+    assert "mean over 40 guesses" in claim.ours
     assert claim.reason.count("JTFS −") == 2
 
 
-def test_one_road_decides_nothing():
+def test_one_guess_decides_nothing():
     one = np.array([0.5])
     assert stability_claim({"JTFS": one, "MSS": one - 0.4}).verdict == "not decided"

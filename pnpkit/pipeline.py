@@ -56,13 +56,13 @@ class Workspace:
     @property
     def metric_config(self) -> MetricConfig:
         """Configuration of the profile's metrics."""
-        profile = self._shared.profile
+        profile = self.shared.profile
         return MetricConfig(profile.grid, chunk=profile.metric_chunk)
 
     @property
     def metrics_path(self) -> Path:
         """Where the metrics are."""
-        return self._shared.folder / "metrics.zarr"
+        return self.shared.folder / "metrics.zarr"
 
     def run_folder(self, loss: str, seed: int) -> Path:
         """Where a training run is."""
@@ -73,13 +73,13 @@ class Workspace:
         return self._home_of(loss, seed).folder / "evaluation" / loss / str(seed)
 
     @property
-    def _shared(self) -> "Workspace":
-        """The workspace that metrics and inputs are in."""
+    def shared(self) -> "Workspace":
+        """The workspace that metrics and inputs are in; this one, if its profile shares with no other."""
         return Workspace.open(self.profile.shares, self.folder.parent) if self.profile.shares else self
 
     def _home_of(self, loss: str, seed: int) -> "Workspace":
         """The workspace that a run is in: the shared one if the very same run is one of its own."""
-        return self._shared if self.profile.run(loss, seed) in self._shared.profile.runs() else self
+        return self.shared if self.profile.run(loss, seed) in self.shared.profile.runs() else self
 
     def metrics(self) -> MetricTable:
         """The metrics, which must be there already; see :func:`pnpkit.store.load_metrics` for the errors."""
@@ -101,7 +101,7 @@ class Workspace:
         """The network's inputs, computed where missing."""
         p = self.problem
         return compute_features(
-            p.table, p.synth, self.profile.training.features, self._shared.folder, _named("features", progress)
+            p.table, p.synth, self.profile.training.features, self.shared.folder, _named("features", progress)
         )
 
     def data(self, config: TrainingConfig) -> TrainingData:
@@ -121,7 +121,7 @@ class Workspace:
 
     def _weights(self, loss: str, seed: int) -> dict[str, Tensor]:
         """Last weights of a finished run of the workspace that is shared."""
-        folder, profile = self._shared.run_folder(loss, seed), self._shared.profile
+        folder, profile = self.shared.run_folder(loss, seed), self.shared.profile
         path = folder / "weights.safetensors"
         if not (folder / "provenance.json").exists() or not path.exists():
             remedy = f"`pnpkit train --profile {profile.name} --loss {loss} --seed {seed}` makes it"
@@ -147,7 +147,7 @@ class Workspace:
         """The same for the predictions that need no training."""
         p, evaluations = self.problem, {}
         for name, predictions in reference_predictions(p.table, p.space).items():
-            out = self._shared.folder / "evaluation" / name.replace(" ", "-").replace(",", "")
+            out = self.shared.folder / "evaluation" / name.replace(" ", "-").replace(",", "")
             callback = _named(f"evaluation of {name}", progress)
             with torch.no_grad():
                 evaluations[name] = evaluate_reference(

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
 
 from pnpkit.plotting import PALETTE, axes_or_new
 from pnpkit.profiles import LOSS_LABELS
@@ -69,5 +70,33 @@ def plot_history(
             ax.plot(history["epoch"], history[column], label=name, color=colour, lw=1.4, **mark, markevery=every)
     ax.set(xlabel="epoch", ylabel=label or column, yscale="log" if log else "linear")
     ax.grid(alpha=0.3)
+    ax.legend()
+    return ax
+
+
+def plot_ratios(ratios: pd.DataFrame, names: Mapping[str, str], ax: Axes | None = None, *, label: str) -> Axes:
+    """Distances over that of the P-loss, a line a recipe, a mark a run with its interval; left of 1 beats P.
+
+    Args:
+        ratios: of :func:`pnpkit.robustness.distance_ratios`; ``low`` and ``high`` may be NaN.
+        names: what to call each recipe, by profile; their order is that of the lines, from the top.
+        ax: where to draw.
+        label: of the horizontal axis.
+    """
+    ax = axes_or_new(ax)
+    losses = [loss for loss in LOSS_LABELS if loss in set(ratios.loss)]
+    for k, loss in enumerate(losses):
+        part = ratios[(ratios.loss == loss) & ratios.profile.isin(names)]
+        at = [list(names).index(name) + 0.16 * (k - (len(losses) - 1) / 2) for name in part.profile]
+        spread = np.stack([part.ratio - part.low, part.high - part.ratio])
+        look: dict[str, Any] = {"color": LOSS_COLOURS[loss], "marker": LOSS_MARKERS[loss], "ls": "", "ms": 5}
+        ax.errorbar(part.ratio, at, xerr=np.nan_to_num(spread), label=LOSS_LABELS[loss], **look)
+    ax.axvline(1, color="0.3", linestyle=":")
+    ax.set_yticks(range(len(names)), list(names.values()))
+    ax.set(xlabel=label, xscale="log", ylim=(len(names) - 0.5, -0.5))
+    ticks = [t for t in (0.25, 0.33, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0, 4.0) if ax.get_xlim()[0] <= t <= ax.get_xlim()[1]]
+    ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.grid(axis="x", alpha=0.3)
     ax.legend()
     return ax

@@ -30,3 +30,24 @@ def test_a_loss_keeps_its_colour_and_each_seed_has_its_line():
     ax = p.plot_history({"pnp": [history, history], "p": [history]}, "validation_loss")
     assert [line.get_color() for line in ax.lines] == [p.LOSS_COLOURS[k] for k in ("pnp", "pnp", "p")]
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["PNP", "P"]
+
+
+def test_a_line_a_recipe_a_mark_a_run_and_what_is_not_named_is_not_drawn():
+    ratios = pd.DataFrame(
+        {
+            "profile": ["raw", "raw", "laptop", "log"],
+            "loss": ["pnp", "pnp-mean", "pnp", "pnp"],
+            "ratio": [0.5, 0.4, 1.25, 9.0],
+            "low": [0.4, 0.3, np.nan, 8.0],
+            "high": [0.7, 0.5, np.nan, 10.0],
+        }
+    )
+    ax = p.plot_ratios(ratios, {"laptop": "base", "raw": "raw units"}, label="ratio")
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["base", "raw units"]
+    assert ax.yaxis_inverted()
+    marks = {c.get_label(): c.lines[0].get_xydata() for c in ax.containers}
+    np.testing.assert_array_equal(marks["PNP"][:, 0], [0.5, 1.25])
+    assert marks["PNP"][:, 1].round().tolist() == [1, 0]
+    np.testing.assert_array_equal(marks["PNP + λM̄"][:, 0], [0.4])
+    bars = ax.containers[0].lines[2][0].get_segments()
+    np.testing.assert_allclose([bar[:, 0] for bar in bars], [[0.4, 0.7], [1.25, 1.25]])

@@ -47,7 +47,7 @@ def dataset(
     profile: ProfileName = "laptop", out: Annotated[Path | None, typer.Option(help="CSV to write.")] = None
 ) -> None:
     """Draw the data set: ids, parameters, folds, as CSV."""
-    from pnpkit.pipeline import Workspace
+    from pnpkit.workspace import Workspace
 
     frame = Workspace.open(profile).problem.table
     frame.to_csv(sys.stdout if out is None else out, index=False)
@@ -64,8 +64,8 @@ def metrics(
     verify: Annotated[int, typer.Option(min=0, help="Recompute so many at random and compare, instead.")] = 0,
 ) -> None:
     """Compute the Riemannian metrics that are missing."""
-    from pnpkit.pipeline import Workspace
     from pnpkit.precompute import TOLERANCE, verify_metrics
+    from pnpkit.workspace import Workspace
 
     space = Workspace.open(profile, out)
     if verify:
@@ -93,7 +93,7 @@ def train(
     tensorboard: Annotated[Path | None, typer.Option(help="Folder for scalars.")] = None,
 ) -> None:
     """Train one network; continue it if it was interrupted."""
-    from pnpkit.pipeline import Workspace
+    from pnpkit.workspace import Workspace
 
     space = Workspace.open(profile, out)
     options = {"resume": resume, "max_hours": max_hours, "device": device, "tensorboard": tensorboard}
@@ -115,7 +115,7 @@ def evaluate(
     """Distances and parameter errors of a finished run over the test fold."""
     import pandas as pd
 
-    from pnpkit.pipeline import Workspace
+    from pnpkit.workspace import Workspace
 
     space = Workspace.open(profile, out)
     with bars() as progress:
@@ -132,8 +132,8 @@ def table_(
     form: Annotated[str, typer.Option(help="markdown, html or latex.")] = "markdown",
 ) -> None:
     """Evaluate what is finished and print Table 1 with its verdicts."""
-    from pnpkit.pipeline import Workspace
     from pnpkit.table import claim_table, render, table
+    from pnpkit.workspace import Workspace
 
     with bars() as progress:
         results = Workspace.open(profile, out).write_results(progress)
@@ -186,8 +186,8 @@ def analyse(
 
     from pnpkit.analyser import load_analyser
     from pnpkit.features import Scalogram
-    from pnpkit.pipeline import read_config
     from pnpkit.problem import get_problem
+    from pnpkit.run_folder import read_config
 
     config = read_config(run)
     g = get_problem(config.grid).synth

@@ -1,192 +1,12 @@
-"""The stages of a profile, each an artefact under ``data/<profile>/``: reused if whole, resumed if partial."""
+"""A whole profile, stage by stage, its runs and evaluations through a pool of processes."""
 
 import itertools
 from collections.abc import Callable
-from concurrent.futures import Executor
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-import torch
-from torch import Tensor
-
-from pnpkit.analyser import load_weights
-from pnpkit.curve import distance_curve
-from pnpkit.evaluation import reference_predictions
-from pnpkit.features import compute_features
-from pnpkit.objective import TrainingData
 from pnpkit.parallel import run_tasks
-from pnpkit.precompute import compute_metrics
-from pnpkit.problem import Problem, get_problem
-from pnpkit.profiles import LOSS_LABELS, FeatureConfig, GridConfig, Profile, TrainingConfig, get_profile
-from pnpkit.provenance import data_root, read_json, require_same_config, write_json
-from pnpkit.results import Evaluation, build_results, evaluate_reference, evaluate_run
-from pnpkit.store import MetricConfig, MetricTable, load_metrics
-from pnpkit.training import RunResult, read_run, train
-
-Progress = Callable[[str, int, int], None]  # stage, done, in all
-
-
-@dataclass(frozen=True)
-class Workspace:
-    """A profile and the folder of its artefacts.
-
-    Args:
-        profile: what to compute.
-        folder: where, ``<data root>/<profile>``.
-    """
-
-    profile: Profile
-    folder: Path
-
-    @classmethod
-    def open(cls, name: str, root: Path | None = None) -> "Workspace":
-        """The workspace of a profile by name, under :func:`pnpkit.provenance.data_root` unless told otherwise."""
-        profile = get_profile(name)
-        return cls(profile, (root or data_root()) / profile.name)
-
-    @property
-    def problem(self) -> Problem:
-        """Synthesiser, data set and Φ of the profile."""
-        return get_problem(self.profile.grid)
-
-    @property
-    def metric_config(self) -> MetricConfig:
-        """Configuration of the profile's metrics."""
-        profile = self.shared.profile
-        return MetricConfig(profile.grid, chunk=profile.metric_chunk)
-
-    @property
-    def metrics_path(self) -> Path:
-        """Where the metrics are."""
-        return self.shared.folder / "metrics.zarr"
-
-    def run_folder(self, loss: str, seed: int) -> Path:
-        """Where a training run is."""
-        return self._home_of(loss, seed).folder / "runs" / loss / str(seed)
-
-    def evaluation_folder(self, loss: str, seed: int) -> Path:
-        """Where the evaluation of a run is."""
-        return self._home_of(loss, seed).folder / "evaluation" / loss / str(seed)
-
-    @property
-    def shared(self) -> "Workspace":
-        """The workspace that metrics and inputs are in; this one, if its profile shares with no other."""
-        return Workspace.open(self.profile.shares, self.folder.parent) if self.profile.shares else self
-
-    def _home_of(self, loss: str, seed: int) -> "Workspace":
-        """The workspace that a run is in: the shared one if the very same run is one of its own."""
-        return self.shared if self.profile.run(loss, seed) in self.shared.profile.runs() else self
-
-    def metrics(self) -> MetricTable:
-        """The metrics, which must be there already; see :func:`pnpkit.store.load_metrics` for the errors."""
-        return load_metrics(self.metrics_path, self.metric_config)
-
-    def compute_metrics(
-        self, workers: int = 2, executor: Executor | None = None, progress: Progress | None = None
-    ) -> MetricTable:
-        """The metrics, computed where missing."""
-        return compute_metrics(
-            self.metrics_path,
-            self.metric_config,
-            workers=workers,
-            executor=executor,
-            progress=_named("metrics", progress),
-        )
-
-    def features(self, progress: Progress | None = None) -> np.memmap:
-        """The network's inputs, computed where missing."""
-        p = self.problem
-        return compute_features(
-            p.table, p.synth, self.profile.training.features, self.shared.folder, _named("features", progress)
-        )
-
-    def data(self, config: TrainingConfig) -> TrainingData:
-        """What a run trains on. The metrics are read unless the loss is P, which needs none."""
-        metric = None if config.loss == "p" else self.metrics().metric(config.gain)
-        return TrainingData(self.problem.space, self.problem.table, self.features(), metric)
-
-    def train(self, loss: str, seed: int, progress: Progress | None = None, **options: Any) -> RunResult:
-        """One run, resumed or read; options as of :func:`pnpkit.training.train`."""
-        config = self.profile.run(loss, seed)
-        name = f"{LOSS_LABELS[loss]}, seed {seed}"
-        callback = None if progress is None else lambda done, total, _: progress(name, done, total)
-        phi = self.problem.features if loss == "sp" else None
-        start = partial(self._weights, config.start_from, seed) if config.start_from else None
-        data, folder = self.data(config), self.run_folder(loss, seed)
-        return train(config, data, folder, phi=phi, start=start, progress=callback, **options)
-
-    def _weights(self, loss: str, seed: int) -> dict[str, Tensor]:
-        """Last weights of a finished run of the workspace that is shared."""
-        folder, profile = self.shared.run_folder(loss, seed), self.shared.profile
-        path = folder / "weights.safetensors"
-        if not (folder / "provenance.json").exists() or not path.exists():
-            remedy = f"`pnpkit train --profile {profile.name} --loss {loss} --seed {seed}` makes it"
-            raise FileNotFoundError(f"{path} of a finished run is needed to start from: {remedy}")
-        require_same_config(folder, read_json(folder / "config.json"), profile.run(loss, seed))
-        return load_weights(path)
-
-    def evaluate(self, loss: str, seed: int, progress: Progress | None = None) -> Evaluation:
-        """Distances and errors of a finished run, computed where missing."""
-        p, out = self.problem, self.evaluation_folder(loss, seed)
-        callback = _named(f"evaluation of {LOSS_LABELS[loss]}, seed {seed}", progress)
-        with torch.no_grad():
-            return evaluate_run(self.run_folder(loss, seed), out, p.grid, p.table, p.synth, p.jtfs, callback)
-
-    def curve(self, loss: str, seed: int, progress: Progress | None = None) -> pd.DataFrame:
-        """Distance against time of a finished run, computed where missing; see :func:`pnpkit.curve.distance_curve`."""
-        p, out = self.problem, self.evaluation_folder(loss, seed)
-        callback = _named(f"curve of {LOSS_LABELS[loss]}, seed {seed}", progress)
-        with torch.no_grad():
-            return distance_curve(self.run_folder(loss, seed), out, p.table, p.synth, p.jtfs, callback)
-
-    def evaluate_references(self, progress: Progress | None = None) -> dict[str, Evaluation]:
-        """The same for the predictions that need no training."""
-        p, evaluations = self.problem, {}
-        for name, predictions in reference_predictions(p.table, p.space).items():
-            out = self.shared.folder / "evaluation" / name.replace(" ", "-").replace(",", "")
-            callback = _named(f"evaluation of {name}", progress)
-            with torch.no_grad():
-                evaluations[name] = evaluate_reference(
-                    name, predictions, out, p.grid, p.table, p.synth, p.jtfs, callback
-                )
-        return evaluations
-
-    def finished_runs(self) -> list[tuple[str, int]]:
-        """Loss and seed of every finished run of this profile."""
-        return self._runs_with("provenance.json")
-
-    def begun_runs(self) -> list[tuple[str, int]]:
-        """Loss and seed of every run of this profile that has a history, finished or not."""
-        return self._runs_with("history.csv")
-
-    def _runs_with(self, file: str) -> list[tuple[str, int]]:
-        pairs = ((loss, seed) for seed in self.profile.seeds for loss in LOSS_LABELS)
-        return [(loss, s) for loss, s in pairs if (self.run_folder(loss, s) / file).exists()]
-
-    def history(self, loss: str, seed: int) -> Any:
-        """Learning curve of a run, a pandas table, a row an epoch."""
-        return read_run(self.run_folder(loss, seed)).history
-
-    def results(self) -> dict[str, Any]:
-        """``results.json``, as :meth:`write_results` left it."""
-        return read_json(self.folder / "results.json")
-
-    def write_results(self, progress: Progress | None = None) -> dict[str, Any]:
-        """Evaluate every finished run and write ``results.json``.
-
-        Raises:
-            ValueError: if rows would mix configurations or lack a seed.
-        """
-        evaluations = [self.evaluate(loss, seed, progress) for loss, seed in self.finished_runs()]
-        results = build_results(
-            evaluations, self.evaluate_references(progress), self.profile.seeds, config=self.profile
-        )
-        write_json(self.folder / "results.json", results)
-        return results
+from pnpkit.workspace import Progress, Workspace
 
 
 def run_profile(
@@ -214,21 +34,6 @@ def run_profile(
     return space.write_results()
 
 
-def read_config(folder: Path) -> TrainingConfig:
-    """Configuration of a training run, from its folder.
-
-    Raises:
-        FileNotFoundError: if the folder holds no run.
-        ValueError: if its ``config.json`` is damaged, or of another version of this library.
-    """
-    stored = read_json(folder / "config.json")
-    try:
-        parts = {"grid": GridConfig(**stored["grid"]), "features": FeatureConfig(**stored["features"])}
-        return TrainingConfig(**stored | parts)
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{folder / 'config.json'} is not the configuration of a training run: {error}") from error
-
-
 def _stage(
     stage: str, task: Callable[..., None], arguments: list[tuple[Any, ...]], workers: int, progress: Progress | None
 ) -> None:
@@ -251,7 +56,3 @@ def _evaluate_task(name: str, root: Path | None, loss: str, seed: int) -> None:
         space.evaluate(loss, seed)
     else:
         space.evaluate_references()
-
-
-def _named(stage: str, progress: Progress | None) -> Callable[[int, int], None] | None:
-    return None if progress is None else lambda done, total: progress(stage, done, total)

@@ -1,108 +1,19 @@
-"""From finished runs to ``results.json``: evaluations on disk, rows over seeds, comparisons, verdicts."""
+"""From evaluations to ``results.json``: rows over seeds, comparisons, verdicts."""
 
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from pnpkit import verdict
-from pnpkit.distances import Operator
-from pnpkit.evaluation import DISTANCES, bootstrap_interval, evaluate, summarise
-from pnpkit.profiles import LOSS_LABELS, GridConfig
-from pnpkit.provenance import (
-    config_dict,
-    file_hash,
-    provenance,
-    read_json,
-    require_same_config,
-    write_atomically,
-    write_json,
-)
-from pnpkit.synth import Synthesiser
-
-Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """One evaluated run, as its folder holds it.
-
-    Args:
-        folder: of ``items.csv`` and ``summary.json``.
-        run: configuration of the training run (or the name and grid of a reference).
-        items: of :func:`pnpkit.evaluation.evaluate`.
-        summary: of :func:`pnpkit.evaluation.summarise`.
-        made: provenance of the run and of its evaluation.
-    """
-
-    folder: Path
-    run: dict[str, Any]
-    items: pd.DataFrame
-    summary: dict[str, Any]
-    made: dict[str, Any]
-
-
-def evaluate_run(
-    folder: Path,
-    out: Path,
-    grid: GridConfig,
-    table: pd.DataFrame,
-    synth: Synthesiser,
-    jtfs: Operator,
-    progress: Progress | None = None,
-) -> Evaluation:
-    """Evaluate a finished run, or read its evaluation if it is of these very predictions.
-
-    Args:
-        folder: of the run: ``config.json``, ``predictions.csv``, ``provenance.json``.
-        out: where ``items.csv`` and ``summary.json`` go.
-        grid, table: the data set, as configuration and as rows.
-        synth, jtfs, progress: as in :func:`pnpkit.evaluation.evaluate`.
-
-    Raises:
-        ValueError: if the run is of another data set, or its predictions do not match; names the file.
-        ArtefactMismatch: if ``out`` holds another evaluation; names both hashes.
-        FileNotFoundError: if the run is not finished.
-    """
-    run, made = read_json(folder / "config.json"), read_json(folder / "provenance.json")
-    if run["grid"] != config_dict(grid):
-        raise ValueError(f"{folder / 'config.json'} is of the data set {run['grid']}, not {config_dict(grid)}")
-    file = folder / "predictions.csv"
-    key = {"run": run, "predictions": file_hash(file)}
-    predictions = pd.read_csv(file)
-    return _evaluated(out, key, {"run": made}, predictions, table, synth, jtfs, str(file), progress)
-
-
-def evaluate_reference(
-    name: str,
-    predictions: pd.DataFrame,
-    out: Path,
-    grid: GridConfig,
-    table: pd.DataFrame,
-    synth: Synthesiser,
-    jtfs: Operator,
-    progress: Progress | None = None,
-) -> Evaluation:
-    """The same for predictions that need no training; see :func:`pnpkit.evaluation.reference_predictions`."""
-    key = {"run": {"reference": name, "grid": config_dict(grid)}}
-    return _evaluated(out, key, {}, predictions, table, synth, jtfs, name, progress)
-
-
-def read_evaluation(folder: Path) -> Evaluation:
-    """An evaluation from its folder.
-
-    Raises:
-        FileNotFoundError: if there is none.
-        ValueError: if its summary is truncated; names the file.
-    """
-    stored = read_json(folder / "summary.json")
-    items = pd.read_csv(folder / "items.csv")
-    return Evaluation(folder, stored["config"]["run"], items, stored["summary"], stored["made"])
+from pnpkit.evaluation import DISTANCES, bootstrap_interval
+from pnpkit.evaluation_folder import Evaluation
+from pnpkit.profiles import LOSS_LABELS
+from pnpkit.provenance import provenance
 
 
 def build_results(
@@ -155,29 +66,6 @@ def build_results(
         "runs": {f"{e.run['loss']}/{e.run['seed']}": e.made for e in evaluations},
         "provenance": provenance({} if config is None else config, time.perf_counter() - began),
     }
-
-
-def _evaluated(
-    out: Path,
-    key: dict[str, Any],
-    made: dict[str, Any],
-    predictions: pd.DataFrame,
-    table: pd.DataFrame,
-    synth: Synthesiser,
-    jtfs: Operator,
-    source: str,
-    progress: Progress | None,
-) -> Evaluation:
-    if (out / "summary.json").exists():
-        require_same_config(out, read_json(out / "summary.json")["config"], key)
-        return read_evaluation(out)
-    began = time.perf_counter()
-    items = evaluate(predictions, table, synth, jtfs, source=source, progress=progress)
-    write_atomically(out / "items.csv", lambda p: items.to_csv(p, index=False, float_format="%.7g"))
-    made = made | {"evaluation": provenance(key, time.perf_counter() - began)}
-    # The summary goes last: its presence says that the items are whole.
-    write_json(out / "summary.json", {"config": config_dict(key), "summary": summarise(items), "made": made})
-    return read_evaluation(out)
 
 
 def _row_runs(loss: str, evaluations: Sequence[Evaluation], seeds: Sequence[int] | None) -> list[Evaluation]:

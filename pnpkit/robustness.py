@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from pnpkit.pipeline import Workspace
-from pnpkit.results import read_evaluation
+from pnpkit.evaluation_folder import read_evaluation
+from pnpkit.workspace import Workspace
 
 
 def distance_ratios(workspaces: Iterable[Workspace], distance: str = "jtfs", weights: str = "last") -> pd.DataFrame:

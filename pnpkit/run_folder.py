@@ -11,8 +11,8 @@ from torch import Tensor
 from pnpkit.analyser import Analyser, predict, save_weights
 from pnpkit.checkpoint import Progress, snapshot
 from pnpkit.objective import TrainingData
-from pnpkit.profiles import TrainingConfig
-from pnpkit.provenance import provenance, write_atomically, write_json
+from pnpkit.profiles import FeatureConfig, GridConfig, TrainingConfig
+from pnpkit.provenance import provenance, read_json, write_atomically, write_json
 
 PROBED = 64  # test items followed through training
 FILES = (  # of a run; the mark of its end goes first
@@ -40,6 +40,21 @@ def read_run(folder: Path) -> RunResult:
     finished = (folder / "provenance.json").exists()
     predictions = pd.read_csv(folder / "predictions.csv") if finished else None
     return RunResult(folder, finished, pd.read_csv(folder / "history.csv"), predictions)
+
+
+def read_config(folder: Path) -> TrainingConfig:
+    """Configuration of a training run, from its folder.
+
+    Raises:
+        FileNotFoundError: if the folder holds no run.
+        ValueError: if its ``config.json`` is damaged, or of another version of this library.
+    """
+    stored = read_json(folder / "config.json")
+    try:
+        parts = {"grid": GridConfig(**stored["grid"]), "features": FeatureConfig(**stored["features"])}
+        return TrainingConfig(**stored | parts)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{folder / 'config.json'} is not the configuration of a training run: {error}") from error
 
 
 def clear_run(out: Path) -> None:

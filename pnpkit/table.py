@@ -1,6 +1,7 @@
 """Table 1 and its companions as pandas tables made from ``results.json``, and as text for page, README and paper."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, Literal
 
 import pandas as pd
@@ -81,10 +82,17 @@ def ours_and_paper(
     return means, deviations
 
 
-def claim_table(results: Mapping[str, Any], weights: str = "last") -> pd.DataFrame:
-    """A row a claim: ours, the paper's, the verdict and why; no row where the paper claims nothing."""
+def claim_table(results: Mapping[str, Any], weights: str = "last", more: Sequence[verdict.Claim] = ()) -> pd.DataFrame:
+    """A row a claim: ours, the paper's, the verdict and why; no row where the paper claims nothing.
+
+    Args:
+        results: as read from ``results.json``.
+        weights: ``"last"`` or ``"best"``.
+        more: claims that no row of the table decides; see :mod:`pnpkit.other_claims`.
+    """
     columns = ["number", "claim", "ours", "paper", "verdict", "reason"]
-    return pd.DataFrame(results["claims"][weights], columns=columns).set_index("number")
+    claims = [*results["claims"][weights], *map(asdict, more)]
+    return pd.DataFrame(claims, columns=columns).set_index("number")
 
 
 def render(frame: pd.DataFrame, form: Literal["html", "markdown", "latex"]) -> str:

@@ -24,12 +24,12 @@ from pnpkit import cli, precompute
 from pnpkit._system import locked
 from pnpkit.analyser import Analyser, save_weights
 from pnpkit.dataset import arpeggio_grid
-from pnpkit.pipeline import Workspace
 from pnpkit.profiles import PROFILES, GridConfig
 from pnpkit.progress import pace
 from pnpkit.provenance import config_dict, config_hash, write_json
 from pnpkit.store import MetricConfig, chunk_slices, create_store, missing_chunks, write_chunk
 from pnpkit.synth import Arpeggio
+from pnpkit.workspace import Workspace
 
 Run = Callable[..., tuple[int, str, str]]  # arguments → exit code, stdout, stderr
 

@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 
 from pnpkit import pipeline, precompute
-from pnpkit.pipeline import Workspace, read_config, run_profile
+from pnpkit import workspace as workspaces
+from pnpkit.pipeline import run_profile
 from pnpkit.profiles import PROFILES, GridConfig, Profile
 from pnpkit.provenance import config_dict
+from pnpkit.run_folder import read_config
 from pnpkit.table import claim_table, table
+from pnpkit.workspace import Workspace
 
 
 @pytest.fixture
@@ -85,7 +88,7 @@ def test_profile_end_to_end(profile: Profile, tmp_path: Path, monkeypatch: pytes
         sharing.train("pnp", 0, resume=False)
 
     calls: list[str] = []
-    monkeypatch.setattr(pipeline, "train", lambda *a, **k: calls.append("train"))
+    monkeypatch.setattr(workspaces, "train", lambda *a, **k: calls.append("train"))
     again = workspace.write_results()
     assert again["rows"] == results["rows"], "evaluations are reused, and give the same numbers"
     assert not calls

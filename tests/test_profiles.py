@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 
-from pnpkit.pipeline import Workspace
 from pnpkit.profiles import LOSS_LABELS, PROFILES, VARIANTS, get_profile
 from pnpkit.provenance import config_hash
+from pnpkit.workspace import Workspace
 
 
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=list(PROFILES))

@@ -11,12 +11,13 @@ import torch
 
 from pnpkit.dataset import arpeggio_grid
 from pnpkit.evaluation import DISTANCES, reference_predictions, summarise
+from pnpkit.evaluation_folder import Evaluation, evaluate_reference, evaluate_run, read_evaluation
 from pnpkit.profiles import GridConfig, TrainingConfig
 from pnpkit.provenance import ArtefactMismatch, config_dict, write_json
-from pnpkit.results import Evaluation, build_results, evaluate_reference, evaluate_run, read_evaluation
+from pnpkit.results import build_results
 from pnpkit.synth import Arpeggio
 from pnpkit.table import DASH, claim_table, error_table, ours_and_paper, render, table
-from pnpkit.verdict import PAPER, claims, paper_ratio, welch_interval
+from pnpkit.verdict import PAPER, Claim, claims, paper_ratio, welch_interval
 
 GRID = GridConfig(n_steps=6)
 TABLE = arpeggio_grid(6)
@@ -174,6 +175,14 @@ def test_a_synthesiser_without_printed_numbers_has_no_column_and_no_claim_of_the
     assert ours_and_paper(results, "jtfs")[0]["paper"].isna().all()
     low, high = results["comparisons"]["last"]["pnp-adaptive - p"]["jtfs"]["items"]
     assert low < high < 0
+
+
+def test_claims_that_no_row_decides_come_after_those_that_one_does():
+    _, results = verdicts(row_of("p", 45.7, 45.9))
+    more = Claim(5, "training costs the same", "agrees", "1.02 times", "1.5 h each", "because")
+    shown = claim_table(results, more=[more])
+    assert shown.index.tolist() == [1, 2, 3, 4, 5]
+    assert shown.loc[5].tolist() == ["training costs the same", "1.02 times", "1.5 h each", "agrees", "because"]
 
 
 def test_numbers_for_the_figure_are_those_of_the_table():

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pnpkit.pipeline import Workspace
 from pnpkit.provenance import write_json
 from pnpkit.robustness import distance_ratios, ratio_interval
+from pnpkit.workspace import Workspace
 
 P = np.array([40.0, 10.0, 30.0, 20.0])
 

@@ -1,0 +1,125 @@
+"""The folder of an evaluation: distances and errors of a run's predictions, kept with the run they are of."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pnpkit.distances import Operator
+from pnpkit.evaluation import evaluate, summarise
+from pnpkit.profiles import GridConfig
+from pnpkit.provenance import (
+    config_dict,
+    file_hash,
+    provenance,
+    read_json,
+    require_same_config,
+    write_atomically,
+    write_json,
+)
+from pnpkit.synth import Synthesiser
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One evaluated run, as its folder holds it.
+
+    Args:
+        folder: of ``items.csv`` and ``summary.json``.
+        run: configuration of the training run (or the name and grid of a reference).
+        items: of :func:`pnpkit.evaluation.evaluate`.
+        summary: of :func:`pnpkit.evaluation.summarise`.
+        made: provenance of the run and of its evaluation.
+    """
+
+    folder: Path
+    run: dict[str, Any]
+    items: pd.DataFrame
+    summary: dict[str, Any]
+    made: dict[str, Any]
+
+
+def evaluate_run(
+    folder: Path,
+    out: Path,
+    grid: GridConfig,
+    table: pd.DataFrame,
+    synth: Synthesiser,
+    jtfs: Operator,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Evaluate a finished run, or read its evaluation if it is of these very predictions.
+
+    Args:
+        folder: of the run: ``config.json``, ``predictions.csv``, ``provenance.json``.
+        out: where ``items.csv`` and ``summary.json`` go.
+        grid, table: the data set, as configuration and as rows.
+        synth, jtfs, progress: as in :func:`pnpkit.evaluation.evaluate`.
+
+    Raises:
+        ValueError: if the run is of another data set, or its predictions do not match; names the file.
+        ArtefactMismatch: if ``out`` holds another evaluation; names both hashes.
+        FileNotFoundError: if the run is not finished.
+    """
+    run, made = read_json(folder / "config.json"), read_json(folder / "provenance.json")
+    if run["grid"] != config_dict(grid):
+        raise ValueError(f"{folder / 'config.json'} is of the data set {run['grid']}, not {config_dict(grid)}")
+    file = folder / "predictions.csv"
+    key = {"run": run, "predictions": file_hash(file)}
+    predictions = pd.read_csv(file)
+    return _evaluated(out, key, {"run": made}, predictions, table, synth, jtfs, str(file), progress)
+
+
+def evaluate_reference(
+    name: str,
+    predictions: pd.DataFrame,
+    out: Path,
+    grid: GridConfig,
+    table: pd.DataFrame,
+    synth: Synthesiser,
+    jtfs: Operator,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """The same for predictions that need no training; see :func:`pnpkit.evaluation.reference_predictions`."""
+    key = {"run": {"reference": name, "grid": config_dict(grid)}}
+    return _evaluated(out, key, {}, predictions, table, synth, jtfs, name, progress)
+
+
+def read_evaluation(folder: Path) -> Evaluation:
+    """An evaluation from its folder.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if its summary is truncated; names the file.
+    """
+    stored = read_json(folder / "summary.json")
+    items = pd.read_csv(folder / "items.csv")
+    return Evaluation(folder, stored["config"]["run"], items, stored["summary"], stored["made"])
+
+
+def _evaluated(
+    out: Path,
+    key: dict[str, Any],
+    made: dict[str, Any],
+    predictions: pd.DataFrame,
+    table: pd.DataFrame,
+    synth: Synthesiser,
+    jtfs: Operator,
+    source: str,
+    progress: Progress | None,
+) -> Evaluation:
+    if (out / "summary.json").exists():
+        require_same_config(out, read_json(out / "summary.json")["config"], key)
+        return read_evaluation(out)
+    began = time.perf_counter()
+    items = evaluate(predictions, table, synth, jtfs, source=source, progress=progress)
+    write_atomically(out / "items.csv", lambda p: items.to_csv(p, index=False, float_format="%.7g"))
+    made = made | {"evaluation": provenance(key, time.perf_counter() - began)}
+    # The summary goes last: its presence says that the items are whole.
+    write_json(out / "summary.json", {"config": config_dict(key), "summary": summarise(items), "made": made})
+    return read_evaluation(out)

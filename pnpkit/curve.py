@@ -23,14 +23,14 @@ def distance_curve(
 ) -> pd.DataFrame:
     """Mean distances of a finished run's probe, a row an epoch.
 
-    They are kept in ``out/curve.json``, which is written after each epoch and completed if it is partial.
+    They are kept in ``out/curve.json``.
 
     Args:
         run: folder of the run: ``config.json``, ``history.csv``, ``probe.csv``, ``provenance.json``.
         out: folder of its evaluation.
         table: the data set.
         synth, jtfs: as in :func:`pnpkit.evaluation.evaluate`.
-        progress: called with (epochs done, epochs in all).
+        progress: called with (items done, items in all).
 
     Returns:
         ``epoch``, from 0 (untrained) on; ``seconds`` of training and validation by then; ``left_out``, how many items
@@ -46,25 +46,29 @@ def distance_curve(
     if not (run / "probe.csv").exists():
         raise FileNotFoundError(f"{run} was trained before probes were kept: train it again, with --no-resume")
     probe, history = pd.read_csv(run / "probe.csv"), pd.read_csv(run / "history.csv")
-    epochs = [0, *history.epoch]
+    epochs = [0, *map(int, history.epoch)]
     missing = sorted(set(epochs) - set(probe.epoch))
     if missing:
         raise ValueError(f"{run / 'probe.csv'} lacks epochs {missing[:5]}: train the run again, with --no-resume")
     key = {"run": read_json(run / "config.json"), "probe": file_hash(run / "probe.csv")}
     path = out / "curve.json"
-    stored: dict[str, Any] = read_json(path) if path.exists() else {"config": key, "rows": [], "seconds": 0.0}
+    if not path.exists():
+        began = time.perf_counter()
+        wide = probe.pivot(index="id", columns="epoch", values=list(synth.parameters.names))
+        wide.columns = wide.columns.map(lambda column: f"{column[1]}_{column[0]}")
+        part = table[table.id.isin(wide.index)]
+        kinds, source = [str(epoch) for epoch in epochs], str(run / "probe.csv")
+        items = evaluate(wide.reset_index(), part, synth, jtfs, weights=kinds, source=source, progress=progress)
+        rows = [{"epoch": epoch} | _means(items[items.weights == str(epoch)]) for epoch in epochs]
+        write_json(path, {"config": key, "rows": rows, "made": provenance(key, time.perf_counter() - began)})
+    stored: dict[str, Any] = read_json(path)
     require_same_config(path, stored["config"], key)
-    probe = probe.rename(columns={name: f"last_{name}" for name in synth.parameters.names})
-    for epoch in epochs[len(stored["rows"]) :]:
-        began, part = time.perf_counter(), probe[probe.epoch == epoch]
-        items = evaluate(part, table[table.id.isin(part.id)], synth, jtfs, source=str(run / "probe.csv"))
-        means = {name: None if items[name].isna().all() else float(items[name].mean()) for name in DISTANCES}
-        stored["rows"].append({"epoch": int(epoch), "left_out": int((items.status != "ok").sum())} | means)
-        stored["seconds"] += time.perf_counter() - began
-        write_json(path, stored | {"made": provenance(key, stored["seconds"])})
-        if progress is not None:
-            progress(len(stored["rows"]), len(epochs))
     frame = pd.DataFrame(stored["rows"])[["epoch", "left_out", *DISTANCES]]
     # Of this very run: the same bits may have been made in another time elsewhere
     frame.insert(1, "seconds", [float(history.seconds[history.epoch <= epoch].sum()) for epoch in epochs])
     return frame
+
+
+def _means(items: pd.DataFrame) -> dict[str, Any]:
+    means = {name: None if items[name].isna().all() else float(items[name].mean()) for name in DISTANCES}
+    return {"left_out": int((items.status != "ok").sum())} | means

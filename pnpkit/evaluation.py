@@ -1,6 +1,6 @@
 """How far the predictions of a run are from their targets: distances of sounds, and errors of θ̃, item by item."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,7 @@ def evaluate(
     jtfs: Operator,
     *,
     fold: str = "test",
+    weights: Sequence[str] = WEIGHTS,
     source: str = "the predictions",
     batch_size: int = 8,
     progress: Callable[[int, int], None] | None = None,
@@ -45,10 +46,11 @@ def evaluate(
     """Distances and parameter errors of every predicted item; none is dropped.
 
     Args:
-        predictions: ``id``, and ``last_<name>``, ``best_<name>`` (one or both) in raw units.
+        predictions: ``id``, and ``<kind>_<name>`` in raw units for some of the kinds of weights.
         grid: the data set, ``id``, parameters, ``fold``.
         synth, jtfs: g and the scattering operator. Sounds are synthesised in float64, as float32 loses phase.
         fold: the fold predicted.
+        weights: the kinds; those that the predictions lack are left out.
         source: what to call the predictions in a message: their file.
         batch_size: items at a time.
         progress: called with (items done, items in all).
@@ -64,9 +66,11 @@ def evaluate(
     space = synth.parameters
     wanted = grid[grid.fold == fold].sort_values("id", ignore_index=True)
     table = _matched(predictions, wanted, source)
-    kinds = [w for w in WEIGHTS if {f"{w}_{n}" for n in space.names} <= set(table)]
+    kinds = [w for w in weights if {f"{w}_{n}" for n in space.names} <= set(table)]
     if not kinds:
-        raise ValueError(f"{source}: columns last_<name> or best_<name> are needed for {', '.join(space.names)}")
+        raise ValueError(
+            f"{source}: columns {'_<name> or '.join(weights)}_<name> are needed for {', '.join(space.names)}"
+        )
     target = theta_of(wanted, space)
     guesses = {w: torch.tensor(table[[f"{w}_{n}" for n in space.names]].to_numpy(dtype=np.float64)) for w in kinds}
     parts = []

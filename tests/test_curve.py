@@ -48,7 +48,7 @@ def test_distances_and_seconds_of_each_epoch(run):
     assert found.jtfs[2] == pytest.approx(0, abs=1e-9)  # of the two that are left
     again = []
     pd.testing.assert_frame_equal(curve(run, again), found)
-    assert calls
+    assert sum(calls) <= 3 + 3 * 3, "a target is heard once, not once an epoch"
     assert not again, "what is on disk is read"
     probe = pd.read_csv(run / "probe.csv")
     probe.assign(f_c=probe.f_c + 1).to_csv(run / "probe.csv", index=False)

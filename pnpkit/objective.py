@@ -75,7 +75,7 @@ def check_run(config: TrainingConfig, data: TrainingData) -> None:
 
 
 def metric_of(config: TrainingConfig, data: TrainingData) -> Float[Tensor, "items d d"] | None:
-    """All metrics, in the coordinates of the run, float64.
+    """All metrics, in the coordinates of the run, float64; each over its mean eigenvalue if that is configured.
 
     Raises:
         ValueError: if one of the train or validation fold is missing (NaN) or infinite; names the ids.
@@ -86,7 +86,10 @@ def metric_of(config: TrainingConfig, data: TrainingData) -> Float[Tensor, "item
     bad = used[~torch.isfinite(data.metric[torch.from_numpy(used)]).flatten(1).all(1).numpy()]
     if len(bad):
         raise ValueError(f"the metric is missing or not finite for {len(bad)} items to train on: {data.ids(bad)}")
-    return data.space.change_coordinates(data.metric.double(), theta_of(data.table, data.space), config.coordinates)
+    M = data.space.change_coordinates(data.metric.double(), theta_of(data.table, data.space), config.coordinates)
+    if not config.unit_trace:
+        return M
+    return M / M.diagonal(dim1=-2, dim2=-1).mean(-1).clamp_min(torch.finfo(M.dtype).tiny)[:, None, None]
 
 
 def build_losses(

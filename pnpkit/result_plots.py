@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullLocator
 
 from pnpkit.plotting import PALETTE, axes_or_new
 from pnpkit.profiles import LOSS_LABELS
@@ -93,10 +92,7 @@ def plot_ratios(ratios: pd.DataFrame, names: Mapping[str, str], ax: Axes | None 
         ax.errorbar(part.ratio, at, xerr=np.nan_to_num(spread), label=LOSS_LABELS[loss], **look)
     ax.axvline(1, color="0.3", linestyle=":")
     ax.set_yticks(range(len(names)), list(names.values()))
-    ax.set(xlabel=label, xscale="log", ylim=(len(names) - 0.5, -0.5))
-    ticks = [t for t in (0.25, 0.33, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0, 4.0) if ax.get_xlim()[0] <= t <= ax.get_xlim()[1]]
-    ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
-    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set(xlabel=label, xlim=(0, None), ylim=(len(names) - 0.5, -0.5))
     ax.grid(axis="x", alpha=0.3)
     ax.legend()
     return ax

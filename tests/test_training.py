@@ -18,7 +18,7 @@ import torch
 from pnpkit.analyser import Analyser, load_analyser, load_weights, predict
 from pnpkit.checkpoint import Row
 from pnpkit.dataset import arpeggio_grid, theta_of
-from pnpkit.losses import ParameterLoss, PNPLoss, quadratic_form
+from pnpkit.losses import ParameterLoss, PNPLoss, SpectralLoss, quadratic_form
 from pnpkit.objective import metric_of
 from pnpkit.profiles import LOSS_LABELS, GridConfig, TrainingConfig
 from pnpkit.provenance import ArtefactMismatch, config_hash
@@ -156,6 +156,15 @@ def test_first_step_is_adams(data: TrainingData, tmp_path: Path) -> None:
     torch.testing.assert_close(move, torch.full((3,), 1e-4), rtol=1e-3, atol=0)
 
 
+def test_metrics_of_unit_trace_differ_from_the_others_by_one_factor_an_item(data: TrainingData) -> None:
+    plain, unit = (metric_of(replace(CONFIG, unit_trace=flag), data) for flag in (False, True))
+    assert plain is not None
+    assert unit is not None
+    eigenvalues = torch.linalg.eigvalsh(unit)
+    torch.testing.assert_close(eigenvalues.mean(-1), torch.ones(40, dtype=torch.float64))
+    torch.testing.assert_close(unit * (plain[:, :1, :1] / unit[:, :1, :1]), plain)
+
+
 @pytest.mark.parametrize("coordinates", ["raw", "logminmax"])
 def test_the_losses(data: TrainingData, coordinates: str) -> None:
     config = replace(CONFIG, coordinates=coordinates, lam=0.5, jitter=1e-8)
@@ -166,10 +175,12 @@ def test_the_losses(data: TrainingData, coordinates: str) -> None:
     M_mean, target = M[rows].mean(0), SPACE.encode(theta, coordinates)
     delta = torch.linspace(-0.1, 0.2, 120, dtype=torch.float64).reshape(40, 3)
     phi = lambda th: torch.log(th)  # noqa: E731
+    low, high = (SPACE.encode(end, coordinates) for end in (SPACE.low, SPACE.high))
+    assert coordinates == "raw" or (target + delta > high).any(), "some guesses are out of range"
     expected: dict[str, Any] = {
         "p": delta.square().mean(),
         "weighted-p": quadratic_form(delta, torch.diag(M_mean.diagonal()).expand(40, 3, 3)).mean(),
-        "sp": 0.5 * (phi(SPACE.decode(target + delta, coordinates)) - phi(theta)).square().sum(-1).mean(),
+        "sp": SpectralLoss(phi, lambda u: SPACE.decode(u, coordinates), (low, high))(target + delta, target),
         "pnp": quadratic_form(delta, M + 1e-8 * torch.eye(3)).mean(),
         "pnp-identity": quadratic_form(delta, M + 0.5 * torch.eye(3)).mean(),
         "pnp-mean": quadratic_form(delta, M + 0.5 * M_mean).mean(),

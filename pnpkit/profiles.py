@@ -156,8 +156,9 @@ PROFILES: dict[str, Profile] = {
             "the laptop's recipe to its end with SP", shares="laptop",
         ),
         Profile(
-            "finetune", _LAPTOP.grid, _LAPTOP, ("sp", "pnp"), (0, 1),
-            "from the laptop's PNP networks on, for the same time: an epoch of SP, or ten more of PNP", shares="laptop",
+            "finetune", _LAPTOP.grid, replace(_LAPTOP, learning_rate=1e-4), ("sp", "pnp"), (0, 1),
+            "from the laptop's PNP networks on, a tenth as fast and for the same time: an epoch of SP, or ten of PNP",
+            shares="laptop",
             overrides={
                 "sp": {"start_from": "pnp", "epochs": 1}, "pnp": {"start_from": "pnp", "epochs": 10},
             },

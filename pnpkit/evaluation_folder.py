@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from pnpkit.distances import Operator
-from pnpkit.evaluation import evaluate, summarise
+from pnpkit.evaluation import DISTANCES, evaluate, summarise
 from pnpkit.profiles import GridConfig
 from pnpkit.provenance import (
     config_dict,
@@ -23,6 +24,7 @@ from pnpkit.provenance import (
 from pnpkit.synth import Synthesiser
 
 Progress = Callable[[int, int], None]
+TOLERANCE = 1e-3  # of distances between machines, relative; float32 inside Φ
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,39 @@ def read_evaluation(folder: Path) -> Evaluation:
     stored = read_json(folder / "summary.json")
     items = pd.read_csv(folder / "items.csv")
     return Evaluation(folder, stored["config"]["run"], items, stored["summary"], stored["made"])
+
+
+def verify_evaluation(
+    folder: Path, out: Path, table: pd.DataFrame, synth: Synthesiser, jtfs: Operator, n: int, seed: int = 0
+) -> float:
+    """Compare a run's answers with their targets again, for a random sample of the test fold.
+
+    Args:
+        folder, out: of the run and of its evaluation.
+        table: the data set.
+        synth, jtfs: as in :func:`pnpkit.evaluation.evaluate`.
+        n: how many items; all of them if there are fewer.
+        seed: of the sample.
+
+    Returns:
+        The largest relative difference of a distance.
+
+    Raises:
+        ValueError: if a distance differs by more than ``TOLERANCE``, or what could be compared then cannot now, or the
+            reverse; names the ids.
+    """
+    ids = table.id[table.fold == "test"].to_numpy()
+    sample = np.random.default_rng(seed).choice(ids, min(n, len(ids)), replace=False)
+    predictions, index = pd.read_csv(folder / "predictions.csv"), ["weights", "id"]
+    again = evaluate(predictions[predictions.id.isin(sample)], table[table.id.isin(sample)], synth, jtfs)
+    kept = read_evaluation(out).items
+    again, kept = again.set_index(index), kept[kept.id.isin(sample)].set_index(index)
+    difference = (again[list(DISTANCES)] / kept[list(DISTANCES)] - 1).abs().max(axis=1).fillna(0.0)
+    wrong = (difference > TOLERANCE) | (again.status != kept.status)
+    if wrong.any():
+        found = sorted({item for _, item in difference.index[wrong]})
+        raise ValueError(f"{out}: the distances of ids {found} are not those of a new computation to {TOLERANCE:.0e}")
+    return float(difference.max())
 
 
 def _evaluated(

@@ -46,11 +46,16 @@ def stability_claim(cosines: Mapping[str, Float[np.ndarray, " guesses"]]) -> Cla
     paired difference above zero; partly if above that of some; disagrees if below that of some and above none.
 
     Args:
-        cosines: by distance, of :func:`pnpkit.linearisation.home_cosines`; ``"JTFS"`` is one.
+        cosines: by distance, of :func:`pnpkit.linearisation.home_cosines`; ``"JTFS"`` and another.
+
+    Raises:
+        ValueError: if there is nothing to compare, or a cosine is not finite.
 
     Source: GRETSI 2023, section 3.
     """
     others = [name for name in cosines if name != JTFS]
+    if JTFS not in cosines or not others or not all(np.isfinite(c).all() for c in cosines.values()):
+        raise ValueError(f"finite cosines of {JTFS!r} and of another distance are needed, not {sorted(cosines)}")
     intervals = {name: bootstrap_interval(cosines[JTFS] - cosines[name]) or (-math.inf, math.inf) for name in others}
     above, below = [i[0] > 0 for i in intervals.values()], [i[1] < 0 for i in intervals.values()]
     verdict: Verdict = "disagrees" if any(below) and not any(above) else _graded(above, "not decided")
@@ -73,5 +78,9 @@ def _speed(benchmark: Mapping[str, Any]) -> str:
     for row in benchmark["rows"]:
         if row["operation"] == "forward":
             seconds.setdefault(row["n_samples"], {})[row["algorithm"]] = row["seconds"]
-    n, both = max((n, s) for n, s in seconds.items() if "direct" in s)
+    both_timed = [n for n, s in seconds.items() if {"direct", "pnpkit"} <= s.keys()]
+    if not both_timed:
+        return "the benchmark has no other to compare it with"
+    n = max(both_timed)
+    both = seconds[n]
     return f"computed directly, Φ of {n} samples takes {both['direct'] / both['pnpkit']:.0f} times as long as here"

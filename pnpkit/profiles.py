@@ -57,7 +57,7 @@ class TrainingConfig:
     bias_at_mean: bool = False  # start the head's bias at the mean target: a labelled remedy, not the protocol
     features: FeatureConfig = FeatureConfig()
     schedule: str = added("constant")  # of the learning rate over the epochs: constant (paper) | cosine, towards zero
-    unit_trace: bool = added(False)  # divide each metric by its mean eigenvalue, so that no item outweighs another
+    unit_trace: bool = added(False)  # scale each metric to mean eigenvalue 1, so that no item outweighs another
     start_from: str = added("")  # a loss: begin with the last weights of its run of the same seed; "" draws them
 
 
@@ -114,7 +114,7 @@ _VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "log": ("logarithms, not normalised", {"coordinates": "log"}),
     "minmax": ("normalised, no logarithms", {"coordinates": "minmax"}),
     "tanh": ("bounded output (tanh)", {"head": "tanh"}),
-    "unit-trace": ("each M by its mean eigenvalue", {"unit_trace": True}),
+    "unit-trace": ("each M over its mean eigenvalue", {"unit_trace": True}),
     "attached": ("gain differentiated in M", {"gain": "attached"}),
     "literal": ("the synthesiser as printed", {"grid": GridConfig("arpeggio", "paper", 14)}),
     "batch64": ("batches of 64, half the steps", {"batch_size": 64}),

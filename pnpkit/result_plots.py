@@ -87,7 +87,7 @@ def plot_ratios(ratios: pd.DataFrame, names: Mapping[str, str], ax: Axes | None 
     for k, loss in enumerate(losses):
         part = ratios[(ratios.loss == loss) & ratios.profile.isin(names)]
         at = [list(names).index(name) + 0.16 * (k - (len(losses) - 1) / 2) for name in part.profile]
-        spread = np.stack([part.ratio - part.low, part.high - part.ratio])
+        spread = np.maximum(np.stack([part.ratio - part.low, part.high - part.ratio]), 0)  # rounding may cross
         look: dict[str, Any] = {"color": LOSS_COLOURS[loss], "marker": LOSS_MARKERS[loss], "ls": "", "ms": 5}
         ax.errorbar(part.ratio, at, xerr=np.nan_to_num(spread), label=LOSS_LABELS[loss], **look)
     ax.axvline(1, color="0.3", linestyle=":")

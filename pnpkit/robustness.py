@@ -24,7 +24,8 @@ def distance_ratios(workspaces: Iterable[Workspace], distance: str = "jtfs", wei
     Returns:
         A row a run other than P: ``profile``, ``loss``, ``seed``, ``lam``, ``mean``, ``p`` (both means), ``ratio``,
         ``low``, ``high`` (95 %, bootstrap over the items, paired), ``left_out`` (items where either distance is not
-        finite). Runs without evaluation, or whose P has none, have no row.
+        finite). Runs without evaluation, or whose P has none, or without one finite
+        pair, have no row.
     """
     rows = []
     for space in workspaces:
@@ -35,6 +36,8 @@ def distance_ratios(workspaces: Iterable[Workspace], distance: str = "jtfs", wei
                 continue
             values, p = (_distances(f, distance, weights) for f in (folder, reference))
             kept = np.isfinite(values) & np.isfinite(p)
+            if not kept.any():
+                continue
             low, high = ratio_interval(values[kept], p[kept])
             mean, mean_p = values[kept].mean(), p[kept].mean()
             rows.append(

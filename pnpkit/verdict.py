@@ -32,7 +32,7 @@ class Claim:
     """A claim of the paper, our numbers for it, and what follows.
 
     Args:
-        number: 1 to 4.
+        number: 1 to 4 here, 5 to 7 in :mod:`pnpkit.other_claims`.
         claim: in a sentence.
         verdict: agrees, partly, disagrees or not decided.
         ours: the numbers of our runs.

@@ -15,7 +15,7 @@ from torch import Tensor
 from pnpkit.analyser import load_weights
 from pnpkit.curve import distance_curve
 from pnpkit.evaluation import reference_predictions
-from pnpkit.evaluation_folder import Evaluation, evaluate_reference, evaluate_run
+from pnpkit.evaluation_folder import Evaluation, evaluate_reference, evaluate_run, verify_evaluation
 from pnpkit.features import compute_features
 from pnpkit.objective import TrainingData
 from pnpkit.precompute import compute_metrics
@@ -134,6 +134,12 @@ class Workspace:
         callback = _named(f"evaluation of {LOSS_LABELS[loss]}, seed {seed}", progress)
         with torch.no_grad():
             return evaluate_run(self.run_folder(loss, seed), out, p.grid, p.table, p.synth, p.jtfs, callback)
+
+    def verify_evaluation(self, loss: str, seed: int, n: int) -> float:
+        """Compute a sample of an evaluation again; see :func:`pnpkit.evaluation_folder.verify_evaluation`."""
+        p, folders = self.problem, (self.run_folder(loss, seed), self.evaluation_folder(loss, seed))
+        with torch.no_grad():
+            return verify_evaluation(*folders, p.table, p.synth, p.jtfs, n)
 
     def curve(self, loss: str, seed: int, progress: Progress | None = None) -> pd.DataFrame:
         """Distance against time of a finished run, computed where missing; see :func:`pnpkit.curve.distance_curve`."""

@@ -26,7 +26,7 @@ from pnpkit.analyser import Analyser, save_weights
 from pnpkit.dataset import arpeggio_grid
 from pnpkit.profiles import PROFILES, GridConfig
 from pnpkit.progress import pace
-from pnpkit.provenance import config_dict, config_hash, write_json
+from pnpkit.provenance import config_dict, config_hash, read_json, write_json
 from pnpkit.store import MetricConfig, chunk_slices, create_store, missing_chunks, write_chunk
 from pnpkit.synth import Arpeggio
 from pnpkit.workspace import Workspace
@@ -272,3 +272,23 @@ def test_a_scheduler_is_used_and_left_as_it_was(run: Run, tmp_path: Path, monkey
         with cluster.get_client() as client:
             assert sorted(client.gather(client.map(abs, [-1, -2]))) == [1, 2]
     logging.getLogger("distributed").setLevel(level)
+
+
+def test_bench_prints_what_it_measured(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The measuring has tests of its own; here it is at hand."""
+    report = {
+        "rows": [{"operation": "forward", "algorithm": "pnpkit", "n_samples": 8192, "seconds": 0.25}],
+        "calibration_seconds": 0.125,
+        "scaling": 1.75,
+        "training_loop": {"loop": 0.5, "bare": 0.4, "overhead": 0.25},
+        "training_step": {"steps": {"p": 0.01, "sp": 0.12}},
+        "floor": {"gflop": 5.5, "gflops": 110.0, "seconds": 0.05},
+    }
+    monkeypatch.setattr("pnpkit.bench.bench", lambda sizes, *_, **__: report | {"sizes": sizes})
+    code, out, _ = run("bench", "--largest", 14, "--out", tmp_path / "b.json")
+    assert code == 0
+    assert "a training step, 0.50 s; +25.0 % more" in out
+    assert "a step, milliseconds an item: P 10.0, SP 120.0" in out
+    assert "two processes, 1.75 times one" in out
+    assert read_json(tmp_path / "b.json")["sizes"] == [2**13, 2**14]
+    assert run("bench", "--smallest", 15, "--largest", 14)[0] == 1

@@ -194,6 +194,19 @@ def test_what_cannot_be_heard_is_counted_and_left_out_of_the_mean_alone(variant,
         assert summary[name]["mean"] == pytest.approx(clean.drop(index=2)[name].mean())
 
 
+def test_kinds_of_weights_do_not_mix_however_many():
+    """The third answers as the first did; the second as neither."""
+    factors = {"a": 1.0, "b": 1.1, "c": 1.0}
+    columns = {f"{kind}_{n}": TEST[n] * f for kind, f in factors.items() for n in NAMES}
+    table = pd.DataFrame({"id": TEST.id} | columns)
+    items = evaluate(table, GRID, SYNTH, spectrum, weights=("a", "b", "c", "d"))
+    means = items.groupby("weights").jtfs.mean()
+    assert list(means.index) == ["a", "b", "c"]
+    assert means["a"] == means["c"] == 0 < means["b"]
+    with pytest.raises(ValueError, match="columns x_<name> or y_<name> are needed"):
+        evaluate(table, GRID, SYNTH, spectrum, weights=("x", "y"))
+
+
 def test_predictions_of_something_else_are_refused_by_the_name_of_their_file():
     guess, other = perfect(), GRID[GRID.fold == "train"].head(len(TEST))
     strangers = guess.assign(id=other.id.to_numpy())

@@ -59,6 +59,18 @@ def test_stable_means_a_gradient_that_points_home_better(mss, text, verdict):
     assert claim.reason.count("JTFS −") == 2
 
 
+def test_a_benchmark_without_the_direct_algorithm_says_so():
+    report = benchmark()
+    report["rows"] = [row for row in report["rows"] if row["algorithm"] != "direct"]
+    assert "no other to compare" in cost_claims(report)[1].reason
+
+
+@pytest.mark.parametrize("cosines", [{"JTFS": COSINES}, {"MSS": COSINES}, {"JTFS": COSINES, "MSS": np.nan * COSINES}])
+def test_nothing_to_compare_is_an_error(cosines):
+    with pytest.raises(ValueError, match="finite cosines of 'JTFS' and of another distance"):
+        stability_claim(cosines)
+
+
 def test_one_guess_decides_nothing():
     one = np.array([0.5])
     assert stability_claim({"JTFS": one, "MSS": one - 0.4}).verdict == "not decided"

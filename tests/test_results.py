@@ -11,7 +11,13 @@ import torch
 
 from pnpkit.dataset import arpeggio_grid
 from pnpkit.evaluation import DISTANCES, reference_predictions, summarise
-from pnpkit.evaluation_folder import Evaluation, evaluate_reference, evaluate_run, read_evaluation
+from pnpkit.evaluation_folder import (
+    Evaluation,
+    evaluate_reference,
+    evaluate_run,
+    read_evaluation,
+    verify_evaluation,
+)
 from pnpkit.profiles import GridConfig, TrainingConfig
 from pnpkit.provenance import ArtefactMismatch, config_dict, write_json
 from pnpkit.results import build_results
@@ -292,6 +298,28 @@ def test_an_evaluation_is_reused_and_never_mistaken_for_another(run_folder, tmp_
     file.write_text(file.read_text().replace("7", "8"))
     with pytest.raises(ArtefactMismatch, match="predictions"):
         evaluate_run(run_folder, *arguments)
+
+
+def test_a_stored_distance_is_checked_against_a_new_one(run_folder, tmp_path):
+    out = tmp_path / "out"
+    evaluate_run(run_folder, out, GRID, TABLE, SYNTH, spectrum)
+    heard = []
+
+    def counting(x):
+        heard.append(len(x))
+        return spectrum(x)
+
+    check = (run_folder, out, TABLE, SYNTH)
+    assert verify_evaluation(*check, counting, n=5) < 1e-6
+    assert sum(heard) == 10, "five targets, five reconstructions"
+    items = pd.read_csv(out / "items.csv")
+    items.loc[items.id == items.id[3], "mss"] *= 1.01
+    items.to_csv(out / "items.csv", index=False)
+    with pytest.raises(ValueError, match=rf"ids \[{items.id[3]}\] are not those of a new computation to 1e-03"):
+        verify_evaluation(*check, spectrum, n=1000)
+    items.assign(status="silent").to_csv(out / "items.csv", index=False)
+    with pytest.raises(ValueError, match="are not those of a new computation"):
+        verify_evaluation(*check, spectrum, n=2)
 
 
 def test_a_run_of_another_data_set_is_refused_by_its_file(run_folder, tmp_path):

@@ -50,9 +50,11 @@ def test_what_is_not_evaluated_or_not_finite_is_left_out_and_counted(tmp_path):
     put(tmp_path, "laptop", "pnp", 0, np.where(P == 10, np.nan, P))
     put(tmp_path, "laptop", "pnp-mean", 0, P, evaluated=False)
     put(tmp_path, "laptop", "pnp", 1, P)
-    (row,) = found(tmp_path, "laptop").itertuples()
+    put(tmp_path, "raw", "p", 0, P)
+    put(tmp_path, "raw", "pnp", 0, np.nan * P)
+    (row,) = found(tmp_path, "laptop", "raw").itertuples()
     assert (row.loss, row.seed, row.left_out, row.p, row.ratio) == ("pnp", 0, 1, 30.0, 1.0)
-    assert found(tmp_path, "raw").empty
+    assert found(tmp_path, "log").empty
 
 
 @pytest.mark.parametrize("scale", [1.0, 7.0])

@@ -89,10 +89,12 @@ class SpectralLoss:
     With a ``box``, a guess outside of it is heard at its nearest point Πθ̃ in the box, and pays for the way there:
 
     .. math:: \mathcal{L}^{\mathrm{SP}} = \tfrac12 \|\Phi(g(\Pi\tilde\theta)) - \Phi(g(\theta))\|_2^2
-              + \tfrac12 \|\Phi(g(\theta))\|_2^2 \sum_i \Big(\frac{\tilde\theta_i - \Pi\tilde\theta_i}{r_i}\Big)^2
+              + \tfrac12 \|\Phi(g(\theta))\|_2^2 \big(\sqrt{1 + \rho^2} - 1\big), \qquad
+              \rho^2 = \sum_i \Big(\frac{\tilde\theta_i - \Pi\tilde\theta_i}{r_i}\Big)^2
 
-    with r_i half the width of the box: half a range outside costs as much as silence. An untrained network needs this:
-    where it first guesses, the synthesiser may overflow, or Φ have no slope that leads back.
+    with r_i half the width of the box: far out, each half range costs as much as silence. An untrained network needs
+    this: where it first guesses, the synthesiser may overflow, or Φ have no slope that leads back. The price grows no
+    faster than the distance, so that a few wild guesses (dropout makes some to the end) do not outshout a batch.
 
     Args:
         features: Φ∘g as one function of θ in raw units, (batch, d) → (batch, K).
@@ -125,8 +127,8 @@ class SpectralLoss:
         if self.box is not None:
             low, high = (end.to(prediction) for end in self.box)
             inside = prediction.clamp(low, high)
-            ranges = ((prediction - inside) / (0.5 * (high - low))).square().sum(-1)
-            prediction, way_back = inside, wanted.square().sum(-1) * ranges
+            ranges = ((prediction - inside).double() / (0.5 * (high - low))).square().sum(-1)
+            prediction, way_back = inside, wanted.square().sum(-1) * ((1 + ranges).sqrt() - 1)
         return 0.5 * ((self.features(self.decode(prediction)) - wanted).square().sum(-1) + way_back).mean()
 
 

@@ -89,14 +89,23 @@ def test_a_guess_outside_the_box_is_heard_at_its_edge_and_pays_for_the_way_back(
     target = torch.tensor([[0.2, 0.4]], dtype=DOUBLE)
     low, high = torch.tensor([-1.0, 0.0], dtype=DOUBLE), torch.tensor([1.0, 4.0], dtype=DOUBLE)
     deaf = lambda theta: torch.where(theta.abs() > 4, torch.nan, theta).exp()  # noqa: E731, overflows outside
-    outside = torch.tensor([[3.0, 1e30]], dtype=DOUBLE, requires_grad=True)
+    outside = torch.tensor([[3.0, 9.0]], dtype=DOUBLE, requires_grad=True)
     loss = SpectralLoss(deaf, box=(low, high))(outside, target)
     heard = SpectralLoss(deaf)(torch.tensor([[1.0, 4.0]], dtype=DOUBLE), target)
     silence = 0.5 * deaf(target).square().sum()
-    ways = torch.tensor([2.0 / 1.0, (1e30 - 4.0) / 2.0], dtype=DOUBLE)
-    torch.testing.assert_close(loss, heard + silence * ways.square().sum())
+    ways = torch.tensor([2.0 / 1.0, (9.0 - 4.0) / 2.0], dtype=DOUBLE)
+    torch.testing.assert_close(loss, heard + silence * ((1 + ways.square().sum()).sqrt() - 1))
     (slope,) = torch.autograd.grad(loss, outside)
-    torch.testing.assert_close(slope[0], 2 * silence * ways / torch.tensor([1.0, 2.0], dtype=DOUBLE))
+    wanted = silence * ways / (1 + ways.square().sum()).sqrt() / torch.tensor([1.0, 2.0], dtype=DOUBLE)
+    torch.testing.assert_close(slope[0], wanted)
+
+
+def test_a_guess_at_the_end_of_the_world_has_a_finite_slope_home():
+    far = torch.tensor([[1e30, -1e30]], requires_grad=True)
+    ends = torch.tensor([[-2.0, -2.0], [2.0, 2.0]])
+    SpectralLoss(features, box=tuple(ends))(far, torch.zeros(1, 2)).backward()
+    assert torch.isfinite(far.grad).all()
+    assert far.grad[0, 0] > 0 > far.grad[0, 1]
 
 
 def test_inside_its_box_the_spectral_loss_is_what_it_is_without():

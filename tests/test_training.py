@@ -178,11 +178,14 @@ def test_the_losses(data: TrainingData, coordinates: str) -> None:
     low, high = (SPACE.encode(end, coordinates) for end in (SPACE.low, SPACE.high))
     assert coordinates == "raw" or (target + delta > high).any(), "some guesses are out of range"
     inside = (target + delta).clamp(low, high)
-    out, heard = target + delta - inside, (phi(SPACE.decode(inside, coordinates)) - phi(theta)).square().sum(-1)
+    way, heard = (
+        (target + delta - inside) / (0.5 * (high - low)),
+        (phi(SPACE.decode(inside, coordinates)) - phi(theta)).square().sum(-1),
+    )
     expected: dict[str, Any] = {
         "p": delta.square().mean(),
         "weighted-p": quadratic_form(delta, torch.diag(M_mean.diagonal()).expand(40, 3, 3)).mean(),
-        "sp": 0.5 * (heard + phi(theta).square().sum(-1) * (out / (0.5 * (high - low))).square().sum(-1)).mean(),
+        "sp": 0.5 * (heard + phi(theta).square().sum(-1) * (torch.sqrt(1 + way.square().sum(-1)) - 1)).mean(),
         "pnp": quadratic_form(delta, M + 1e-8 * torch.eye(3)).mean(),
         "pnp-identity": quadratic_form(delta, M + 0.5 * torch.eye(3)).mean(),
         "pnp-mean": quadratic_form(delta, M + 0.5 * M_mean).mean(),

@@ -1,8 +1,9 @@
 """A sound-matching problem: a synthesiser, its data set, and the descriptor that listens to it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
+from typing import Any
 
 import pandas as pd
 from torch import Tensor
@@ -49,6 +50,11 @@ class Problem:
     def features(self, theta: Tensor) -> Tensor:
         """Φ∘g, from raw θ."""
         return self.phi(self.synth(theta.double()))
+
+    def with_gain(self, gain: str) -> "Problem":
+        """The same sounds; whether derivatives follow the synthesiser's gain: ``"attached"``, or ``"detached"``."""
+        synth: Any = self.synth
+        return self if gain == "detached" else replace(self, synth=replace(synth, detach_gain=False))
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def step_costs(batch: int = 32, rounds: int = 5) -> dict[str, Any]:
         ``batch``; ``steps``, by loss: forward, loss, backward and update; ``network``: forward and backward of the
         network alone; ``phi``: the same of Φ∘g, from θ̃ to half the squared distance, the target's Φ at hand.
     """
-    problem = get_problem(GridConfig())
+    problem = get_problem(GridConfig()).with_gain("attached")
     generator = torch.Generator().manual_seed(0)
     low, high = problem.space.low, problem.space.high
     theta, guess = (low + (high - low) * torch.rand(batch, 3, generator=generator, dtype=low.dtype) for _ in range(2))

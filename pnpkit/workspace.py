@@ -113,7 +113,7 @@ class Workspace:
         config = self.profile.run(loss, seed)
         name = f"{LOSS_LABELS[loss]}, seed {seed}"
         callback = None if progress is None else lambda done, total, _: progress(name, done, total)
-        phi = self.problem.features if loss == "sp" else None
+        phi = self.problem.with_gain(config.gain).features if loss == "sp" else None
         start = partial(self._weights, config.start_from, seed) if config.start_from else None
         data, folder = self.data(config), self.run_folder(loss, seed)
         return train(config, data, folder, phi=phi, start=start, progress=callback, **options)

@@ -45,8 +45,9 @@ COSINES = np.random.default_rng(0).uniform(0.4, 0.6, 40)
 @pytest.mark.parametrize(
     ("mss", "text", "verdict"),
     [
-        (COSINES - 0.2, COSINES - 0.1, "agrees"),
-        (COSINES - 0.2, COSINES[::-1], "partly"),
+        (COSINES - 0.6, COSINES - 0.6, "agrees"),
+        (COSINES - 0.2, COSINES - 0.2, "partly"),  # a worse direction that still leads home
+        (COSINES - 0.6, COSINES[::-1], "partly"),
         (COSINES - 0.2, COSINES + 0.1, "partly"),
         (COSINES[::-1], COSINES[::-1], "not decided"),
         (COSINES[::-1], COSINES + 0.1, "disagrees"),
@@ -56,7 +57,7 @@ def test_stable_means_a_gradient_that_points_home_better(mss, text, verdict):
     claim = stability_claim({"MSS": mss, "JTFS": COSINES, "MSS, text": text})
     assert (claim.number, claim.verdict) == (7, verdict)
     assert "mean over 40 guesses" in claim.ours
-    assert claim.reason.count("JTFS −") == 2
+    assert claim.reason.count("cosine JTFS −") == claim.reason.count("home JTFS −") == 2
 
 
 def test_a_benchmark_without_the_direct_algorithm_says_so():

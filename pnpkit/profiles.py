@@ -136,7 +136,7 @@ VARIANTS: dict[str, Profile] = {
     for name, (what, changes) in _VARIANTS.items()
 } | {
     f"lambda{k}": _variant(
-        f"lambda{k}", f"λ = 10^{k}", tuple(loss for loss in _DECADES if k in _DECADES[loss]), {"lam": 10.0**k}
+        f"lambda{k}", f"λ = {10.0**k:,.10g}", tuple(loss for loss in _DECADES if k in _DECADES[loss]), {"lam": 10.0**k}
     )
     for k in range(-3, 7) if k != 0
 }  # fmt: skip

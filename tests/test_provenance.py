@@ -71,7 +71,7 @@ def test_hash_depends_on_every_field():
         {"grid": GridConfig(n_steps=29)}, {"loss": "p"}, {"seed": 1}, {"epochs": 71}, {"batch_size": 255},
         {"learning_rate": 2e-3}, {"coordinates": "log"}, {"head": "tanh"}, {"gain": "attached"}, {"lam": 2.0},
         {"jitter": 0.0}, {"bias_at_mean": True}, {"features": replace(CONFIG.features, hop=128)},
-        {"schedule": "cosine"}, {"start_from": "pnp"},
+        {"schedule": "cosine"}, {"start_from": "pnp"}, {"unit_trace": True},
     ]  # fmt: skip
     assert {key for change in changes for key in change} == set(CONFIG.__dataclass_fields__)
     hashes = [p.config_hash(CONFIG), *(p.config_hash(replace(CONFIG, **change)) for change in changes)]

@@ -88,7 +88,10 @@ def test_an_executor_that_drops_its_tasks_is_said_to():
 @pytest.mark.parametrize(("number", "group"), [(signal.SIGINT, True), (signal.SIGINT, False), (signal.SIGKILL, False)])
 def test_no_process_is_left_when_we_are_stopped(number, group, tmp_path):
     """Whether the signal goes to all processes, as Ctrl-C in a terminal does, or to the first one only."""
-    command = [sys.executable, "-c", "import sys, test_parallel; test_parallel.hang(sys.argv[1])", str(tmp_path)]
+    # What a shell starts in the background ignores SIGINT, and hands that down: not what is asked here
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{heed}; import sys, test_parallel; test_parallel.hang(sys.argv[1])"
+    command = [sys.executable, "-c", code, str(tmp_path)]
     env = dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, [str(Path(__file__).parent), *sys.path])))
     with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         try:

@@ -74,17 +74,16 @@ def evaluate(
     target = theta_of(wanted, space)
     guesses = {w: torch.tensor(table[[f"{w}_{n}" for n in space.names]].to_numpy(dtype=np.float64)) for w in kinds}
     parts = []
-    first: dict[str, Any] = {}
     for start in range(0, len(wanted), batch_size):
         rows = slice(start, start + batch_size)
         y = synth(target[rows])
         phi_y = log_compress(jtfs(y))
+        first = _distances(guesses[kinds[0]][rows], y, phi_y, synth, jtfs)
         for w in kinds:
             part = _parameter_errors(guesses[w][rows], target[rows], space)
             # The last epoch is often the best
-            same = w != kinds[0] and torch.equal(guesses[w][rows], guesses[kinds[0]][rows])
+            same = w == kinds[0] or torch.equal(guesses[w][rows], guesses[kinds[0]][rows])
             distances = first if same else _distances(guesses[w][rows], y, phi_y, synth, jtfs)
-            first = distances if w == kinds[0] else first
             ids = wanted.id.iloc[rows].to_numpy()
             parts.append(pd.DataFrame({"id": ids, "weights": w} | distances | part))
         if progress is not None:

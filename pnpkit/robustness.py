@@ -24,8 +24,7 @@ def distance_ratios(workspaces: Iterable[Workspace], distance: str = "jtfs", wei
     Returns:
         A row a run other than P: ``profile``, ``loss``, ``seed``, ``lam``, ``mean``, ``p`` (both means), ``ratio``,
         ``low``, ``high`` (95 %, bootstrap over the items, paired), ``left_out`` (items where either distance is not
-        finite). Runs without evaluation, or whose P has none, or without one finite
-        pair, have no row.
+        finite). Runs without evaluation, or whose P has none, or without one finite pair, have no row.
     """
     rows = []
     for space in workspaces:

@@ -7,19 +7,13 @@ from typing import Any
 
 import pandas as pd
 
-from pnpkit.distances import Operator
 from pnpkit.evaluation import DISTANCES, evaluate
+from pnpkit.problem import Problem
 from pnpkit.provenance import file_hash, provenance, read_json, require_same_config, write_json
-from pnpkit.synth import Synthesiser
 
 
 def distance_curve(
-    run: Path,
-    out: Path,
-    table: pd.DataFrame,
-    synth: Synthesiser,
-    jtfs: Operator,
-    progress: Callable[[int, int], None] | None = None,
+    run: Path, out: Path, problem: Problem, progress: Callable[[int, int], None] | None = None
 ) -> pd.DataFrame:
     """Mean distances of a finished run's probe, a row an epoch.
 
@@ -28,8 +22,7 @@ def distance_curve(
     Args:
         run: folder of the run: ``config.json``, ``history.csv``, ``probe.csv``, ``provenance.json``.
         out: folder of its evaluation.
-        table: the data set.
-        synth, jtfs: as in :func:`pnpkit.evaluation.evaluate`.
+        problem: that the run is of.
         progress: called with (items done, items in all).
 
     Returns:
@@ -54,11 +47,19 @@ def distance_curve(
     path = out / "curve.json"
     if not path.exists():
         began = time.perf_counter()
-        wide = probe.pivot(index="id", columns="epoch", values=list(synth.parameters.names))
+        wide = probe.pivot(index="id", columns="epoch", values=list(problem.space.names))
         wide.columns = wide.columns.map(lambda column: f"{column[1]}_{column[0]}")
-        part = table[table.id.isin(wide.index)]
+        part = problem.table[problem.table.id.isin(wide.index)]
         kinds, source = [str(epoch) for epoch in epochs], str(run / "probe.csv")
-        items = evaluate(wide.reset_index(), part, synth, jtfs, weights=kinds, source=source, progress=progress)
+        items = evaluate(
+            wide.reset_index(),
+            part,
+            problem.synth,
+            problem.jtfs,
+            weights=kinds,
+            source=source,
+            progress=progress,
+        )
         rows = [{"epoch": epoch} | _means(items[items.weights == str(epoch)]) for epoch in epochs]
         write_json(path, {"config": key, "rows": rows, "made": provenance(key, time.perf_counter() - began)})
     stored: dict[str, Any] = read_json(path)

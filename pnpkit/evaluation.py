@@ -109,19 +109,27 @@ def summarise(items: pd.DataFrame, resamples: int = 2000, seed: int = 0) -> dict
 
 
 def bootstrap_interval(
-    values: Float[np.ndarray, " items"], resamples: int = 2000, seed: int = 0
+    values: Float[np.ndarray, " items"],
+    resamples: int = 2000,
+    seed: int = 0,
+    over: Float[np.ndarray, " items"] | None = None,
 ) -> tuple[float, float] | None:
     """95 % percentile interval of the mean, by resampling items; None if there are fewer than two.
 
-    Source: Efron, 1979.
+    With ``over``, of mean(values)/mean(over), the same items drawn of both. Source: Efron, 1979.
 
     >>> bootstrap_interval(np.ones(5))
     (1.0, 1.0)
+    >>> bootstrap_interval(np.array([1.0, 2.0, 4.0]), over=np.array([2.0, 4.0, 8.0]))
+    (0.5, 0.5)
     """
     if len(values) < 2:
         return None
     generator = np.random.default_rng(seed)
-    means = [values[generator.integers(len(values), size=len(values))].mean() for _ in range(resamples)]
+    means = []
+    for _ in range(resamples):
+        index = generator.integers(len(values), size=len(values))
+        means.append(values[index].mean() / (1.0 if over is None else over[index].mean()))
     low, high = np.quantile(means, (0.025, 0.975))
     return float(low), float(high)
 

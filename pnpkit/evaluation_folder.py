@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pnpkit.distances import Operator
 from pnpkit.evaluation import DISTANCES, evaluate, summarise
-from pnpkit.profiles import GridConfig
+from pnpkit.problem import Problem
 from pnpkit.provenance import (
     config_dict,
     file_hash,
@@ -21,7 +20,6 @@ from pnpkit.provenance import (
     write_atomically,
     write_json,
 )
-from pnpkit.synth import Synthesiser
 
 Progress = Callable[[int, int], None]
 TOLERANCE = 1e-3  # of distances between machines, relative; float32 inside Φ
@@ -45,23 +43,19 @@ class Evaluation:
     summary: dict[str, Any]
     made: dict[str, Any]
 
+    def of(self, weights: str) -> pd.DataFrame:
+        """The items of one kind of weights, by id in ascending order; empty if the run has none of that kind."""
+        return self.items[self.items.weights == weights].set_index("id").sort_index()
 
-def evaluate_run(
-    folder: Path,
-    out: Path,
-    grid: GridConfig,
-    table: pd.DataFrame,
-    synth: Synthesiser,
-    jtfs: Operator,
-    progress: Progress | None = None,
-) -> Evaluation:
+
+def evaluate_run(folder: Path, out: Path, problem: Problem, progress: Progress | None = None) -> Evaluation:
     """Evaluate a finished run, or read its evaluation if it is of these very predictions.
 
     Args:
         folder: of the run: ``config.json``, ``predictions.csv``, ``provenance.json``.
         out: where ``items.csv`` and ``summary.json`` go.
-        grid, table: the data set, as configuration and as rows.
-        synth, jtfs, progress: as in :func:`pnpkit.evaluation.evaluate`.
+        problem: that the run is of.
+        progress: called with (items done, items in all).
 
     Raises:
         ValueError: if the run is of another data set, or its predictions do not match; names the file.
@@ -69,27 +63,20 @@ def evaluate_run(
         FileNotFoundError: if the run is not finished.
     """
     run, made = read_json(folder / "config.json"), read_json(folder / "provenance.json")
-    if run["grid"] != config_dict(grid):
-        raise ValueError(f"{folder / 'config.json'} is of the data set {run['grid']}, not {config_dict(grid)}")
+    grid = config_dict(problem.grid)
+    if run["grid"] != grid:
+        raise ValueError(f"{folder / 'config.json'} is of the data set {run['grid']}, not {grid}")
     file = folder / "predictions.csv"
     key = {"run": run, "predictions": file_hash(file)}
-    predictions = pd.read_csv(file)
-    return _evaluated(out, key, {"run": made}, predictions, table, synth, jtfs, str(file), progress)
+    return _evaluated(out, key, {"run": made}, pd.read_csv(file), problem, str(file), progress)
 
 
 def evaluate_reference(
-    name: str,
-    predictions: pd.DataFrame,
-    out: Path,
-    grid: GridConfig,
-    table: pd.DataFrame,
-    synth: Synthesiser,
-    jtfs: Operator,
-    progress: Progress | None = None,
+    name: str, predictions: pd.DataFrame, out: Path, problem: Problem, progress: Progress | None = None
 ) -> Evaluation:
     """The same for predictions that need no training; see :func:`pnpkit.evaluation.reference_predictions`."""
-    key = {"run": {"reference": name, "grid": config_dict(grid)}}
-    return _evaluated(out, key, {}, predictions, table, synth, jtfs, name, progress)
+    key = {"run": {"reference": name, "grid": config_dict(problem.grid)}}
+    return _evaluated(out, key, {}, predictions, problem, name, progress)
 
 
 def read_evaluation(folder: Path) -> Evaluation:
@@ -104,15 +91,12 @@ def read_evaluation(folder: Path) -> Evaluation:
     return Evaluation(folder, stored["config"]["run"], items, stored["summary"], stored["made"])
 
 
-def verify_evaluation(
-    folder: Path, out: Path, table: pd.DataFrame, synth: Synthesiser, jtfs: Operator, n: int, seed: int = 0
-) -> float:
+def verify_evaluation(folder: Path, out: Path, problem: Problem, n: int, seed: int = 0) -> float:
     """Compare a run's answers with their targets again, for a random sample of the test fold.
 
     Args:
         folder, out: of the run and of its evaluation.
-        table: the data set.
-        synth, jtfs: as in :func:`pnpkit.evaluation.evaluate`.
+        problem: that the run is of.
         n: how many items; all of them if there are fewer.
         seed: of the sample.
 
@@ -123,10 +107,12 @@ def verify_evaluation(
         ValueError: if a distance differs by more than ``TOLERANCE``, or what could be compared then cannot now, or the
             reverse; names the ids.
     """
+    table = problem.table
     ids = table.id[table.fold == "test"].to_numpy()
     sample = np.random.default_rng(seed).choice(ids, min(n, len(ids)), replace=False)
     predictions, index = pd.read_csv(folder / "predictions.csv"), ["weights", "id"]
-    again = evaluate(predictions[predictions.id.isin(sample)], table[table.id.isin(sample)], synth, jtfs)
+    part = table[table.id.isin(sample)]
+    again = evaluate(predictions[predictions.id.isin(sample)], part, problem.synth, problem.jtfs)
     kept = read_evaluation(out).items
     again, kept = again.set_index(index), kept[kept.id.isin(sample)].set_index(index)
     difference = (again[list(DISTANCES)] / kept[list(DISTANCES)] - 1).abs().max(axis=1).fillna(0.0)
@@ -142,9 +128,7 @@ def _evaluated(
     key: dict[str, Any],
     made: dict[str, Any],
     predictions: pd.DataFrame,
-    table: pd.DataFrame,
-    synth: Synthesiser,
-    jtfs: Operator,
+    problem: Problem,
     source: str,
     progress: Progress | None,
 ) -> Evaluation:
@@ -152,7 +136,7 @@ def _evaluated(
         require_same_config(out, read_json(out / "summary.json")["config"], key)
         return read_evaluation(out)
     began = time.perf_counter()
-    items = evaluate(predictions, table, synth, jtfs, source=source, progress=progress)
+    items = evaluate(predictions, problem.table, problem.synth, problem.jtfs, source=source, progress=progress)
     write_atomically(out / "items.csv", lambda p: items.to_csv(p, index=False, float_format="%.7g"))
     made = made | {"evaluation": provenance(key, time.perf_counter() - began)}
     # The summary goes last: its presence says that the items are whole.

@@ -120,14 +120,17 @@ _VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "batch64": ("batches of 64, half the steps", {"batch_size": 64}),
     "cosine": ("cosine learning rate", {"schedule": "cosine"}),
 }  # fmt: skip
+# Those whose first seed overturned the order of the losses, or nearly: one seed does not decide that
+_SEVERAL_SEEDS = ("raw-bias", "unit-trace")
 # The exponents of λ that are tried for M̄ and for I; λ = 1 is the recipe itself
 _DECADES = {"pnp-mean": (-3, -2, -1, 1, 2, 3), "pnp-identity": (2, 3, 4, 5, 6)}
 
 
 def _variant(name: str, description: str, losses: tuple[str, ...], changes: Mapping[str, Any]) -> Profile:
     training = replace(_LAPTOP, **changes)
-    shares = "laptop" if training.grid == _LAPTOP.grid else ""
-    return Profile(name, training.grid, training, losses, (0,), f"laptop, but {description}", shares=shares)
+    shares = "study" if training.grid == _LAPTOP.grid else ""
+    seeds = (0, 1, 2) if name in _SEVERAL_SEEDS else (0,)
+    return Profile(name, training.grid, training, losses, seeds, f"laptop, but {description}", shares=shares)
 
 
 VARIANTS: dict[str, Profile] = {
@@ -173,6 +176,10 @@ PROFILES: dict[str, Profile] = {
             "drum", _DRUM.grid, _DRUM, ("p", "weighted-p", "pnp-mean", "pnp-adaptive"), (0, 1, 2),
             "the percussion of the slides, on a small grid",
             metric_chunk=25, overrides={"pnp-adaptive": {"lam": 10.0}},
+        ),
+        Profile(
+            "drum-unit-trace", _DRUM.grid, replace(_DRUM, unit_trace=True), ("pnp-mean",), (0, 1, 2),
+            "drum, but each M over its mean eigenvalue", shares="drum",
         ),
         Profile("paper", _PAPER.grid, _PAPER, _THREE, (0,), "the headline protocol of the paper"),
         *VARIANTS.values(),

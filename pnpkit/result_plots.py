@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 
 from pnpkit.plotting import PALETTE, axes_or_new
 from pnpkit.profiles import LOSS_LABELS
+from pnpkit.synth import ParameterSpace
 
 LOSS_COLOURS = dict(
     zip(LOSS_LABELS, ("#E69F00", "#D55E00", "#000000", "#0072B2", "#56B4E9", "#009E73", "#CC79A7"), strict=True)
@@ -49,6 +50,7 @@ def plot_history(
     *,
     label: str = "",
     log: bool = True,
+    legend: bool = True,
 ) -> Axes:
     """One column of the histories of several runs against epochs: a colour a loss, a line a seed.
 
@@ -58,6 +60,7 @@ def plot_history(
         ax: where to draw.
         label: of the vertical axis, with its unit; the column's name by default.
         log: whether that axis is logarithmic.
+        legend: whether to name the losses.
     """
     ax = axes_or_new(ax)
     for i, (loss, runs) in enumerate(histories.items()):
@@ -69,8 +72,31 @@ def plot_history(
             ax.plot(history["epoch"], history[column], label=name, color=colour, lw=1.4, **mark, markevery=every)
     ax.set(xlabel="epoch", ylabel=label or column, yscale="log" if log else "linear")
     ax.grid(alpha=0.3)
-    ax.legend()
+    if legend:
+        ax.legend()
     return ax
+
+
+def plot_errors(
+    histories: Mapping[str, Sequence[pd.DataFrame]],
+    space: ParameterSpace,
+    constant: Mapping[str, float] | pd.Series,
+    axes: Sequence[Axes] | np.ndarray,
+    *,
+    legend: bool = True,
+) -> None:
+    """Median error of each parameter against epochs, a panel a parameter; dotted, that of a constant answer.
+
+    Args:
+        histories: as in :func:`plot_history`.
+        space: the parameters.
+        constant: error of the constant answer, by name.
+        axes: at least one a parameter, in their order.
+        legend: whether the first panel names the losses.
+    """
+    for i, (name, label) in enumerate(zip(space.names, space.labels, strict=True)):
+        plot_history(histories, f"error_{name}", axes[i], label=f"median error of {label}", legend=legend and i == 0)
+        axes[i].axhline(constant[name], color="0.3", linestyle=":")
 
 
 def plot_ratios(ratios: pd.DataFrame, names: Mapping[str, str], ax: Axes | None = None, *, label: str) -> Axes:

@@ -7,7 +7,6 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from pnpkit import verdict
 from pnpkit.evaluation import DISTANCES, bootstrap_interval
@@ -98,15 +97,11 @@ def _row(runs: list[Evaluation], weights: str) -> dict[str, Any]:
         "config": _without_seed(runs[0].run),
         "items": sum(p["items"] for p in parts),
         "left_out": sum(p["items"] - p["status"]["ok"] for p in parts),
-        "outside": sum(int(_outside(e.items, weights)) for e in runs),
+        "outside": sum(int(e.of(weights).filter(like="outside_").any(axis=1).sum()) for e in runs),
         "hours": _over_seeds([e.made["run"]["seconds"] / 3600 for e in runs]),
     }
     row |= {d: _over_seeds([p[d]["mean"] for p in parts]) for d in DISTANCES}
     return row | {k: _over_seeds([p[k]["median"] for p in parts]) for k in parts[0] if _is_error(k)}
-
-
-def _outside(items: pd.DataFrame, weights: str) -> int:
-    return int(items.loc[items.weights == weights].filter(like="outside_").any(axis=1).sum())
 
 
 def _over_seeds(values: list[float | None]) -> dict[str, Any]:
@@ -121,7 +116,7 @@ def _compare(a: list[Evaluation], b: list[Evaluation], weights: str) -> dict[str
     """95 % intervals of the mean of ``a`` minus that of ``b``: over paired items, and over seeds."""
     result = {}
     for d in DISTANCES:
-        first, second = (np.mean([e.items.loc[e.items.weights == weights, d] for e in runs], axis=0) for runs in (a, b))
+        first, second = (np.mean([e.of(weights)[d] for e in runs], axis=0) for runs in (a, b))
         difference = first - second
         kept = difference[np.isfinite(difference)]
         means = [[e.summary[weights][d]["mean"] for e in runs] for runs in (a, b)]

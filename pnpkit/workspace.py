@@ -15,7 +15,7 @@ from torch import Tensor
 from pnpkit.analyser import load_weights
 from pnpkit.curve import distance_curve
 from pnpkit.evaluation import reference_predictions
-from pnpkit.evaluation_folder import Evaluation, evaluate_reference, evaluate_run, verify_evaluation
+from pnpkit.evaluation_folder import Evaluation, evaluate_reference, evaluate_run, read_evaluation, verify_evaluation
 from pnpkit.features import compute_features
 from pnpkit.objective import TrainingData
 from pnpkit.precompute import compute_metrics
@@ -55,13 +55,13 @@ class Workspace:
     @property
     def metric_config(self) -> MetricConfig:
         """Configuration of the profile's metrics."""
-        profile = self.shared.profile
+        profile = self.base.profile
         return MetricConfig(profile.grid, chunk=profile.metric_chunk)
 
     @property
     def metrics_path(self) -> Path:
         """Where the metrics are."""
-        return self.shared.folder / "metrics.zarr"
+        return self.base.folder / "metrics.zarr"
 
     def run_folder(self, loss: str, seed: int) -> Path:
         """Where a training run is."""
@@ -71,14 +71,24 @@ class Workspace:
         """Where the evaluation of a run is."""
         return self._home_of(loss, seed).folder / "evaluation" / loss / str(seed)
 
+    def _folders(self, loss: str, seed: int) -> tuple[Path, Path]:
+        return self.run_folder(loss, seed), self.evaluation_folder(loss, seed)
+
     @property
     def shared(self) -> "Workspace":
-        """The workspace that metrics and inputs are in; this one, if its profile shares with no other."""
+        """The workspace whose runs of equal configuration are used; this one, if its profile shares with no other."""
         return Workspace.open(self.profile.shares, self.folder.parent) if self.profile.shares else self
+
+    @property
+    def base(self) -> "Workspace":
+        """The workspace that metrics and inputs are in, at the end of the chain of those that share."""
+        return self.shared.base if self.profile.shares else self
 
     def _home_of(self, loss: str, seed: int) -> "Workspace":
         """The workspace that a run is in: the shared one if the very same run is one of its own."""
-        return self.shared if self.profile.run(loss, seed) in self.shared.profile.runs() else self
+        if not self.profile.shares or self.profile.run(loss, seed) not in self.shared.profile.runs():
+            return self
+        return self.shared._home_of(loss, seed)
 
     def metrics(self) -> MetricTable:
         """The metrics, which must be there already; see :func:`pnpkit.store.load_metrics` for the errors."""
@@ -100,7 +110,7 @@ class Workspace:
         """The network's inputs, computed where missing."""
         p = self.problem
         return compute_features(
-            p.table, p.synth, self.profile.training.features, self.shared.folder, _named("features", progress)
+            p.table, p.synth, self.profile.training.features, self.base.folder, _named("features", progress)
         )
 
     def data(self, config: TrainingConfig) -> TrainingData:
@@ -130,34 +140,33 @@ class Workspace:
 
     def evaluate(self, loss: str, seed: int, progress: Progress | None = None) -> Evaluation:
         """Distances and errors of a finished run, computed where missing."""
-        p, out = self.problem, self.evaluation_folder(loss, seed)
         callback = _named(f"evaluation of {LOSS_LABELS[loss]}, seed {seed}", progress)
         with torch.no_grad():
-            return evaluate_run(self.run_folder(loss, seed), out, p.grid, p.table, p.synth, p.jtfs, callback)
+            return evaluate_run(*self._folders(loss, seed), self.problem, callback)
+
+    def evaluation(self, loss: str, seed: int) -> Evaluation:
+        """The evaluation of a run, which must be there; see :func:`pnpkit.evaluation_folder.read_evaluation`."""
+        return read_evaluation(self.evaluation_folder(loss, seed))
 
     def verify_evaluation(self, loss: str, seed: int, n: int) -> float:
         """Compute a sample of an evaluation again; see :func:`pnpkit.evaluation_folder.verify_evaluation`."""
-        p, folders = self.problem, (self.run_folder(loss, seed), self.evaluation_folder(loss, seed))
         with torch.no_grad():
-            return verify_evaluation(*folders, p.table, p.synth, p.jtfs, n)
+            return verify_evaluation(*self._folders(loss, seed), self.problem, n)
 
     def curve(self, loss: str, seed: int, progress: Progress | None = None) -> pd.DataFrame:
         """Distance against time of a finished run, computed where missing; see :func:`pnpkit.curve.distance_curve`."""
-        p, out = self.problem, self.evaluation_folder(loss, seed)
         callback = _named(f"curve of {LOSS_LABELS[loss]}, seed {seed}", progress)
         with torch.no_grad():
-            return distance_curve(self.run_folder(loss, seed), out, p.table, p.synth, p.jtfs, callback)
+            return distance_curve(*self._folders(loss, seed), self.problem, callback)
 
     def evaluate_references(self, progress: Progress | None = None) -> dict[str, Evaluation]:
         """The same for the predictions that need no training."""
         p, evaluations = self.problem, {}
         for name, predictions in reference_predictions(p.table, p.space).items():
-            out = self.shared.folder / "evaluation" / name.replace(" ", "-").replace(",", "")
+            out = self.base.folder / "evaluation" / name.replace(" ", "-").replace(",", "")
             callback = _named(f"evaluation of {name}", progress)
             with torch.no_grad():
-                evaluations[name] = evaluate_reference(
-                    name, predictions, out, p.grid, p.table, p.synth, p.jtfs, callback
-                )
+                evaluations[name] = evaluate_reference(name, predictions, out, p, callback)
         return evaluations
 
     def finished_runs(self) -> list[tuple[str, int]]:

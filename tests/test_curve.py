@@ -1,15 +1,18 @@
 """Distance against time: zero for exact answers, and the seconds of the history."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 import torch
 
 from pnpkit.curve import distance_curve
-from pnpkit.dataset import arpeggio_grid
+from pnpkit.problem import Problem
+from pnpkit.profiles import GridConfig
 from pnpkit.provenance import ArtefactMismatch, write_json
 from pnpkit.synth import Arpeggio
 
-TABLE = arpeggio_grid(6)
+PROBLEM = Problem(GridConfig(n_steps=6), Arpeggio(n_samples=8192))
 NAMES = ["f_c", "f_m", "gamma"]
 
 
@@ -18,7 +21,8 @@ def run(tmp_path):
     """A run whose probe has three items: far off, then near, then exact but for one that is not finite."""
     folder = tmp_path / "run"
     folder.mkdir()
-    exact = TABLE[TABLE.fold == "test"].head(3)[["id", *NAMES]]
+    table = PROBLEM.table
+    exact = table[table.fold == "test"].head(3)[["id", *NAMES]]
     parts = [exact.assign(epoch=epoch, f_c=exact.f_c * factor) for epoch, factor in ((0, 1.5), (1, 1.01), (2, 1.0))]
     parts[2].loc[parts[2].index[0], "gamma"] = float("nan")
     pd.concat(parts).to_csv(folder / "probe.csv", index=False)
@@ -32,7 +36,9 @@ def curve(run, calls):
         calls.append(len(x))
         return torch.fft.rfft(x.double()).abs()[..., :4096:8]
 
-    return distance_curve(run, run.parent / "out", TABLE, Arpeggio(n_samples=8192), phi)
+    problem = replace(PROBLEM)
+    vars(problem)["jtfs"] = phi  # where the property keeps what it has made
+    return distance_curve(run, run.parent / "out", problem)
 
 
 def test_distances_and_seconds_of_each_epoch(run):

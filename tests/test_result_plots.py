@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from pnpkit import result_plots as p
+from pnpkit.synth import Arpeggio
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +31,16 @@ def test_a_loss_keeps_its_colour_and_each_seed_has_its_line():
     ax = p.plot_history({"pnp": [history, history], "p": [history]}, "validation_loss")
     assert [line.get_color() for line in ax.lines] == [p.LOSS_COLOURS[k] for k in ("pnp", "pnp", "p")]
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["PNP", "P"]
+
+
+def test_a_panel_a_parameter_its_constant_dotted_and_one_legend():
+    space = Arpeggio().parameters
+    history = pd.DataFrame({"epoch": [1, 2]} | {f"error_{name}": [4.0, 2.0 + i] for i, name in enumerate(space.names)})
+    _, axes = plt.subplots(1, 4)
+    p.plot_errors({"p": [history]}, space, {"f_c": 7.0, "f_m": 8.0, "gamma": 9.0}, axes)
+    ends = [[line.get_ydata()[-1] for line in ax.lines] for ax in axes]
+    assert ends == [[2.0, 7.0], [3.0, 8.0], [4.0, 9.0], []]
+    assert [ax.get_legend() is not None for ax in axes] == [True, False, False, False]
 
 
 def test_a_line_a_recipe_a_mark_a_run_and_what_is_not_named_is_not_drawn():

@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 import torch
 
-from pnpkit.dataset import arpeggio_grid
 from pnpkit.evaluation import DISTANCES, reference_predictions, summarise
 from pnpkit.evaluation_folder import (
     Evaluation,
@@ -18,6 +17,7 @@ from pnpkit.evaluation_folder import (
     read_evaluation,
     verify_evaluation,
 )
+from pnpkit.problem import Problem
 from pnpkit.profiles import GridConfig, TrainingConfig
 from pnpkit.provenance import ArtefactMismatch, config_dict, write_json
 from pnpkit.results import build_results
@@ -26,8 +26,7 @@ from pnpkit.table import DASH, claim_table, error_table, ours_and_paper, render,
 from pnpkit.verdict import PAPER, Claim, claims, paper_ratio, welch_interval
 
 GRID = GridConfig(n_steps=6)
-TABLE = arpeggio_grid(6)
-SYNTH = Arpeggio(n_samples=4096)
+PROBLEM = Problem(GRID, Arpeggio(n_samples=4096))
 N = 200
 MEAN_ERRORS = {"f_c": 140.0, "f_m": 3.0, "gamma": 0.8}
 
@@ -273,58 +272,62 @@ def spectrum(x):
     return torch.fft.rfft(x).abs()
 
 
+def heard_by(descriptor=spectrum, grid=GRID):
+    """The problem with another descriptor in the place of Φ."""
+    problem = replace(PROBLEM, grid=grid)
+    vars(problem)["jtfs"] = descriptor  # where the property keeps what it has made
+    return problem
+
+
 @pytest.fixture
 def run_folder(tmp_path):
     folder = tmp_path / "runs" / "p" / "0"
     write_json(folder / "config.json", config_dict(TrainingConfig(GRID, "p")))
     write_json(folder / "provenance.json", {"seconds": 60.0})
-    predictions = reference_predictions(TABLE, SYNTH.parameters)["train mean"]
+    predictions = reference_predictions(PROBLEM.table, PROBLEM.space)["train mean"]
     predictions.to_csv(folder / "predictions.csv", index=False)
     return folder
 
 
 def test_an_evaluation_is_reused_and_never_mistaken_for_another(run_folder, tmp_path):
     out = tmp_path / "evaluation" / "p" / "0"
-    arguments = (out, GRID, TABLE, SYNTH, spectrum)
-    made = evaluate_run(run_folder, *arguments)
-    again = evaluate_run(run_folder, *arguments[:4], _never)  # reads, so Φ is not called
+    made = evaluate_run(run_folder, out, heard_by())
+    again = evaluate_run(run_folder, out, heard_by(_never))  # reads, so Φ is not called
     pd.testing.assert_frame_equal(made.items, again.items)
     assert made.summary == again.summary == read_evaluation(out).summary
-    direct = evaluate_reference(
-        "train mean", pd.read_csv(run_folder / "predictions.csv"), tmp_path / "mean", *arguments[1:]
-    )
+    predictions = pd.read_csv(run_folder / "predictions.csv")
+    direct = evaluate_reference("train mean", predictions, tmp_path / "mean", heard_by())
     pd.testing.assert_frame_equal(made.items, direct.items)
     file = run_folder / "predictions.csv"
     file.write_text(file.read_text().replace("7", "8"))
     with pytest.raises(ArtefactMismatch, match="predictions"):
-        evaluate_run(run_folder, *arguments)
+        evaluate_run(run_folder, out, heard_by())
 
 
 def test_a_stored_distance_is_checked_against_a_new_one(run_folder, tmp_path):
     out = tmp_path / "out"
-    evaluate_run(run_folder, out, GRID, TABLE, SYNTH, spectrum)
+    evaluate_run(run_folder, out, heard_by())
     heard = []
 
     def counting(x):
         heard.append(len(x))
         return spectrum(x)
 
-    check = (run_folder, out, TABLE, SYNTH)
-    assert verify_evaluation(*check, counting, n=5) < 1e-6
+    assert verify_evaluation(run_folder, out, heard_by(counting), n=5) < 1e-6
     assert sum(heard) == 10, "five targets, five reconstructions"
     items = pd.read_csv(out / "items.csv")
     items.loc[items.id == items.id[3], "mss"] *= 1.01
     items.to_csv(out / "items.csv", index=False)
     with pytest.raises(ValueError, match=rf"ids \[{items.id[3]}\] are not those of a new computation to 1e-03"):
-        verify_evaluation(*check, spectrum, n=1000)
+        verify_evaluation(run_folder, out, heard_by(), n=1000)
     items.assign(status="silent").to_csv(out / "items.csv", index=False)
     with pytest.raises(ValueError, match="are not those of a new computation"):
-        verify_evaluation(*check, spectrum, n=2)
+        verify_evaluation(run_folder, out, heard_by(), n=2)
 
 
 def test_a_run_of_another_data_set_is_refused_by_its_file(run_folder, tmp_path):
     with pytest.raises(ValueError, match=r"config\.json is of the data set .*'n_steps': 6"):
-        evaluate_run(run_folder, tmp_path / "out", GridConfig(n_steps=30), TABLE, SYNTH, spectrum)
+        evaluate_run(run_folder, tmp_path / "out", heard_by(grid=GridConfig(n_steps=30)))
     assert not (tmp_path / "out").exists()
 
 
@@ -339,6 +342,6 @@ def test_a_killed_evaluation_leaves_nothing_that_looks_complete(run_folder, tmp_
 
     out = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
-        evaluate_run(run_folder, out, GRID, TABLE, SYNTH, dies)
+        evaluate_run(run_folder, out, heard_by(dies))
     assert not (out / "summary.json").exists()
-    assert len(evaluate_run(run_folder, out, GRID, TABLE, SYNTH, spectrum).items) == (TABLE.fold == "test").sum()
+    assert len(evaluate_run(run_folder, out, heard_by()).items) == (PROBLEM.table.fold == "test").sum()

@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pnpkit.evaluation import bootstrap_interval
 from pnpkit.provenance import write_json
-from pnpkit.robustness import distance_ratios, ratio_interval
+from pnpkit.robustness import distance_ratios
 from pnpkit.workspace import Workspace
 
 P = np.array([40.0, 10.0, 30.0, 20.0])
@@ -64,6 +65,7 @@ def test_the_interval_covers_what_it_should(scale):
     hits = 0
     for draw in range(200):
         b = generator.gamma(4.0, 0.5, 150)
-        low, high = ratio_interval(scale * (b + generator.gamma(4.0, 0.25, 150)), b, resamples=400, seed=draw)
+        a = scale * (b + generator.gamma(4.0, 0.25, 150))
+        low, high = bootstrap_interval(a, resamples=400, seed=draw, over=b)
         hits += low < scale * 1.5 < high
     assert 180 <= hits <= 199

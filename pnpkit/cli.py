@@ -177,30 +177,28 @@ def synth(
 
 @app.command()
 def analyse(
-    wav: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="Sound of 4 s.")],
+    wav: Annotated[
+        Path,
+        typer.Argument(
+            exists=True, dir_okay=False, help="Mono sound, of the length and rate of the run's synthesiser."
+        ),
+    ],
     run: Annotated[Path, typer.Option("--run", help="Folder of a finished run.")],
 ) -> None:
     """Estimate the parameters of a sound with a trained network."""
     import soundfile
     import torch
 
-    from pnpkit.analyser import load_analyser
-    from pnpkit.features import Scalogram
+    from pnpkit.estimation import estimate
     from pnpkit.problem import get_problem
     from pnpkit.run_folder import read_config
 
-    config = read_config(run)
-    g = get_problem(config.grid).synth
     x, rate = soundfile.read(wav, dtype="float32")
-    if rate != g.sample_rate or x.shape != (g.n_samples,):
-        raise ValueError(
-            f"{wav} must be mono, {g.n_samples} samples at {g.sample_rate} Hz; it is {x.shape} at {rate} Hz"
-        )
-    analyser = load_analyser(run)
-    with torch.no_grad():
-        output = analyser(Scalogram(config.features, rate)(torch.from_numpy(x).unsqueeze(0)))
-    theta = g.parameters.decode(output.double(), config.coordinates)[0]
-    for parameter, value in zip(g.parameters.parameters, theta.tolist(), strict=True):
+    if x.ndim > 1:
+        raise ValueError(f"{wav} has {x.shape[1]} channels: it must be mono")
+    parameters = get_problem(read_config(run).grid).space.parameters
+    theta = estimate(torch.from_numpy(x), rate, run)
+    for parameter, value in zip(parameters, theta.tolist(), strict=True):
         print(f"{parameter.name}\t{value:.4g}\t{parameter.unit}")
 
 

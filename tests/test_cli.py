@@ -24,6 +24,7 @@ from pnpkit import cli, precompute
 from pnpkit._system import locked
 from pnpkit.analyser import Analyser, save_weights
 from pnpkit.dataset import arpeggio_grid
+from pnpkit.estimation import estimate
 from pnpkit.profiles import PROFILES, GridConfig
 from pnpkit.progress import pace
 from pnpkit.provenance import config_dict, config_hash, read_json, write_json
@@ -140,6 +141,20 @@ def test_analyse_reads_coordinates_and_features_from_the_run(coordinates: str, r
     expected = Arpeggio.parameters.decode(torch.tensor([0.5, 0.0, -0.5]).double(), coordinates)
     assert [float(line.split("\t")[1]) for line in out.splitlines()] == pytest.approx(expected.tolist(), rel=1e-3)
     assert [line.split("\t")[2] for line in out.splitlines()] == ["Hz", "Hz", "octave/s"]
+
+    for sound, rate, reason in (
+        (np.zeros(2**14), 8192, "32768 samples at 8192 Hz, not 16384 at 8192 Hz"),
+        (np.zeros(2**15), 44100, "32768 samples at 8192 Hz, not 32768 at 44100 Hz"),
+        (np.zeros((2**15, 2)), 8192, "other.wav has 2 channels: it must be mono"),
+    ):
+        soundfile.write(tmp_path / "other.wav", sound, rate)
+        code, _, said = run("analyse", tmp_path / "other.wav", "--run", folder)
+        assert code == 1
+        assert reason in one_line(said)
+    batch = torch.zeros(2, 1, 2**15)
+    assert estimate(batch, 8192, folder).shape == (2, 1, 3)
+    with pytest.raises(ValueError, match="not finite"):
+        estimate(batch / 0, 8192, folder)
 
     write_json(folder / "config.json", {"coordinates": coordinates})
     code, _, said = run("analyse", tmp_path / "x.wav", "--run", folder)

@@ -130,13 +130,14 @@ def table_(
     profile: ProfileName = "laptop",
     out: Out = None,
     form: Annotated[str, typer.Option(help="markdown, html or latex.")] = "markdown",
+    seed: Annotated[list[int] | None, typer.Option(help="Only this seed, and others given alike.")] = None,
 ) -> None:
     """Evaluate what is finished and print Table 1 with its verdicts."""
     from pnpkit.table import claim_table, render, table
     from pnpkit.workspace import Workspace
 
     with bars() as progress:
-        results = Workspace.open(profile, out).write_results(progress)
+        results = Workspace.open(profile, out).write_results(progress, seed or None)
     print(render(table(results), form))  # type: ignore[arg-type]
     if results["claims"]["last"]:
         print(render(claim_table(results), form))  # type: ignore[arg-type]

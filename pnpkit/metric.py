@@ -121,6 +121,20 @@ def damp(
     return lam * choices[kind]
 
 
+def unit_trace(M: Float[Tensor, "*batch d d"]) -> Float[Tensor, "*batch d d"]:
+    r"""Each metric over its mean eigenvalue, :math:`d\,\mathbf{M}/\operatorname{tr}\mathbf{M}`; zero stays zero.
+
+    What a metric says of directions is kept, how loudly it says it is not: in a batch no item outweighs the others.
+    Take it in the coordinates of the loss, since a trace depends on them.
+
+    >>> unit_trace(torch.diag(torch.tensor([30.0, 10.0])))
+    tensor([[1.5000, 0.0000],
+            [0.0000, 0.5000]])
+    """
+    mean = M.diagonal(dim1=-2, dim2=-1).mean(-1)
+    return M / mean.clamp_min(torch.finfo(M.dtype).tiny)[..., None, None]
+
+
 def spectrum(M: Float[Tensor, "*batch d d"]) -> Float[Tensor, "*batch d"]:
     """Eigenvalues of the metric, ascending (symmetric solver): squared gains of Φ∘g along its principal directions."""
     return torch.linalg.eigvalsh(M.double())

@@ -14,7 +14,7 @@ from torch import Tensor
 from pnpkit.analyser import HEADS
 from pnpkit.dataset import theta_of
 from pnpkit.losses import ParameterLoss, PNPLoss, SpectralLoss, WeightedParameterLoss
-from pnpkit.metric import damp, mean_metric
+from pnpkit.metric import damp, mean_metric, unit_trace
 from pnpkit.profiles import LOSS_LABELS, SCHEDULES, TrainingConfig
 from pnpkit.synth import ParameterSpace
 
@@ -87,9 +87,7 @@ def metric_of(config: TrainingConfig, data: TrainingData) -> Float[Tensor, "item
     if len(bad):
         raise ValueError(f"the metric is missing or not finite for {len(bad)} items to train on: {data.ids(bad)}")
     M = data.space.change_coordinates(data.metric.double(), theta_of(data.table, data.space), config.coordinates)
-    if not config.unit_trace:
-        return M
-    return M / M.diagonal(dim1=-2, dim2=-1).mean(-1).clamp_min(torch.finfo(M.dtype).tiny)[:, None, None]
+    return unit_trace(M) if config.unit_trace else M
 
 
 def build_losses(

@@ -32,7 +32,7 @@ def table(results: Mapping[str, Any], weights: str = "last") -> pd.DataFrame:
         if row is None and not paper:
             continue
         p = results["rows"][weights]["p"]
-        line: dict[str, str] = {}
+        line = {"epochs": DASH if row is None else str(row["config"]["epochs"])}
         for d, name in (("mss", "MSS"), ("jtfs", "JTFS")):
             line |= {name: _cell(row, d), f"{name}, paper": _plus_minus(*(paper.get(d) or (None, None)))}
         for d, name in (("mss", "MSS ÷ P"), ("jtfs", "JTFS ÷ P")):

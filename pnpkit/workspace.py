@@ -1,6 +1,6 @@
 """A profile and the folder of its artefacts under ``data/<profile>/``: each reused if whole, resumed if partial."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
@@ -189,16 +189,21 @@ class Workspace:
         """``results.json``, as :meth:`write_results` left it."""
         return read_json(self.folder / "results.json")
 
-    def write_results(self, progress: Progress | None = None) -> dict[str, Any]:
+    def write_results(self, progress: Progress | None = None, seeds: Collection[int] | None = None) -> dict[str, Any]:
         """Evaluate every finished run and write ``results.json``.
 
+        Args:
+            progress: called with (stage, done, in all).
+            seeds: only of these; by default all that the profile asks for.
+
         Raises:
-            ValueError: if rows would mix configurations or lack a seed.
+            ValueError: if rows would mix configurations or lack a seed, or a seed is not one of the profile's.
         """
-        evaluations = [self.evaluate(loss, seed, progress) for loss, seed in self.finished_runs()]
-        results = build_results(
-            evaluations, self.evaluate_references(progress), self.profile.seeds, config=self.profile
-        )
+        wanted = self.profile.seeds if seeds is None else tuple(sorted(set(seeds)))
+        if not set(wanted) <= set(self.profile.seeds):
+            raise ValueError(f"profile {self.profile.name} has seeds {list(self.profile.seeds)}, not {list(wanted)}")
+        evaluations = [self.evaluate(loss, s, progress) for loss, s in self.finished_runs() if s in wanted]
+        results = build_results(evaluations, self.evaluate_references(progress), wanted, config=self.profile)
         write_json(self.folder / "results.json", results)
         return results
 

@@ -92,3 +92,10 @@ def test_profile_end_to_end(profile: Profile, tmp_path: Path, monkeypatch: pytes
     again = workspace.write_results()
     assert again["rows"] == results["rows"], "evaluations are reused, and give the same numbers"
     assert not calls
+    with pytest.raises(ValueError, match=r"profile tiny has seeds \[0\], not \[0, 1\]"):
+        workspace.write_results(seeds=(1, 0))
+    monkeypatch.setitem(PROFILES, "tiny", dataclasses.replace(profile, seeds=(0, 1)))
+    more = Workspace.open("tiny", tmp_path)
+    with pytest.raises(ValueError, match=r"'p' has seeds \[0\], not \[0, 1\]"):
+        more.write_results()
+    assert more.write_results(seeds=[0])["rows"] == results["rows"], "what is there of a profile that is not done"

@@ -164,6 +164,7 @@ def test_table_has_a_dash_for_no_run_and_for_the_spread_of_one_seed():
     assert page.loc["SP", "hours, paper"] == PAPER["sp"]["hours"]
     assert page.loc["PNP", "JTFS"] == f"18.00 ± {DASH}"
     assert page.loc["P", "JTFS"] == "45.90 ± 0.14"
+    assert page.loc[["P", "SP", "train mean"], "epochs"].tolist() == ["70", DASH, DASH]
     assert page.loc["PNP", ["JTFS ÷ P", "JTFS ÷ P, paper"]].tolist() == ["0.39", "0.41"]
     assert page.loc["train mean", ["JTFS", "hours"]].tolist() == ["69.20", DASH]
     assert "weighted P" not in page.index  # neither ours nor the paper's

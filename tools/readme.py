@@ -11,7 +11,7 @@ from pnpkit.table import render, table
 from pnpkit.workspace import Workspace
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-COLUMNS = ["MSS", "MSS, paper", "JTFS", "JTFS, paper", "JTFS ÷ P", "JTFS ÷ P, paper"]
+COLUMNS = ["epochs", "MSS", "MSS, paper", "JTFS", "JTFS, paper", "JTFS ÷ P", "JTFS ÷ P, paper"]
 
 
 def headline(profile: str) -> str:
@@ -19,10 +19,11 @@ def headline(profile: str) -> str:
     workspace = Workspace.open(profile, ROOT / "data")
     results, training = workspace.results(), workspace.profile.training
     everything = table(results)
+    seeds = {len(row["seeds"]) for row in results["rows"]["last"].values() if row is not None}
     shown = everything[[column for column in COLUMNS if column in everything]]
     note = (
-        f"Profile `{profile}`: {training.grid.n_steps}³ grid, {training.epochs} epochs of batch {training.batch_size}, "
-        f"{training.coordinates} coordinates, {len(workspace.profile.seeds)} seeds, configuration "
+        f"Profile `{profile}`: {training.grid.n_steps}³ grid, batches of {training.batch_size}, "
+        f"{training.coordinates} coordinates, {max(seeds)} seeds, configuration "
         f"`{results['provenance']['hash']}`. Distances on the test fold, ± standard deviation over seeds, beside the "
         "paper's Table 1. Verdicts on each claim are in chapter 7."
     )

@@ -1,6 +1,6 @@
-"""Write the headline table of a profile's results into README.md, between its markers.
+"""Write the headline tables of some profiles' results into README.md, between its markers.
 
-python tools/readme.py [PROFILE]
+python tools/readme.py [PROFILE …]
 """
 
 import pathlib
@@ -22,10 +22,9 @@ def headline(profile: str) -> str:
     seeds = {len(row["seeds"]) for row in results["rows"]["last"].values() if row is not None}
     shown = everything[[column for column in COLUMNS if column in everything]]
     note = (
-        f"Profile `{profile}`: {training.grid.n_steps}³ grid, batches of {training.batch_size}, "
-        f"{training.coordinates} coordinates, {max(seeds)} seeds, configuration "
-        f"`{results['provenance']['hash']}`. Distances on the test fold, ± standard deviation over seeds, beside the "
-        "paper's Table 1. Verdicts on each claim are in chapter 7."
+        f"Profile `{profile}` ({workspace.profile.description}): {training.grid.n_steps}³ grid, batches of "
+        f"{training.batch_size}, {training.coordinates} coordinates, {max(seeds)} of {len(workspace.profile.seeds)} seeds, configuration "
+        f"`{results['provenance']['hash']}`."
     )
     return f"{render(shown, 'markdown')}\n\n{note}"
 
@@ -37,4 +36,5 @@ def filled(text: str, content: str) -> str:
 
 if __name__ == "__main__":
     readme = ROOT / "README.md"
-    readme.write_text(filled(readme.read_text(), headline(sys.argv[1] if len(sys.argv) > 1 else "laptop")))
+    profiles = sys.argv[1:] or ["study", "raw-bias"]
+    readme.write_text(filled(readme.read_text(), "\n\n".join(map(headline, profiles))))

@@ -23,8 +23,8 @@ def headline(profile: str) -> str:
     shown = everything[[column for column in COLUMNS if column in everything]]
     note = (
         f"Profile `{profile}` ({workspace.profile.description}): {training.grid.n_steps}³ grid, batches of "
-        f"{training.batch_size}, {training.coordinates} coordinates, {max(seeds)} of {len(workspace.profile.seeds)} seeds, configuration "
-        f"`{results['provenance']['hash']}`."
+        f"{training.batch_size}, {training.coordinates} coordinates, {max(seeds)} of "
+        f"{len(workspace.profile.seeds)} seeds, configuration `{results['provenance']['hash']}`."
     )
     return f"{render(shown, 'markdown')}\n\n{note}"
 

@@ -119,23 +119,36 @@ _VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "literal": ("the synthesiser as printed", {"grid": GridConfig("arpeggio", "paper", 14)}),
     "batch64": ("batches of 64, half the steps", {"batch_size": 64}),
     "cosine": ("cosine learning rate", {"schedule": "cosine"}),
+    "cosine-unit-trace": ("cosine learning rate, each M over its mean eigenvalue",
+        {"schedule": "cosine", "unit_trace": True}),
+    "raw-bias-unit-trace": ("raw units, bias at the train mean, each M over its mean eigenvalue",
+        {"coordinates": "raw", "head": "leaky_relu", "bias_at_mean": True, "unit_trace": True}),
 }  # fmt: skip
+_OF_THE_METRIC = {"gain", "unit_trace"}  # what P does not see: these variants have the P of the recipe without them
 # Those whose first seed overturned the order of the losses, or nearly: one seed does not decide that
 _SEVERAL_SEEDS = ("raw-bias", "unit-trace")
 # The exponents of λ that are tried for M̄ and for I; λ = 1 is the recipe itself
 _DECADES = {"pnp-mean": (-3, -2, -1, 1, 2, 3), "pnp-identity": (2, 3, 4, 5, 6)}
 
 
+def _shared(changes: Mapping[str, Any]) -> str:
+    """The profile that has the P-loss, the metrics and the inputs of a variant; "" if its grid is its own."""
+    if "grid" in changes:
+        return ""
+    seen_by_p = {field: value for field, value in changes.items() if field not in _OF_THE_METRIC}
+    plain = {name: theirs for name, (_, theirs) in _VARIANTS.items() if theirs != changes}
+    return next((name for name, theirs in plain.items() if theirs == seen_by_p), "study")
+
+
 def _variant(name: str, description: str, losses: tuple[str, ...], changes: Mapping[str, Any]) -> Profile:
     training = replace(_LAPTOP, **changes)
-    shares = "study" if training.grid == _LAPTOP.grid else ""
     seeds = (0, 1, 2) if name in _SEVERAL_SEEDS else (0,)
-    return Profile(name, training.grid, training, losses, seeds, f"laptop, but {description}", shares=shares)
+    what = f"laptop, but {description}"
+    return Profile(name, training.grid, training, losses, seeds, what, shares=_shared(changes))
 
 
 VARIANTS: dict[str, Profile] = {
-    # Which metric it is does not concern P
-    name: _variant(name, what, _THREE[1:] if changes.keys() & {"gain", "unit_trace"} else _THREE, changes)
+    name: _variant(name, what, _THREE[1:] if changes.keys() & _OF_THE_METRIC else _THREE, changes)
     for name, (what, changes) in _VARIANTS.items()
 } | {
     f"lambda{k}": _variant(

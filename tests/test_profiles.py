@@ -40,12 +40,16 @@ def test_the_study_goes_on_where_the_laptop_stops(tmp_path):
 
 def test_a_variant_is_the_laptops_recipe_with_one_thing_changed():
     base = get_profile("laptop").run("pnp-mean", 0)
-    changed = {"raw": 2, "raw-bias": 3}  # units and output belong together
+    # Units and output belong together; two variants ask what is left of one change beside another
+    changed = {"raw": 2, "raw-bias": 3, "cosine-unit-trace": 2, "raw-bias-unit-trace": 4}
     for variant in VARIANTS.values():
         (run, *_) = (r for r in variant.runs() if r.loss.startswith("pnp"))
         fields = [f.name for f in dataclasses.fields(run) if getattr(run, f.name) != getattr(base, f.name)]
         assert len(set(fields) - {"loss"}) == changed.get(variant.name, 1), variant.name
         assert bool(variant.shares) == (variant.name != "literal")
+        if "p" not in variant.losses:  # P must be of the recipe that differs in the metric alone, or in λ
+            same = {"gain": run.gain, "unit_trace": run.unit_trace, "lam": run.lam}
+            assert dataclasses.replace(get_profile(variant.shares).run("p", 0), loss=run.loss, **same) == run
     decades = {loss: sorted(v.training.lam for v in VARIANTS.values() if loss in v.losses and v.name[:6] == "lambda")
                for loss in ("pnp-mean", "pnp-identity")}  # fmt: skip
     assert all(max(*values, 1) / min(*values, 1) == pytest.approx(1e6) for values in decades.values())

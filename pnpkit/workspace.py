@@ -163,11 +163,17 @@ class Workspace:
         """The same for the predictions that need no training."""
         p, evaluations = self.problem, {}
         for name, predictions in reference_predictions(p.table, p.space).items():
-            out = self.base.folder / "evaluation" / name.replace(" ", "-").replace(",", "")
             callback = _named(f"evaluation of {name}", progress)
             with torch.no_grad():
-                evaluations[name] = evaluate_reference(name, predictions, out, p, callback)
+                evaluations[name] = evaluate_reference(name, predictions, self._reference_folder(name), p, callback)
         return evaluations
+
+    def reference(self, name: str) -> Evaluation:
+        """One of them, which must be there: ``"train mean"``, or ``"f_c exact, rest train mean"`` and the like."""
+        return read_evaluation(self._reference_folder(name))
+
+    def _reference_folder(self, name: str) -> Path:
+        return self.base.folder / "evaluation" / name.replace(" ", "-").replace(",", "")
 
     def finished_runs(self) -> list[tuple[str, int]]:
         """Loss and seed of every finished run of this profile."""

@@ -77,6 +77,8 @@ def test_profile_end_to_end(profile: Profile, tmp_path: Path, monkeypatch: pytes
     sharing = Workspace.open("other", tmp_path)
     assert sharing.run_folder("p", 0) == workspace.run_folder("p", 0)
     assert sorted(path.name for path in sharing.folder.iterdir()) == ["evaluation", "results.json", "runs"]
+    constant = sharing.reference("train mean").of("last").jtfs
+    assert constant.mean() == pytest.approx(results["references"]["train mean"]["jtfs"]["mean"]), "those it shares"
     tuned = sharing.run_folder("pnp", 0)
     assert read_config(tuned).start_from == "p"
     assert (tuned / "probe.csv").read_text().splitlines()[1] != (

@@ -218,6 +218,8 @@ def bench(
 
     if largest < smallest:
         raise ValueError(f"--largest {largest} is below --smallest {smallest}")
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)  # before minutes are spent on what could not be kept
     with bars() as progress:
         report = measure([2**k for k in range(smallest, largest + 1)], repeats, progress=progress)
     if out is not None:

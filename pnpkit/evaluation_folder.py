@@ -62,7 +62,7 @@ def evaluate_run(folder: Path, out: Path, problem: Problem, progress: Progress |
         ArtefactMismatch: if ``out`` holds another evaluation; names both hashes.
         FileNotFoundError: if the run is not finished.
     """
-    run, made = read_json(folder / "config.json"), read_json(folder / "provenance.json")
+    run, made = (read_json(folder / name, "train") for name in ("config.json", "provenance.json"))
     grid = config_dict(problem.grid)
     if run["grid"] != grid:
         raise ValueError(f"{folder / 'config.json'} is of the data set {run['grid']}, not {grid}")
@@ -86,7 +86,7 @@ def read_evaluation(folder: Path) -> Evaluation:
         FileNotFoundError: if there is none.
         ValueError: if its summary is truncated; names the file.
     """
-    stored = read_json(folder / "summary.json")
+    stored = read_json(folder / "summary.json", "evaluate")
     items = pd.read_csv(folder / "items.csv")
     return Evaluation(folder, stored["config"]["run"], items, stored["summary"], stored["made"])
 

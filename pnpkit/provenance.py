@@ -107,10 +107,22 @@ def write_json(path: Path, content: Any) -> None:
     write_atomically(path, lambda p: p.write_text(text, encoding="utf-8"))
 
 
-def read_json(path: Path) -> Any:
-    """Read JSON; a truncated file raises ``ValueError`` naming it."""
+def read_json(path: Path, made_by: str = "") -> Any:
+    """Read JSON.
+
+    Args:
+        path: the file.
+        made_by: the verb of the command line that would have written it, for the message should it be absent.
+
+    Raises:
+        FileNotFoundError: if there is no such file; says how to make it.
+        ValueError: if it is truncated; names it.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        remedy = f": `pnpkit {made_by}` makes it" if made_by else ""
+        raise FileNotFoundError(f"{path} is not there{remedy}") from error
     except json.JSONDecodeError as error:
         message = f"{path} is not valid JSON ({error}): was it truncated? Delete it to compute it again."
         raise ValueError(message) from error

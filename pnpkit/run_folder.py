@@ -49,7 +49,7 @@ def read_config(folder: Path) -> TrainingConfig:
         FileNotFoundError: if the folder holds no run.
         ValueError: if its ``config.json`` is damaged, or of another version of this library.
     """
-    stored = read_json(folder / "config.json")
+    stored = read_json(folder / "config.json", "train")
     try:
         parts = {"grid": GridConfig(**stored["grid"]), "features": FeatureConfig(**stored["features"])}
         return TrainingConfig(**stored | parts)

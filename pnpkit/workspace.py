@@ -193,7 +193,7 @@ class Workspace:
 
     def results(self) -> dict[str, Any]:
         """``results.json``, as :meth:`write_results` left it."""
-        return read_json(self.folder / "results.json")
+        return read_json(self.folder / "results.json", "table")
 
     def write_results(self, progress: Progress | None = None, seeds: Collection[int] | None = None) -> dict[str, Any]:
         """Evaluate every finished run and write ``results.json``.

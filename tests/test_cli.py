@@ -85,6 +85,7 @@ def one_line(said: str) -> str:
         (["synth", "nan", "8", "2", "--out", "x.wav"], 1, "theta must be finite: 1 of its 3 values"),
         (["synth", "700", "8", "--out", "x.wav"], 1, "its last dimension must be 3: f_c, f_m, gamma"),
         (["synth", "700", "8", "2", "--variant", "fm", "--out", "x.wav"], 1, "no variant 'fm'; valid ones: code"),
+        (["evaluate", "--profile", "smoke", "--loss", "p"], 1, "p/0/config.json is not there: `pnpkit train` makes it"),
         (["metrics", "--profile", "smoke", "--verify", "5"], 1, "metrics.zarr: compute them with `pnpkit metrics`"),
     ],
 )
@@ -307,3 +308,5 @@ def test_bench_prints_what_it_measured(run: Run, monkeypatch: pytest.MonkeyPatch
     assert "two processes, 1.75 times one" in out
     assert read_json(tmp_path / "b.json")["sizes"] == [2**13, 2**14]
     assert run("bench", "--smallest", 15, "--largest", 14)[0] == 1
+    monkeypatch.setattr("pnpkit.bench.bench", lambda *_, **__: pytest.fail("measured what cannot be kept"))
+    assert "b.json" in one_line(run("bench", "--out", tmp_path / "b.json" / "c.json")[2])

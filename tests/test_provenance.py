@@ -52,6 +52,13 @@ def test_json_without_a_number_is_refused_and_the_old_file_stays(tmp_path, value
     assert p.read_json(target) == {"x": 1}
 
 
+def test_absent_json_says_what_makes_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"r\.json is not there$"):
+        p.read_json(tmp_path / "r.json")
+    with pytest.raises(FileNotFoundError, match=r"r\.json is not there: `pnpkit table` makes it$"):
+        p.read_json(tmp_path / "r.json", "table")
+
+
 def test_truncated_json_names_its_file(tmp_path):
     target = tmp_path / "summary.json"
     target.write_text(json.dumps({"x": list(range(9))})[:-4])

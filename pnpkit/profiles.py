@@ -131,7 +131,7 @@ _VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 }  # fmt: skip
 _OF_THE_METRIC = {"gain", "unit_trace"}  # what P does not see: these variants have the P of the recipe without them
 # Those whose first seed overturned the order of the losses, or nearly: one seed does not decide that
-_SEVERAL_SEEDS = ("raw-bias", "unit-trace")
+_SEVERAL_SEEDS = ("raw-bias", "raw-long", "unit-trace")
 # The exponents of λ that are tried for M̄ and for I; λ = 1 is the recipe itself
 _DECADES = {"pnp-mean": (-3, -2, -1, 1, 2, 3), "pnp-identity": (2, 3, 4, 5, 6)}
 

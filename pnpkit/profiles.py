@@ -119,14 +119,13 @@ _VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "log": ("logarithms, not normalised", {"coordinates": "log"}),
     "minmax": ("normalised, no logarithms", {"coordinates": "minmax"}),
     "tanh": ("bounded output (tanh)", {"head": "tanh"}),
-    "unit-trace": ("each M over its mean eigenvalue", {"unit_trace": True}),
+    "unit-trace": ("unit trace: each M over its mean eigenvalue", {"unit_trace": True}),
     "attached": ("gain differentiated in M", {"gain": "attached"}),
     "literal": ("the synthesiser as printed", {"grid": GridConfig("arpeggio", "paper", 14)}),
     "batch64": ("batches of 64, half the steps", {"batch_size": 64}),
     "cosine": ("cosine learning rate", {"schedule": "cosine"}),
-    "cosine-unit-trace": ("cosine learning rate, each M over its mean eigenvalue",
-        {"schedule": "cosine", "unit_trace": True}),
-    "raw-bias-unit-trace": ("raw units, bias at the train mean, each M over its mean eigenvalue",
+    "cosine-unit-trace": ("cosine learning rate, unit trace", {"schedule": "cosine", "unit_trace": True}),
+    "raw-bias-unit-trace": ("raw units, bias at the train mean, unit trace",
         {"coordinates": "raw", "head": "leaky_relu", "bias_at_mean": True, "unit_trace": True}),
 }  # fmt: skip
 _OF_THE_METRIC = {"gain", "unit_trace"}  # what P does not see: these variants have the P of the recipe without them

@@ -15,12 +15,12 @@ from pnpkit.provenance import file_hash, provenance, read_json, require_same_con
 def distance_curve(
     run: Path, out: Path, problem: Problem, progress: Callable[[int, int], None] | None = None
 ) -> pd.DataFrame:
-    """Mean distances of a finished run's probe, a row an epoch.
+    """Mean distances of a run's probe, a row an epoch; of one that still goes on, as far as it has come.
 
-    They are kept in ``out/curve.json``.
+    They are kept in ``out/curve.json``, which is made again when the run has gone on.
 
     Args:
-        run: folder of the run: ``config.json``, ``history.csv``, ``probe.csv``, ``provenance.json``.
+        run: folder of the run: ``config.json``, ``history.csv``, ``probe.csv``.
         out: folder of its evaluation.
         problem: that the run is of.
         progress: called with (items done, items in all).
@@ -31,11 +31,11 @@ def distance_curve(
 
     Raises:
         ArtefactMismatch: if the curve on disk is of other predictions; names both hashes.
-        FileNotFoundError: if the run is not finished, or has no probe.
+        FileNotFoundError: if no epoch of the run has ended, or it has no probe.
         ValueError: if the probe lacks epochs; names the first of them.
     """
-    if not (run / "provenance.json").exists():
-        raise FileNotFoundError(f"{run} holds no finished run")
+    if not (run / "history.csv").exists():
+        raise FileNotFoundError(f"{run} holds no run of which an epoch has ended: `pnpkit train` makes it")
     if not (run / "probe.csv").exists():
         raise FileNotFoundError(f"{run} was trained before probes were kept: train it again, with --no-resume")
     probe, history = pd.read_csv(run / "probe.csv"), pd.read_csv(run / "history.csv")
@@ -45,7 +45,7 @@ def distance_curve(
         raise ValueError(f"{run / 'probe.csv'} lacks epochs {missing[:5]}: train the run again, with --no-resume")
     key = {"run": read_json(run / "config.json"), "probe": file_hash(run / "probe.csv")}
     path = out / "curve.json"
-    if not path.exists():
+    if not path.exists() or len(read_json(path)["rows"]) < len(epochs):
         began = time.perf_counter()
         wide = probe.pivot(index="id", columns="epoch", values=list(problem.space.names))
         wide.columns = wide.columns.map(lambda column: f"{column[1]}_{column[0]}")

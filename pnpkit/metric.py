@@ -1,6 +1,7 @@
 """The pullback metric M = JᵀJ of a composition Φ∘g, and what one asks of it."""
 
 from collections.abc import Callable
+from threading import RLock
 from typing import Literal
 
 import torch
@@ -8,6 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pnpkit._checks import require_finite
+
+_ONE_AT_A_TIME = RLock()  # torch counts the levels of forward-mode differentiation per process, not per thread
 
 
 def jacobian(
@@ -33,7 +36,7 @@ def jacobian(
 def value_and_jacobian(
     g: Callable[[Tensor], Tensor], phi: Callable[[Tensor], Tensor], theta: Float[Tensor, "*batch d"]
 ) -> tuple[Float[Tensor, "*batch k"], Float[Tensor, "*batch k d"]]:
-    """Φ(g(θ)) and its Jacobian in one pass; see :func:`jacobian`."""
+    """Φ(g(θ)) and its Jacobian in one pass; see :func:`jacobian`. Threads of one process take turns."""
     d = theta.shape[-1]
     flat = theta.reshape(-1, d)
 
@@ -42,7 +45,8 @@ def value_and_jacobian(
         return value, slope
 
     directions = torch.eye(d, dtype=theta.dtype, device=theta.device)
-    value, columns = torch.func.vmap(along, out_dims=(None, 0))(directions)  # type: ignore[arg-type]
+    with _ONE_AT_A_TIME:
+        value, columns = torch.func.vmap(along, out_dims=(None, 0))(directions)  # type: ignore[arg-type]
     batch = theta.shape[:-1]
     return value.reshape(*batch, -1), columns.movedim(0, -1).reshape(*batch, -1, d)
 

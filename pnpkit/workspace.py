@@ -154,7 +154,7 @@ class Workspace:
             return verify_evaluation(*self._folders(loss, seed), self.problem, n)
 
     def curve(self, loss: str, seed: int, progress: Progress | None = None) -> pd.DataFrame:
-        """Distance against time of a finished run, computed where missing; see :func:`pnpkit.curve.distance_curve`."""
+        """Distance against time of a run, computed where missing; see :func:`pnpkit.curve.distance_curve`."""
         callback = _named(f"curve of {LOSS_LABELS[loss]}, seed {seed}", progress)
         with torch.no_grad():
             return distance_curve(*self._folders(loss, seed), self.problem, callback)

@@ -42,9 +42,6 @@ def curve(run, calls):
 
 
 def test_distances_and_seconds_of_each_epoch(run):
-    with pytest.raises(FileNotFoundError, match="no finished run"):
-        curve(run, [])
-    write_json(run / "provenance.json", {})
     calls = []
     found = curve(run, calls)
     assert found.epoch.tolist() == [0, 1, 2]
@@ -60,3 +57,18 @@ def test_distances_and_seconds_of_each_epoch(run):
     probe.assign(f_c=probe.f_c + 1).to_csv(run / "probe.csv", index=False)
     with pytest.raises(ArtefactMismatch, match="probe: '"):
         curve(run, [])
+
+
+def test_a_run_that_goes_on_takes_its_curve_along(run):
+    probe, history = pd.read_csv(run / "probe.csv"), pd.read_csv(run / "history.csv")
+    probe[probe.epoch < 2].to_csv(run / "probe.csv", index=False)
+    (run / "history.csv").unlink()
+    with pytest.raises(FileNotFoundError, match="no run of which an epoch has ended: `pnpkit train` makes it"):
+        curve(run, [])
+    history.head(1).to_csv(run / "history.csv", index=False)
+    before = curve(run, [])
+    probe.to_csv(run / "probe.csv", index=False)
+    history.to_csv(run / "history.csv", index=False)
+    after = curve(run, [])
+    assert (len(before), len(after)) == (2, 3)
+    pd.testing.assert_frame_equal(after.head(2), before)

@@ -1,5 +1,7 @@
 """The metric on a toy g and Φ, in float64: symmetry, three ways to differentiate, batches, damping, conditioning."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from hypothesis import given
@@ -51,6 +53,13 @@ def test_batch_is_loop():
     torch.testing.assert_close(M, torch.stack([riemannian_metric(g, phi, theta) for theta in THETA]))
     torch.testing.assert_close(riemannian_metric(g, phi, THETA.reshape(2, 2, 3)), M.reshape(2, 2, 3, 3))
     assert jacobian(g, phi, THETA.reshape(2, 2, 3)).shape == (2, 2, 33, 3)
+
+
+def test_threads_of_one_process_find_what_one_finds():
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: jacobian(g, phi, THETA), range(200)))
+    assert all(torch.equal(J, found[0]) for J in found)
+    assert torch.equal(found[0], jacobian(g, phi, THETA))
 
 
 def test_metric_measures_small_displacements():

@@ -50,6 +50,7 @@ def toys(monkeypatch):
 
 
 def threads() -> Executor:
+    """For calls that succeed. After one that fails a task may be under way, which only its pool's end waits for."""
     return ThreadPoolExecutor(2)
 
 
@@ -108,8 +109,8 @@ def test_a_failing_task_keeps_what_others_wrote_and_a_second_call_ends_in_the_sa
 
     monkeypatch.setattr(precompute, "metrics_of", failing)
     path = tmp_path / "resumed.zarr"
-    with pytest.raises(ValueError, match="not finite at theta"):
-        compute_metrics(path, CONFIG, executor=ThreadPoolExecutor(1))
+    with ThreadPoolExecutor(1) as pool, pytest.raises(ValueError, match="not finite at theta"):
+        compute_metrics(path, CONFIG, executor=pool)
     left = missing_chunks(path, CONFIG)
     assert SLICES[3] in left
     assert SLICES[0] not in left
@@ -214,8 +215,11 @@ def test_a_metric_that_is_not_finite_stops_the_run_with_its_theta(tmp_path, monk
         return torch.zeros(len(theta), 3), J
 
     monkeypatch.setattr(precompute, "value_and_jacobian", broken)
-    with pytest.raises(ValueError, match=re.escape(f"the metric is not finite at theta = [{THETA[130].tolist()}]")):
-        compute_metrics(tmp_path / "m.zarr", CONFIG, executor=ThreadPoolExecutor(1))
+    with (
+        ThreadPoolExecutor(1) as pool,
+        pytest.raises(ValueError, match=re.escape(f"the metric is not finite at theta = [{THETA[130].tolist()}]")),
+    ):
+        compute_metrics(tmp_path / "m.zarr", CONFIG, executor=pool)
     assert missing_chunks(tmp_path / "m.zarr", CONFIG)[0] == SLICES[3]
 
 
@@ -231,8 +235,11 @@ def test_a_disk_that_fills_up_stops_the_run_and_loses_nothing(uninterrupted, tmp
 
     path = tmp_path / "m.zarr"
     monkeypatch.setattr(LocalStore, "set", until_full)
-    with pytest.raises(OSError, match=rf"{path} cannot be written \(No space left on device\)"):
-        compute_metrics(path, CONFIG, executor=ThreadPoolExecutor(1))
+    with (
+        ThreadPoolExecutor(1) as pool,
+        pytest.raises(OSError, match=rf"{path} cannot be written \(No space left on device\)"),
+    ):
+        compute_metrics(path, CONFIG, executor=pool)
     monkeypatch.setattr(LocalStore, "set", original)
     assert missing_chunks(path, CONFIG)[0] == SLICES[3]
     compute_metrics(path, CONFIG, executor=threads())

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # names and defaults of glibc's malloc.h
-DEFAULT_TRIM_THRESHOLD, DEFAULT_MMAP_MAX = 128 * 1024, 65536
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # names of glibc's malloc.h
+# Setting one of them ends their adaptation to what a program does; these are the largest that it arrives at
+MMAP_MAX, MMAP_THRESHOLD, TRIM_THRESHOLD = 65536, 32 * 2**20, 64 * 2**20
 
 
 @contextmanager
@@ -58,7 +59,8 @@ def memory_kept() -> Iterator[None]:
     """Let malloc keep what is freed, instead of handing it back to the kernel and asking again a moment later.
 
     A training step at batch 256 frees and claims 5 GB of activations; page faults on them were half of its time (23 ms
-    a sample, 11.5 with this). No result changes. Does nothing where the C library is not glibc.
+    a sample, 11.5 with this). No result changes. Afterwards glibc's thresholds stay where a program that allocates
+    much would have brought them. Does nothing where the C library is not glibc.
     """
     if platform.libc_ver()[0] != "glibc":
         yield
@@ -69,9 +71,23 @@ def memory_kept() -> Iterator[None]:
     try:
         yield
     finally:
-        libc.mallopt(M_MMAP_MAX, DEFAULT_MMAP_MAX)
-        libc.mallopt(M_TRIM_THRESHOLD, DEFAULT_TRIM_THRESHOLD)
+        libc.mallopt(M_MMAP_MAX, MMAP_MAX)
+        libc.mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD)
+        libc.mallopt(M_TRIM_THRESHOLD, TRIM_THRESHOLD)
         libc.malloc_trim(0)
+
+
+@contextmanager
+def torch_threads(n: int = 1) -> Iterator[None]:
+    """Let torch use so many threads. Their number changes float32 sums, hence the bits of what is made with them."""
+    import torch  # here, so that a process starts its watch before the seconds that this takes
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def give_back_memory() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from pnpkit.provenance import read_json, write_atomically
@@ -111,15 +111,18 @@ def predict(analyser: Analyser, features: np.ndarray, rows: np.ndarray) -> Float
 def save_weights(path: Path, weights: dict[str, Tensor]) -> None:
     """Write tensors as safetensors, atomically; the format has no strides, so channels-last is undone first."""
     plain = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-    write_atomically(path, lambda p: save_file(plain, p))
+    write_atomically(path, lambda p: p.write_bytes(save(plain)))  # as readable to others as the files beside it
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
     """Read safetensors.
 
     Raises:
+        FileNotFoundError: if there is none; most runs are kept without.
         ValueError: if the file is truncated or not of that format; names it.
     """
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is not there: the run is not finished, or kept without its weights")
     try:
         return load_file(path)
     except SafetensorError as error:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from pnpkit._system import give_back_memory
+from pnpkit._system import give_back_memory, torch_threads
 from pnpkit.contenders import BATCH, OPERATIONS, contenders
 from pnpkit.jtfs import JTFS, cost
 from pnpkit.parallel import processes as worker_processes
@@ -86,10 +86,8 @@ def bench(
         raise ValueError(f"repeats must be at least 1, not {repeats}")
     if not set(operations) <= set(OPERATIONS):
         raise ValueError(f"operations must be among {', '.join(OPERATIONS)}, not {', '.join(operations)}")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     start = time.perf_counter()
-    try:
+    with torch_threads(1):
         rows, skipped, calibrations = [], [], []
         for k, n in enumerate(sizes):
             tasks, missing = contenders(n)
@@ -120,8 +118,6 @@ def bench(
             if progress is not None:
                 progress("sizes", k + 1, len(sizes))
         lowest, loop, steps = floor(JTFS.reference(2**15)), loop_overhead(), step_costs()
-    finally:
-        torch.set_num_threads(threads)
     what = {"jacobian3": "arpeggio", "jacobian5": "drum"}
     config = {"sizes": list(sizes), "repeats": repeats, "batch": BATCH, "threads": 1, **what}
     return {

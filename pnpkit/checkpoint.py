@@ -17,7 +17,7 @@ KEPT = 2  # the newest, and the one before in case a disk loses the newest
 
 
 @dataclass
-class Progress:
+class RunState:
     """How far a run is. Generators have no state to keep: each epoch seeds its own from (seed, epoch)."""
 
     epoch: int = 0  # epochs done
@@ -32,7 +32,7 @@ class Progress:
 def save_checkpoint(
     folder: Path,
     config: Any,
-    progress: Progress,
+    state: RunState,
     analyser: nn.Module,
     optimiser: torch.optim.Optimizer,
     best: dict[str, Tensor],
@@ -41,7 +41,7 @@ def save_checkpoint(
 
     It is filled under another name and renamed, so that its parts belong together whenever the process is killed.
     """
-    final = folder / f"epoch-{progress.epoch:05d}"
+    final = folder / f"epoch-{state.epoch:05d}"
     partial = folder / f".{final.name}.partial"
     for old in (partial, final):
         shutil.rmtree(old, ignore_errors=True)
@@ -50,7 +50,7 @@ def save_checkpoint(
     save_weights(partial / "best.safetensors", best)
     moments = optimiser.state_dict()["state"]
     save_weights(partial / "optimiser.safetensors", {f"{i}.{k}": v for i, s in moments.items() for k, v in s.items()})
-    write_json(partial / "progress.json", {"config": config_dict(config), **asdict(progress)})
+    write_json(partial / "progress.json", {"config": config_dict(config), **asdict(state)})
     os.rename(partial, final)
     for old in _checkpoints(folder)[:-KEPT]:
         shutil.rmtree(old)
@@ -58,11 +58,11 @@ def save_checkpoint(
 
 def load_checkpoint(
     folder: Path, config: Any, analyser: nn.Module, optimiser: torch.optim.Optimizer
-) -> tuple[Progress, dict[str, Tensor]]:
+) -> tuple[RunState, dict[str, Tensor]]:
     """Put the newest checkpoint into analyser and optimiser; without one, leave both as they are.
 
     Returns:
-        The run's progress and its best weights so far.
+        The run's state and its best weights so far.
 
     Raises:
         ArtefactMismatch: if it is of another configuration; names both hashes.
@@ -70,13 +70,13 @@ def load_checkpoint(
     """
     found = _checkpoints(folder)
     if not found:
-        return Progress(), snapshot(analyser)
+        return RunState(), snapshot(analyser)
     newest = found[-1]
     remedy = f"Delete {newest}: the run then continues from the checkpoint before it, or from the start."
     try:
-        state = read_json(newest / "progress.json")
-        require_same_config(newest, state.pop("config"), config)
-        progress = Progress(**state)
+        stored = read_json(newest / "progress.json")
+        require_same_config(newest, stored.pop("config"), config)
+        state = RunState(**stored)
         analyser.load_state_dict(load_weights(newest / "weights.safetensors"))
         best = load_weights(newest / "best.safetensors")
         _restore(optimiser, load_weights(newest / "optimiser.safetensors"))
@@ -84,7 +84,7 @@ def load_checkpoint(
         raise
     except (OSError, ValueError, TypeError, RuntimeError, KeyError) as error:
         raise ValueError(f"the checkpoint cannot be read: {error}. {remedy}") from error
-    return progress, best
+    return state, best
 
 
 def snapshot(analyser: nn.Module) -> dict[str, Tensor]:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -13,10 +13,13 @@ from typer.core import TyperGroup
 from pnpkit.profiles import LOSS_LABELS, PROFILES
 from pnpkit.progress import bars
 
+if TYPE_CHECKING:
+    from pnpkit.synth import ParameterSpace
+
 # Each verb imports what it needs when it runs: torch and timm take seconds that `--help` has no use for.
 
 PATIENCE = "10s"  # for a Dask scheduler to answer
-ERRORS = (ValueError, OSError, RuntimeError, FloatingPointError)
+ERRORS = (ValueError, OSError, RuntimeError, FloatingPointError, ImportError)
 
 
 class _Verbs(TyperGroup):
@@ -35,11 +38,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )  # fmt: skip
 
-ProfileName = Annotated[str, typer.Option("--profile", help=f"One of {', '.join(PROFILES)}.")]
+ProfileName = Annotated[str, typer.Option("--profile", help="A recipe; `pnpkit profiles` lists them.")]
 LossName = Annotated[str, typer.Option("--loss", help=f"One of {', '.join(LOSS_LABELS)}.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Of weights, data order and dropout.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=2**63 - 1, help="Of weights, data order and dropout.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder of artefacts; data/ or $PNPKIT_DATA by default.")]
 Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes, of one thread each.")]
+
+
+@app.command()
+def profiles() -> None:
+    """List the recipes: name, size, losses, seeds, and what each is for."""
+    for p in PROFILES.values():
+        size = (
+            f"{p.grid.n_steps} steps an axis, {p.training.epochs} epochs, {len(p.losses)} losses × {len(p.seeds)} seeds"
+        )
+        print(f"{p.name:<20} {p.description} ({size})")
 
 
 @app.command()
@@ -89,16 +102,17 @@ def train(
     out: Out = None,
     resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint.")] = True,
     max_hours: Annotated[float | None, typer.Option(help="Stop at the end of the epoch in which time is up.")] = None,
-    device: Annotated[str, typer.Option(help="Of torch.")] = "cpu",
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    threads: Annotated[int, typer.Option(min=1, help="On the CPU; another number gives other bits.")] = 1,
     tensorboard: Annotated[Path | None, typer.Option(help="Folder for scalars.")] = None,
 ) -> None:
     """Train one network; continue it if it was interrupted."""
     from pnpkit.workspace import Workspace
 
     space = Workspace.open(profile, out)
-    options = {"resume": resume, "max_hours": max_hours, "device": device, "tensorboard": tensorboard}
+    options = {"resume": resume, "max_hours": max_hours, "tensorboard": tensorboard}
     with bars() as progress:
-        run = space.train(loss, seed, progress, **options)
+        run = space.train(loss, seed, progress, device=device, threads=threads, **options)
     print(f"epoch {len(run.history)} of {space.profile.run(loss, seed).epochs}: {run.folder}")
     if not run.finished:
         raise typer.Exit(3)
@@ -113,8 +127,7 @@ def evaluate(
     curve: Annotated[bool, typer.Option("--curve", help="Mean distances after each epoch, instead.")] = False,
 ) -> None:
     """Distances and parameter errors of a finished run over the test fold."""
-    import pandas as pd
-
+    from pnpkit.table import summary_table
     from pnpkit.workspace import Workspace
 
     space = Workspace.open(profile, out)
@@ -122,7 +135,7 @@ def evaluate(
         if curve:
             print(space.curve(loss, seed, progress).to_string(index=False))
         else:
-            print(pd.DataFrame(space.evaluate(loss, seed, progress).summary).to_string())
+            print(summary_table(space.evaluate(loss, seed, progress).summary, space.problem.space).to_string())
 
 
 @app.command("table")
@@ -130,14 +143,16 @@ def table_(
     profile: ProfileName = "laptop",
     out: Out = None,
     form: Annotated[str, typer.Option(help="markdown, html or latex.")] = "markdown",
-    seed: Annotated[list[int] | None, typer.Option(help="Only this seed, and others given alike.")] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="Only of this seed, and others given alike; not kept.")] = None,
 ) -> None:
-    """Evaluate what is finished and print Table 1 with its verdicts."""
-    from pnpkit.table import claim_table, render, table
+    """Evaluate what is finished, print Table 1 with its verdicts, and keep it as results.json."""
+    from pnpkit.table import check_form, claim_table, render, table
     from pnpkit.workspace import Workspace
 
+    check_form(form)
+    space = Workspace.open(profile, out)
     with bars() as progress:
-        results = Workspace.open(profile, out).write_results(progress, seed or None)
+        results = space.compute_results(progress, seed) if seed else space.write_results(progress)
     print(render(table(results), form))  # type: ignore[arg-type]
     if results["claims"]["last"]:
         print(render(claim_table(results), form))  # type: ignore[arg-type]
@@ -154,12 +169,16 @@ def run(profile: ProfileName = "laptop", out: Out = None, workers: Workers = 2) 
     print(render(table(results), "markdown"))
 
 
-@app.command()
+@app.command(context_settings={"ignore_unknown_options": True})  # so that −1.7 is a number and no option
 def synth(
     theta: Annotated[
-        list[float], typer.Argument(help="Parameters in raw units: f_c f_m gamma, or omega tau p D alpha.")
+        list[float],
+        typer.Argument(
+            help="Parameters in raw units. Arpeggio: f_c (Hz), f_m (Hz), gamma (octave/s). Drum: omega (rad/s), "
+            "tau (s), p, D, alpha. One out of the range of the data set is said to be."
+        ),
     ],
-    out: Annotated[Path, typer.Option("--out", help="WAV file to write.")],
+    out: Annotated[Path, typer.Option("--out", help="WAV file to write, mono, 16 bits, its peak at 0.9.")],
     name: Annotated[str, typer.Option("--synth", help="arpeggio or drum.")] = "arpeggio",
     variant: Annotated[
         str | None, typer.Option(help="arpeggio: code, or paper (Eqs 6–8 as printed); drum: all modes, or diagonal.")
@@ -173,7 +192,11 @@ def synth(
     from pnpkit.profiles import GridConfig
 
     g = get_problem(GridConfig(name, variant or next(iter(get_system(name).variants)))).synth
-    save_wav(out, g(torch.tensor(theta, dtype=torch.float64)), g.sample_rate)
+    if out.suffix.lower() != ".wav":
+        raise ValueError(f"{out} must end in .wav, which is what is written")
+    sound = g(torch.tensor(theta, dtype=torch.float64))
+    _say_outside(g.parameters, theta)
+    save_wav(out, sound, g.sample_rate)
 
 
 @app.command()
@@ -181,10 +204,14 @@ def analyse(
     wav: Annotated[
         Path,
         typer.Argument(
-            exists=True, dir_okay=False, help="Mono sound, of the length and rate of the run's synthesiser."
+            exists=True,
+            dir_okay=False,
+            help="Mono sound, of the length and rate of the run's synthesiser, at a level like its sounds'.",
         ),
     ],
-    run: Annotated[Path, typer.Option("--run", help="Folder of a finished run.")],
+    run: Annotated[
+        Path, typer.Option("--run", help="Folder of a finished run with weights: data/laptop/runs/pnp-mean/0 has them.")
+    ],
 ) -> None:
     """Estimate the parameters of a sound with a trained network."""
     import soundfile
@@ -197,10 +224,18 @@ def analyse(
     x, rate = soundfile.read(wav, dtype="float32")
     if x.ndim > 1:
         raise ValueError(f"{wav} has {x.shape[1]} channels: it must be mono")
-    parameters = get_problem(read_config(run).grid).space.parameters
-    theta = estimate(torch.from_numpy(x), rate, run)
-    for parameter, value in zip(parameters, theta.tolist(), strict=True):
+    space = get_problem(read_config(run).grid).space
+    theta = estimate(torch.from_numpy(x), rate, run).tolist()
+    for parameter, value in zip(space.parameters, theta, strict=True):
         print(f"{parameter.name}\t{value:.4g}\t{parameter.unit}")
+    _say_outside(space, theta)
+
+
+def _say_outside(space: "ParameterSpace", theta: list[float]) -> None:
+    """Warn of parameters out of the range of the data set."""
+    for p, value in zip(space.parameters, theta, strict=True):
+        if not p.low <= value <= p.high:
+            print(f"pnpkit: {p.name} = {value:.4g} is out of range: {p.low:g} to {p.high:g} {p.unit}", file=sys.stderr)
 
 
 @app.command()
@@ -241,8 +276,10 @@ def _executor(scheduler: str | None) -> Iterator[Any]:
     if scheduler is None:
         yield None
         return
-    from distributed import Client
-
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise ImportError("--scheduler needs Dask: `pip install distributed`") from error
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what fails is said once, by us
     try:
         client = Client(scheduler, timeout=PATIENCE)

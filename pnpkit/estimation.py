@@ -18,7 +18,7 @@ def estimate(x: Float[Tensor, "*batch time"], rate: float, run: Path) -> Float[T
     .. math:: \tilde\theta = u^{-1}(f_{\mathbf{W}}(\mathrm{CQT}(x))), \quad u \text{ the coordinates of the run}
 
     Args:
-        x: waveforms, as long as those of the run's synthesiser.
+        x: waveforms, as long and as loud as those of the run's synthesiser: the level is part of what is analysed.
         rate: their sampling rate, in Hz; that of the run's synthesiser.
         run: folder of the run: ``config.json``, ``weights.safetensors``.
 
@@ -26,7 +26,7 @@ def estimate(x: Float[Tensor, "*batch time"], rate: float, run: Path) -> Float[T
         θ̃ in raw units, float64, in the order of the synthesiser's parameters.
 
     Raises:
-        ValueError: if length or rate are others than the run's, or a sample is not finite.
+        ValueError: if length or rate are others than the run's, a sample is not finite, or all are zero.
         FileNotFoundError: if the run, or its weights, are not there.
     """
     config = read_config(run)
@@ -37,6 +37,8 @@ def estimate(x: Float[Tensor, "*batch time"], rate: float, run: Path) -> Float[T
         )
     if not bool(torch.isfinite(x).all()):
         raise ValueError("the sound has samples that are not finite")
+    if not bool(x.any(-1).all()):
+        raise ValueError("the sound is silent: there is nothing to estimate")
     with torch.no_grad():
         images = Scalogram(config.features, g.sample_rate)(x.float().reshape(-1, g.n_samples))
         output = load_analyser(run)(images).double().reshape(*x.shape[:-1], -1)

@@ -58,7 +58,8 @@ def evaluate(
     Returns:
         One row an item and kind of weights: ``id``, ``weights``, ``status``, ``jtfs``, ``mss``, ``ddsp``, and for each
         parameter ``error_`` (absolute, its unit), ``percent_`` (of the true value) and ``outside_`` (of the range of
-        the data set). Distances are NaN where ``status`` is not ``ok``: θ̃ or its sound not finite, or silence.
+        the data set). Distances are NaN where ``status`` is not ``ok``: θ̃ or its sound not finite, or refused by g
+        (both ``not finite``), or silence.
 
     Raises:
         ValueError: if the predictions are not exactly of that fold of that data set, or lack columns.

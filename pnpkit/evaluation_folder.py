@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pnpkit._system import torch_threads
 from pnpkit.evaluation import DISTANCES, evaluate, summarise
 from pnpkit.problem import Problem
 from pnpkit.provenance import (
@@ -136,7 +137,8 @@ def _evaluated(
         require_same_config(out, read_json(out / "summary.json")["config"], key)
         return read_evaluation(out)
     began = time.perf_counter()
-    items = evaluate(predictions, problem.table, problem.synth, problem.jtfs, source=source, progress=progress)
+    with torch_threads(1):
+        items = evaluate(predictions, problem.table, problem.synth, problem.jtfs, source=source, progress=progress)
     write_atomically(out / "items.csv", lambda p: items.to_csv(p, index=False, float_format="%.7g"))
     made = made | {"evaluation": provenance(key, time.perf_counter() - began)}
     # The summary goes last: its presence says that the items are whole.

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pnpkit._system import locked
+from pnpkit._system import locked, torch_threads
 from pnpkit.dataset import theta_of
 from pnpkit.profiles import FeatureConfig
 from pnpkit.provenance import config_dict, config_hash, provenance, read_json, require_same_config, write_json
@@ -128,7 +128,7 @@ def compute_features(
     """
     key = features_key(table, synth, config)
     path = folder / f"features-{config_hash(key)}.npy"
-    with locked(folder):
+    with locked(folder), torch_threads(1):
         if not path.exists():
             _compute(table, synth, config, key, path, progress)
         return open_features(path, key)

@@ -48,7 +48,8 @@ def value_and_jacobian(
     with _ONE_AT_A_TIME:
         value, columns = torch.func.vmap(along, out_dims=(None, 0))(directions)  # type: ignore[arg-type]
     batch = theta.shape[:-1]
-    return value.reshape(*batch, -1), columns.movedim(0, -1).reshape(*batch, -1, d)
+    k = value.shape[-1]  # said, as an empty batch leaves it open
+    return value.reshape(*batch, k), columns.movedim(0, -1).reshape(*batch, k, d)
 
 
 def riemannian_metric(
@@ -116,7 +117,7 @@ def damp(
         raise ValueError(f"lambda must be finite and not negative, not {lam}")
     M_mean = M_mean.double()
     choices = {
-        "identity": torch.eye(M_mean.shape[-1], dtype=torch.float64),
+        "identity": torch.eye(M_mean.shape[-1], dtype=torch.float64, device=M_mean.device),
         "mean": M_mean,
         "diagonal": torch.diag(torch.diagonal(M_mean)),
     }

@@ -10,6 +10,8 @@ from contextlib import contextmanager, nullcontext
 from multiprocessing.connection import Connection
 from typing import Any
 
+from pnpkit._system import torch_threads
+
 
 def run_tasks(
     task: Callable[..., Any],
@@ -22,7 +24,8 @@ def run_tasks(
     """Call ``task(*a)`` for every ``a`` of ``arguments``, each on one torch thread; submitted in order, ended in any.
 
     Whatever stops it (a task that fails, Ctrl-C) cancels the tasks not begun and is raised at once. Those under way
-    are ended with their processes; on an executor of the caller's they run on, unheard.
+    are ended with their processes; on an executor of the caller's they run on, unheard. The processes read the calling
+    script again, so in one the call belongs under ``if __name__ == "__main__":``.
 
     Args:
         task: a function of a module, so that it can be sent to another process.
@@ -79,7 +82,5 @@ def _end_with_pipe(pipe: Connection) -> None:
 
 
 def _on_one_thread(task: Callable[..., Any], *arguments: Any) -> Any:
-    import torch  # here, so that a process starts its watch before the seconds that this takes
-
-    torch.set_num_threads(1)  # more than one would change float32 sums, and be slower on a busy machine
-    return task(*arguments)
+    with torch_threads(1):  # more would also be slower on a busy machine
+        return task(*arguments)

@@ -29,6 +29,10 @@ def run_profile(
     space.compute_metrics(workers, progress=progress)
     space.features(progress)
     runs = [(name, root, c.loss, c.seed) for c in space.profile.runs()]
+    shared = space.shared.profile.name
+    starts = dict.fromkeys((shared, root, c.start_from, c.seed) for c in space.profile.runs() if c.start_from)
+    if starts:
+        _stage("runs to start from", _train_task, [*starts], workers, progress)
     _stage("training runs", _train_task, runs, workers, progress)
     _stage("evaluations", _evaluate_task, [(name, root, "", 0), *runs], workers, progress)
     return space.write_results()
@@ -37,12 +41,13 @@ def run_profile(
 def _stage(
     stage: str, task: Callable[..., None], arguments: list[tuple[Any, ...]], workers: int, progress: Progress | None
 ) -> None:
-    done = itertools.count(1)
+    done = itertools.count()
 
     def count(_: None) -> None:
         if progress is not None:
             progress(stage, next(done), len(arguments))
 
+    count(None)  # none yet: so that the bar is there during the first
     run_tasks(task, arguments, workers=workers, finished=count)
 
 

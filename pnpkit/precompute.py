@@ -74,7 +74,8 @@ def compute_metrics(
 ) -> MetricTable:
     """Fill a store with what it lacks, then read it. Killed at any moment, it goes on where it was, to the same bits.
 
-    On a cluster, with the store on a disk that all of it shares (``tools/slurm.py`` is a whole script)::
+    In a script it belongs under ``if __name__ == "__main__":``; see :func:`pnpkit.parallel.run_tasks`. On a cluster,
+    with the store on a disk that all of it shares (``tools/slurm.py`` is a whole script)::
 
         from dask_jobqueue import SLURMCluster
         from distributed import Client

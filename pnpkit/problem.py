@@ -13,8 +13,6 @@ from pnpkit.jtfs import JTFS, log_compress
 from pnpkit.profiles import GridConfig
 from pnpkit.synth import Arpeggio, ParameterSpace, RectangularDrum, Synthesiser
 
-EPS = 1e-3  # of Eq (9)
-
 
 @dataclass(frozen=True)
 class Problem:
@@ -45,7 +43,7 @@ class Problem:
 
     def phi(self, x: Tensor) -> Tensor:
         """Φ, the log-compressed scattering coefficients of a waveform."""
-        return log_compress(self.jtfs(x), EPS)
+        return log_compress(self.jtfs(x))
 
     def features(self, theta: Tensor) -> Tensor:
         """Φ∘g, from raw θ."""

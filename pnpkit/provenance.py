@@ -12,8 +12,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("numpy", "torch", "kymatio", "timm", "librosa", "nnaudio", "auraloss")
-SHIPPED = Path(__file__).parents[1] / "data"  # what the source tree ships
+PACKAGES = ("pnpkit", "numpy", "scipy", "torch", "numba", "kymatio", "timm", "nnaudio", "zarr")  # that make the numbers
+SOURCE = Path(__file__).parents[1]
+SHIPPED = SOURCE / "data"  # what the source tree ships
 
 
 class ArtefactMismatch(ValueError):
@@ -24,7 +25,7 @@ def data_root() -> Path:
     """Folder of artefacts: ``$PNPKIT_DATA``, else ``data/`` of the source tree, else of the working folder."""
     if "PNPKIT_DATA" in os.environ:
         return Path(os.environ["PNPKIT_DATA"])
-    return SHIPPED if SHIPPED.is_dir() else Path("data")
+    return SHIPPED if _in_source_tree() else Path("data")
 
 
 def added(default: Any) -> Any:
@@ -75,13 +76,16 @@ def require_same_config(path: Path, found: dict[str, Any], wanted: Any) -> None:
 
 
 def provenance(config: Any, seconds: float) -> dict[str, Any]:
-    """Configuration, its hash, git commit, versions, CPU, date (UTC) and wall time of an artefact."""
+    """Configuration, its hash, git commit, versions, CPU, torch's threads, date (UTC) and wall time of an artefact."""
+    import torch
+
     return {
         "config": config_dict(config),
         "hash": config_hash(config),
         "commit": _git_commit(),
-        "versions": {"python": platform.python_version(), **{p: metadata.version(p) for p in PACKAGES}},
+        "versions": {"python": platform.python_version(), **{p: _version(p) for p in PACKAGES}},
         "cpu": _cpu_name(),
+        "threads": torch.get_num_threads(),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "seconds": round(seconds, 1),
     }
@@ -128,9 +132,22 @@ def read_json(path: Path, made_by: str = "") -> Any:
         raise ValueError(message) from error
 
 
+def _in_source_tree() -> bool:
+    """Whether this is a checkout; an installed copy lies among other packages, in somebody else's repository."""
+    return (SOURCE / "pyproject.toml").is_file() and (SOURCE / "book").is_dir()
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "absent"
+
+
 def _git_commit() -> str:
-    root = Path(__file__).parents[1]
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*"]
+    if not _in_source_tree():
+        return "unknown"
+    command = ["git", "-C", str(SOURCE), "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):

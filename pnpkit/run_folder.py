@@ -9,7 +9,7 @@ import pandas as pd
 from torch import Tensor
 
 from pnpkit.analyser import Analyser, predict, save_weights
-from pnpkit.checkpoint import Progress, snapshot
+from pnpkit.checkpoint import RunState, snapshot
 from pnpkit.objective import TrainingData
 from pnpkit.profiles import FeatureConfig, GridConfig, TrainingConfig
 from pnpkit.provenance import provenance, read_json, write_atomically, write_json
@@ -64,7 +64,7 @@ def clear_run(out: Path) -> None:
         (out / name).unlink(missing_ok=True)
 
 
-def write_history(data: TrainingData, out: Path, state: Progress) -> None:
+def write_history(data: TrainingData, out: Path, state: RunState) -> None:
     """``history.csv``, a row an epoch."""
     columns = [f"{kind}_{name}" for kind in ("error", "mean_error", "negative") for name in data.space.names]
     adaptive = ["relaxed"] if "relaxed" in state.history[0] else []
@@ -86,7 +86,7 @@ def write_probe(config: TrainingConfig, data: TrainingData, out: Path, epoch: in
 
 
 def write_products(
-    config: TrainingConfig, data: TrainingData, out: Path, state: Progress, analyser: Analyser, best: dict[str, Tensor]
+    config: TrainingConfig, data: TrainingData, out: Path, state: RunState, analyser: Analyser, best: dict[str, Tensor]
 ) -> None:
     """What a finished run leaves; the provenance last, because it is what says that the run is finished."""
     rows = data.rows("test")

@@ -167,8 +167,13 @@ class MetricTable:
         return self._M[:, GAINS.index(gain)]
 
 
-def load_metrics(path: Path, config: MetricConfig) -> MetricTable:
+def load_metrics(path: Path, config: MetricConfig, made_by: str = "pnpkit metrics") -> MetricTable:
     """Read a complete store.
+
+    Args:
+        path: of the store.
+        config: that it must be of.
+        made_by: the command that fills it, for the message should it be absent or incomplete.
 
     Raises:
         FileNotFoundError: if there is none.
@@ -176,12 +181,12 @@ def load_metrics(path: Path, config: MetricConfig) -> MetricTable:
         ValueError: if metrics are missing; names how many.
     """
     if not path.exists():
-        raise FileNotFoundError(f"there are no metrics at {path}: compute them with `pnpkit metrics`")
+        raise FileNotFoundError(f"there are no metrics at {path}: compute them with `{made_by}`")
     check_store(path, config)
     missing = missing_chunks(path, config)
     if missing:
         count = sum(s.stop - s.start for s in missing)
-        raise ValueError(f"{path} lacks {count} metrics (from id {missing[0].start} on): run `pnpkit metrics` again")
+        raise ValueError(f"{path} lacks {count} metrics (from id {missing[0].start} on): run `{made_by}` again")
     with _read(path), xr.open_zarr(path, consolidated=False, chunks=None) as data:  # not by Dask: it is a few MB
         record = dict(data.attrs.get("provenance", {}))
         return MetricTable(torch.tensor(data["theta"].values), record, torch.tensor(data["M"].values))

@@ -7,7 +7,9 @@ from typing import Any, Literal
 import pandas as pd
 
 from pnpkit import verdict
+from pnpkit.evaluation import DISTANCES
 from pnpkit.profiles import LOSS_LABELS
+from pnpkit.synth import ParameterSpace
 
 DASH = "—"
 LATEX = {
@@ -67,6 +69,26 @@ def error_table(results: Mapping[str, Any], weights: str = "last") -> pd.DataFra
     return pd.DataFrame.from_dict(rows, orient="index").fillna(DASH).rename_axis("loss")
 
 
+def summary_table(summary: Mapping[str, Any], space: ParameterSpace) -> pd.DataFrame:
+    """One evaluated run: a row a quantity and kind of weights, from :func:`pnpkit.evaluation.summarise`.
+
+    Distances are means over the items with a 95 % interval; errors are medians, in units; counts are of items.
+    """
+    rows = {}
+    for kind, part in summary.items():
+        for name in DISTANCES:
+            low, high = part[name]["interval"] or (None, None)
+            rows[kind, f"{name}, mean"] = (part[name]["mean"], low, high)
+        for p in space.parameters:
+            rows[kind, f"error of {p.name} ({p.unit}), median"] = (part[f"error_{p.name}"]["median"], None, None)
+            rows[kind, f"{p.name} out of range"] = (part["outside"][p.name], None, None)
+        for status, count in part["status"].items():
+            rows[kind, f"items {status}"] = (count, None, None)
+    frame = pd.DataFrame.from_dict(rows, orient="index", columns=["value", "low", "high"])
+    frame.index = pd.MultiIndex.from_tuples(rows, names=["weights", "quantity"])
+    return frame.map(lambda x: DASH if x is None or x != x else f"{x:.4g}")
+
+
 def ours_and_paper(
     results: Mapping[str, Any], distance: str, weights: str = "last"
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -95,6 +117,12 @@ def claim_table(results: Mapping[str, Any], weights: str = "last", more: Sequenc
     return pd.DataFrame(claims, columns=columns).set_index("number")
 
 
+def check_form(form: str) -> None:
+    """Raise ``ValueError`` for a form that :func:`render` does not know."""
+    if form not in ("html", "markdown", "latex"):
+        raise ValueError(f"form must be html, markdown or latex, not {form!r}")
+
+
 def render(frame: pd.DataFrame, form: Literal["html", "markdown", "latex"]) -> str:
     """A table as text for the page, the README or a paper.
 
@@ -106,6 +134,7 @@ def render(frame: pd.DataFrame, form: Literal["html", "markdown", "latex"]) -> s
     |---|---|
     | P | 1.00 |
     """
+    check_form(form)
     flat = frame.reset_index()
     if form == "html":
         return flat.to_html(index=False, border=0, classes="table", justify="left").replace(" ± ", "&nbsp;±&nbsp;")
@@ -113,12 +142,10 @@ def render(frame: pd.DataFrame, form: Literal["html", "markdown", "latex"]) -> s
         lines = [list(map(str, flat.columns)), ["---"] * flat.shape[1], *flat.astype(str).to_numpy().tolist()]
         text = ["| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines]
         return "\n".join([text[0], text[1].replace(" ", ""), *text[2:]])
-    if form == "latex":
-        tex = flat.to_latex(index=False, escape=True)
-        for sign, macro in LATEX.items():
-            tex = tex.replace(sign, macro)
-        return tex
-    raise ValueError(f"form must be html, markdown or latex, not {form!r}")
+    tex = flat.to_latex(index=False, escape=True)
+    for sign, macro in LATEX.items():
+        tex = tex.replace(sign, macro)
+    return tex
 
 
 def _both(row: Mapping[str, Any] | None, p: Mapping[str, Any] | None, distance: str) -> bool:

@@ -4,20 +4,20 @@ Plain torch rather than Lightning: the loop fits on a page, and identical bits a
 checkpoints in our own hands.
 """
 
+import importlib.util
 import math
 import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pnpkit._system import locked, memory_kept
+from pnpkit._system import locked, memory_kept, torch_threads
 from pnpkit.analyser import Analyser, predict
-from pnpkit.checkpoint import Row, load_checkpoint, save_checkpoint, snapshot
+from pnpkit.checkpoint import Row, RunState, load_checkpoint, save_checkpoint, snapshot
 from pnpkit.dataset import theta_of
 from pnpkit.losses import PNPLoss
 from pnpkit.objective import Loss, TrainingData, build_losses, check_run, metric_of
@@ -41,6 +41,7 @@ def train(
     start: Callable[[], Mapping[str, Tensor]] | None = None,
     progress: Callback | None = None,
     device: str = "cpu",
+    threads: int = 1,
     tensorboard: Path | None = None,
 ) -> RunResult:
     r"""Train one analyser, or go on with it, or read the finished run.
@@ -63,24 +64,28 @@ def train(
         start: gives the weights to begin with, if the configuration has ``start_from``; called before the first epoch
             only, so that a run is resumed and read without them.
         progress: called after each step with (steps done, steps in all, last row of the history).
-        device: of torch.
+        device: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``; others lack float64, in which metrics are.
+        threads: of torch. Bits are those of an uninterrupted run with as many.
         tensorboard: folder of scalars, if wanted.
 
     Raises:
         ArtefactMismatch: if the folder holds a run of another configuration; names both hashes.
         FloatingPointError: if the loss is not finite; names step and ids. The last checkpoint stays.
+        ImportError: if scalars are asked for and TensorBoard is not installed.
         RuntimeError: if another process is training in this folder.
         ValueError: if configuration, data, device or checkpoint cannot be used; before any work.
 
     Source: GRETSI 2023, section 4: Adam at a constant 1e-3, 70 epochs.
     """
     check_run(config, data)
-    _check_session(max_hours, device)
+    _check_session(max_hours, device, tensorboard)
     if bool(config.start_from) != (start is not None):
         raise ValueError(f"start_from is {config.start_from!r}: weights to start with go with it, and with it only")
     losses = build_losses(config, data, phi)
     with locked(out, wait=False):
         if not resume:
+            if start is not None:
+                start()  # what could not begin must not clear what is there
             clear_run(out)
         if (out / "config.json").exists():
             require_same_config(out, read_json(out / "config.json"), config)
@@ -89,7 +94,7 @@ def train(
             shutil.rmtree(out / "checkpoint", ignore_errors=True)
             return read_run(out)
         write_json(out / "config.json", config_dict(config))
-        with torch.random.fork_rng(), memory_kept():
+        with torch.random.fork_rng(), memory_kept(), torch_threads(threads):
             return _train(config, data, out, losses, start, max_hours, progress, device, tensorboard)
 
 
@@ -116,46 +121,16 @@ def _train(
         analyser.load_state_dict(start())
         best = snapshot(analyser)
     state.sessions += 1
-    seconds_before, n_steps = state.seconds, len(rows) // config.batch_size
-    writer = _tensorboard_writer(tensorboard, state.epoch)
+    seconds_before = state.seconds
 
     if state.epoch == 0:
         write_probe(config, data, out, 0, analyser)
     while state.epoch < config.epochs:
-        epoch_began, total = time.perf_counter(), 0.0
-        # Order and dropout follow from (seed, epoch) alone, so an epoch is the same whatever came before it.
-        order_seed, dropout_seed = (
-            int(s) for s in np.random.SeedSequence((config.seed, state.epoch)).generate_state(2)
-        )
-        order = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(order_seed)).numpy()]
-        torch.manual_seed(dropout_seed)
-        analyser.train()
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(config, state.epoch)
-        loss_of_epoch: Loss = train_loss.relaxed(state.relaxed) if isinstance(train_loss, PNPLoss) else train_loss
-        for step, batch in enumerate(np.split(order[: n_steps * config.batch_size], n_steps)):
-            index = torch.from_numpy(batch)
-            prediction = analyser(torch.from_numpy(np.asarray(data.features[batch])).to(device))
-            M = None if metric is None else metric[index].to(device)
-            # A synthesiser would refuse θ̃ = NaN with a message of its own; this one names step and ids.
-            finite = bool(torch.isfinite(prediction).all())
-            loss = loss_of_epoch(prediction, target[index].to(device), M) if finite else prediction.sum()
-            value = loss.item()
-            if not math.isfinite(value):
-                raise FloatingPointError(
-                    f"the loss is {value} at step {step} of epoch {state.epoch + 1} ({data.ids(batch)}); "
-                    f"the last checkpoint, after epoch {state.epoch}, is as it was"
-                )
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            total += value
-            if callback is not None:
-                done = state.epoch * n_steps + step + 1
-                callback(done, config.epochs * n_steps, state.history[-1] if state.history else {})
-
+        epoch_began = time.perf_counter()
+        loss: Loss = train_loss.relaxed(state.relaxed) if isinstance(train_loss, PNPLoss) else train_loss
+        mean_loss = _epoch(config, data, analyser, optimiser, loss, target, metric, state, callback)
         state.epoch += 1
-        row: Row = {"epoch": state.epoch, "train_loss": total / n_steps}
+        row: Row = {"epoch": state.epoch, "train_loss": mean_loss}
         row |= _validate(config, data, analyser, target, metric, validation_loss)
         if not all(map(math.isfinite, row.values())):
             raise FloatingPointError(
@@ -176,14 +151,57 @@ def _train(
         state.seconds = seconds_before + time.perf_counter() - began
         save_checkpoint(out / "checkpoint", config, state, analyser, optimiser, best)
         write_history(data, out, state)
-        if writer is not None:
-            for name, scalar in state.history[-1].items():
-                writer.add_scalar(name, scalar, state.epoch)
-            writer.flush()
+        if tensorboard is not None:
+            _send(tensorboard, state.history[-1])
         if max_hours is not None and time.perf_counter() - began >= max_hours * 3600 and state.epoch < config.epochs:
             return read_run(out)
     write_products(config, data, out, state, analyser, best)
     return read_run(out)
+
+
+def _epoch(
+    config: TrainingConfig,
+    data: TrainingData,
+    analyser: Analyser,
+    optimiser: torch.optim.Optimizer,
+    loss: Loss,
+    target: Tensor,
+    metric: Tensor | None,
+    state: RunState,
+    callback: Callback | None,
+) -> float:
+    """One pass over the train fold; the mean of its losses.
+
+    Order and dropout follow from (seed, epoch) alone, so an epoch is the same whatever came before it.
+    """
+    rows, device = data.rows("train"), next(analyser.parameters()).device
+    n_steps, total = len(rows) // config.batch_size, 0.0
+    order_seed, dropout_seed = (int(s) for s in np.random.SeedSequence((config.seed, state.epoch)).generate_state(2))
+    order = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(order_seed)).numpy()]
+    torch.manual_seed(dropout_seed)
+    analyser.train()
+    for group in optimiser.param_groups:
+        group["lr"] = learning_rate(config, state.epoch)
+    for step, batch in enumerate(np.split(order[: n_steps * config.batch_size], n_steps)):
+        index = torch.from_numpy(batch)
+        prediction = analyser(torch.from_numpy(np.asarray(data.features[batch])).to(device))
+        M = None if metric is None else metric[index].to(device)
+        # A synthesiser would refuse θ̃ = NaN with a message of its own; this one names step and ids.
+        finite = bool(torch.isfinite(prediction).all())
+        value = loss(prediction, target[index].to(device), M) if finite else prediction.sum()
+        if not math.isfinite(value.item()):
+            raise FloatingPointError(
+                f"the loss is {value.item()} at step {step} of epoch {state.epoch + 1} ({data.ids(batch)}); "
+                f"the last checkpoint, after epoch {state.epoch}, is as it was"
+            )
+        optimiser.zero_grad()
+        value.backward()
+        optimiser.step()
+        total += value.item()
+        if callback is not None:
+            done = state.epoch * n_steps + step + 1
+            callback(done, config.epochs * n_steps, state.history[-1] if state.history else {})
+    return total / n_steps
 
 
 def learning_rate(config: TrainingConfig, epoch: int) -> float:
@@ -214,22 +232,27 @@ def _validate(
     return row
 
 
-def _check_session(max_hours: float | None, device: str) -> None:
+def _check_session(max_hours: float | None, device: str, tensorboard: Path | None) -> None:
     if max_hours is not None and not max_hours >= 0:
         raise ValueError(f"max_hours must not be negative, got {max_hours}")
     try:
-        kind = torch.device(device).type
+        found = torch.device(device)
     except RuntimeError as error:
         raise ValueError(f"unknown device {device!r}; examples of valid ones: cpu, cuda, cuda:1") from error
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device {device!r} was asked for, and this machine has no usable GPU: use 'cpu'")
+    if found.type not in ("cpu", "cuda"):
+        raise ValueError(f"device must be cpu or cuda, not {device!r}: metrics are float64")
+    gpus = torch.cuda.device_count()
+    if found.type == "cuda" and (found.index or 0) >= gpus:
+        has = f"{gpus} usable GPUs" if gpus else "no usable GPU: use 'cpu'"
+        raise ValueError(f"device {device!r} was asked for, and this machine has {has}")
+    if tensorboard is not None and importlib.util.find_spec("tensorboard") is None:
+        raise ImportError("TensorBoard is not installed: `pip install tensorboard`")
 
 
-def _tensorboard_writer(folder: Path | None, epoch: int) -> Any:
-    if folder is None:
-        return None
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise ImportError("TensorBoard is not installed: pip install 'pnpkit[tensorboard]'") from error
-    return SummaryWriter(str(folder), purge_step=epoch + 1)
+def _send(folder: Path, row: Row) -> None:
+    """One row of the history as TensorBoard's scalars; those of later epochs, of a run begun again, give way."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(folder), purge_step=int(row["epoch"])) as writer:
+        for name, scalar in row.items():
+            writer.add_scalar(name, scalar, row["epoch"])

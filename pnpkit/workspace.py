@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -86,13 +86,14 @@ class Workspace:
 
     def _home_of(self, loss: str, seed: int) -> "Workspace":
         """The workspace that a run is in: the shared one if the very same run is one of its own."""
-        if not self.profile.shares or self.profile.run(loss, seed) not in self.shared.profile.runs():
+        run = self.profile.run(loss, seed)
+        if not self.profile.shares or run not in self.shared.profile.runs():
             return self
         return self.shared._home_of(loss, seed)
 
     def metrics(self) -> MetricTable:
         """The metrics, which must be there already; see :func:`pnpkit.store.load_metrics` for the errors."""
-        return load_metrics(self.metrics_path, self.metric_config)
+        return load_metrics(self.metrics_path, self.metric_config, f"pnpkit metrics --profile {self.profile.name}")
 
     def compute_metrics(
         self, workers: int = 2, executor: Executor | None = None, progress: Progress | None = None
@@ -120,29 +121,43 @@ class Workspace:
 
     def train(self, loss: str, seed: int, progress: Progress | None = None, **options: Any) -> RunResult:
         """One run, resumed or read; options as of :func:`pnpkit.training.train`."""
-        config = self.profile.run(loss, seed)
+        config, folder = self.profile.run(loss, seed), self.run_folder(loss, seed)
+        if options.get("resume", True) and (folder / "provenance.json").exists():
+            require_same_config(folder, read_json(folder / "config.json"), config)
+            return read_run(folder)  # which takes no data
         name = f"{LOSS_LABELS[loss]}, seed {seed}"
         callback = None if progress is None else lambda done, total, _: progress(name, done, total)
-        phi = self.problem.with_gain(config.gain).features if loss == "sp" else None
+        phi = None
+        if loss == "sp":
+            listener = replace(self.problem.with_gain(config.gain))  # its Φ is its own, and may move to the device
+            listener.jtfs.to(options.get("device", "cpu"))
+            phi = listener.features
         start = partial(self._weights, config.start_from, seed) if config.start_from else None
-        data, folder = self.data(config), self.run_folder(loss, seed)
-        return train(config, data, folder, phi=phi, start=start, progress=callback, **options)
+        return train(config, self.data(config), folder, phi=phi, start=start, progress=callback, **options)
 
     def _weights(self, loss: str, seed: int) -> dict[str, Tensor]:
         """Last weights of a finished run of the workspace that is shared."""
-        folder, profile = self.shared.run_folder(loss, seed), self.shared.profile
-        path = folder / "weights.safetensors"
-        if not (folder / "provenance.json").exists() or not path.exists():
-            remedy = f"`pnpkit train --profile {profile.name} --loss {loss} --seed {seed}` makes it"
-            raise FileNotFoundError(f"{path} of a finished run is needed to start from: {remedy}")
-        require_same_config(folder, read_json(folder / "config.json"), profile.run(loss, seed))
+        folder, path = self.shared._finished(loss, seed), self.shared.run_folder(loss, seed) / "weights.safetensors"
+        if not path.exists():
+            again = "train that run again into another folder of artefacts (--out), or in place (--no-resume)"
+            raise FileNotFoundError(f"{path} is needed to start from, and is not kept with its run: {again}")
+        require_same_config(folder, read_json(folder / "config.json"), self.shared.profile.run(loss, seed))
         return load_weights(path)
+
+    def _finished(self, loss: str, seed: int) -> Path:
+        """The folder of a run that must be finished."""
+        folder = self.run_folder(loss, seed)
+        if not (folder / "provenance.json").exists():
+            command = f"pnpkit train --profile {self.profile.name} --loss {loss} --seed {seed}"
+            raise FileNotFoundError(f"{folder} holds no finished run: `{command}` makes it")
+        return folder
 
     def evaluate(self, loss: str, seed: int, progress: Progress | None = None) -> Evaluation:
         """Distances and errors of a finished run, computed where missing."""
+        folder = self._finished(loss, seed)
         callback = _named(f"evaluation of {LOSS_LABELS[loss]}, seed {seed}", progress)
         with torch.no_grad():
-            return evaluate_run(*self._folders(loss, seed), self.problem, callback)
+            return evaluate_run(folder, self.evaluation_folder(loss, seed), self.problem, callback)
 
     def evaluation(self, loss: str, seed: int) -> Evaluation:
         """The evaluation of a run, which must be there; see :func:`pnpkit.evaluation_folder.read_evaluation`."""
@@ -155,9 +170,10 @@ class Workspace:
 
     def curve(self, loss: str, seed: int, progress: Progress | None = None) -> pd.DataFrame:
         """Distance against time of a run, computed where missing; see :func:`pnpkit.curve.distance_curve`."""
+        folders = self._folders(loss, seed)
         callback = _named(f"curve of {LOSS_LABELS[loss]}, seed {seed}", progress)
         with torch.no_grad():
-            return distance_curve(*self._folders(loss, seed), self.problem, callback)
+            return distance_curve(*folders, self.problem, callback)
 
     def evaluate_references(self, progress: Progress | None = None) -> dict[str, Evaluation]:
         """The same for the predictions that need no training."""
@@ -195,8 +211,14 @@ class Workspace:
         """``results.json``, as :meth:`write_results` left it."""
         return read_json(self.folder / "results.json", "table")
 
-    def write_results(self, progress: Progress | None = None, seeds: Collection[int] | None = None) -> dict[str, Any]:
-        """Evaluate every finished run and write ``results.json``.
+    def write_results(self, progress: Progress | None = None) -> dict[str, Any]:
+        """Evaluate every finished run and write ``results.json``; see :meth:`compute_results`."""
+        results = self.compute_results(progress)
+        write_json(self.folder / "results.json", results)
+        return results
+
+    def compute_results(self, progress: Progress | None = None, seeds: Collection[int] | None = None) -> dict[str, Any]:
+        """Table 1 and what belongs to it, from the evaluations of every finished run, computed where missing.
 
         Args:
             progress: called with (stage, done, in all).
@@ -209,9 +231,7 @@ class Workspace:
         if not set(wanted) <= set(self.profile.seeds):
             raise ValueError(f"profile {self.profile.name} has seeds {list(self.profile.seeds)}, not {list(wanted)}")
         evaluations = [self.evaluate(loss, s, progress) for loss, s in self.finished_runs() if s in wanted]
-        results = build_results(evaluations, self.evaluate_references(progress), wanted, config=self.profile)
-        write_json(self.folder / "results.json", results)
-        return results
+        return build_results(evaluations, self.evaluate_references(progress), wanted, config=self.profile)
 
 
 def _named(stage: str, progress: Progress | None) -> Callable[[int, int], None] | None:

@@ -81,11 +81,19 @@ def one_line(said: str) -> str:
         (["nonsense"], 2, "valid verbs: analyse, "),
         (["run", "--profile", "huge"], 1, "unknown profile 'huge'; valid profiles: smoke, laptop, study"),
         (["train", "--profile", "smoke", "--loss", "l3"], 1, "unknown loss 'l3'; valid losses: p, weighted-p, sp, pnp"),
-        (["train", "--profile", "smoke", "--loss", "pnp"], 1, "compute them with `pnpkit metrics`"),
+        (["evaluate", "--profile", "smoke", "--loss", "P"], 1, "unknown loss 'P'; valid losses: p, weighted-p, sp"),
+        (["evaluate", "--loss", "P", "--curve"], 1, "unknown loss 'P'; valid losses: p, weighted-p, sp"),
+        (["train", "--profile", "smoke", "--loss", "pnp"], 1, "compute them with `pnpkit metrics --profile smoke`"),
+        (["table", "--profile", "smoke", "--form", "docx"], 1, "form must be html, markdown or latex, not 'docx'"),
+        (["synth", "700", "8", "2", "--out", "x.mp3"], 1, "x.mp3 must end in .wav"),
         (["synth", "nan", "8", "2", "--out", "x.wav"], 1, "theta must be finite: 1 of its 3 values"),
         (["synth", "700", "8", "--out", "x.wav"], 1, "its last dimension must be 3: f_c, f_m, gamma"),
         (["synth", "700", "8", "2", "--variant", "fm", "--out", "x.wav"], 1, "no variant 'fm'; valid ones: code"),
-        (["evaluate", "--profile", "smoke", "--loss", "p"], 1, "p/0/config.json is not there: `pnpkit train` makes it"),
+        (
+            ["evaluate", "--profile", "smoke", "--loss", "p"],
+            1,
+            "p/0 holds no finished run: `pnpkit train --profile smoke --loss p --seed 0` makes it",
+        ),
         (["metrics", "--profile", "smoke", "--verify", "5"], 1, "metrics.zarr: compute them with `pnpkit metrics`"),
     ],
 )
@@ -95,6 +103,13 @@ def test_errors_name_what_is_allowed(arguments: list[str], code: int, said: str,
     assert answer[0] == code
     assert said in one_line(answer[2])
     assert not list(tmp_path.glob("**/*.json")), "an error left something behind"
+
+
+def test_profiles_are_listed_with_what_they_are_for(run: Run) -> None:
+    lines = run("profiles")[1].splitlines()
+    assert [line.split()[0] for line in lines] == list(PROFILES)
+    (paper,) = (line for line in lines if line.startswith("paper "))
+    assert "the headline protocol of the paper (30 steps an axis, 70 epochs, 3 losses × 1 seeds)" in paper
 
 
 def test_starting_up_imports_nothing_heavy() -> None:
@@ -125,6 +140,9 @@ def test_synth_writes_the_waveform_and_needs_neither_data_set_nor_scattering(
     expected = Arpeggio(variant=variant)(theta).numpy()  # type: ignore[arg-type]
     gain = np.abs(expected).max() / np.abs(x).max()
     np.testing.assert_allclose(gain * x, expected, atol=2e-4 * np.abs(expected).max())
+    code, _, said = run("synth", 740, 8.7, -1.7, "--out", tmp_path / "down.wav", *options)
+    assert code == 0, "a negative number is no option"
+    assert one_line(said) == "pnpkit: gamma = -1.7 is out of range: 0.5 to 4 octave/s"
 
 
 @pytest.mark.parametrize("coordinates", ["raw", "logminmax"])
@@ -137,8 +155,9 @@ def test_analyse_reads_coordinates_and_features_from_the_run(coordinates: str, r
     save_weights(folder / "weights.safetensors", analyser.state_dict())
     write_json(folder / "config.json", config_dict(config))
     soundfile.write(tmp_path / "x.wav", np.sin(np.arange(2**15)), 8192)
-    code, out, _ = run("analyse", tmp_path / "x.wav", "--run", folder)
+    code, out, said = run("analyse", tmp_path / "x.wav", "--run", folder)
     assert code == 0
+    assert said.count("is out of range") == (3 if coordinates == "raw" else 0)
     expected = Arpeggio.parameters.decode(torch.tensor([0.5, 0.0, -0.5]).double(), coordinates)
     assert [float(line.split("\t")[1]) for line in out.splitlines()] == pytest.approx(expected.tolist(), rel=1e-3)
     assert [line.split("\t")[2] for line in out.splitlines()] == ["Hz", "Hz", "octave/s"]
@@ -147,15 +166,21 @@ def test_analyse_reads_coordinates_and_features_from_the_run(coordinates: str, r
         (np.zeros(2**14), 8192, "32768 samples at 8192 Hz, not 16384 at 8192 Hz"),
         (np.zeros(2**15), 44100, "32768 samples at 8192 Hz, not 32768 at 44100 Hz"),
         (np.zeros((2**15, 2)), 8192, "other.wav has 2 channels: it must be mono"),
+        (np.zeros(2**15), 8192, "the sound is silent"),
     ):
         soundfile.write(tmp_path / "other.wav", sound, rate)
         code, _, said = run("analyse", tmp_path / "other.wav", "--run", folder)
         assert code == 1
         assert reason in one_line(said)
-    batch = torch.zeros(2, 1, 2**15)
+    batch = torch.ones(2, 1, 2**15)
     assert estimate(batch, 8192, folder).shape == (2, 1, 3)
     with pytest.raises(ValueError, match="not finite"):
         estimate(batch / 0, 8192, folder)
+    (folder / "weights.safetensors").rename(tmp_path / "away")
+    code, _, said = run("analyse", tmp_path / "x.wav", "--run", folder)
+    assert code == 1
+    assert "weights.safetensors is not there: the run is not finished, or kept without its weights" in one_line(said)
+    (tmp_path / "away").rename(folder / "weights.safetensors")
 
     write_json(folder / "config.json", {"coordinates": coordinates})
     code, _, said = run("analyse", tmp_path / "x.wav", "--run", folder)

@@ -60,15 +60,23 @@ def test_distances_and_seconds_of_each_epoch(run):
 
 
 def test_a_run_that_goes_on_takes_its_curve_along(run):
-    probe, history = pd.read_csv(run / "probe.csv"), pd.read_csv(run / "history.csv")
-    probe[probe.epoch < 2].to_csv(run / "probe.csv", index=False)
+    history = pd.read_csv(run / "history.csv")  # whose last epoch is in the probe already, as after a kill between both
     (run / "history.csv").unlink()
     with pytest.raises(FileNotFoundError, match="no run of which an epoch has ended: `pnpkit train` makes it"):
         curve(run, [])
     history.head(1).to_csv(run / "history.csv", index=False)
     before = curve(run, [])
-    probe.to_csv(run / "probe.csv", index=False)
     history.to_csv(run / "history.csv", index=False)
     after = curve(run, [])
     assert (len(before), len(after)) == (2, 3)
     pd.testing.assert_frame_equal(after.head(2), before)
+
+
+def test_a_shorter_curve_of_another_run_is_refused(run):
+    history = pd.read_csv(run / "history.csv")
+    history.head(1).to_csv(run / "history.csv", index=False)
+    curve(run, [])
+    history.to_csv(run / "history.csv", index=False)
+    write_json(run / "config.json", {"loss": "pnp"})
+    with pytest.raises(ArtefactMismatch, match=r"run: {'loss': 'p'} there, {'loss': 'pnp'} wanted"):
+        curve(run, [])

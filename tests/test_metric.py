@@ -53,6 +53,7 @@ def test_batch_is_loop():
     torch.testing.assert_close(M, torch.stack([riemannian_metric(g, phi, theta) for theta in THETA]))
     torch.testing.assert_close(riemannian_metric(g, phi, THETA.reshape(2, 2, 3)), M.reshape(2, 2, 3, 3))
     assert jacobian(g, phi, THETA.reshape(2, 2, 3)).shape == (2, 2, 33, 3)
+    assert jacobian(torch.sin, torch.square, THETA[:0]).shape == (0, 3, 3)
 
 
 def test_threads_of_one_process_find_what_one_finds():

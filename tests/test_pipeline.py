@@ -14,7 +14,7 @@ from pnpkit.pipeline import run_profile
 from pnpkit.profiles import PROFILES, GridConfig, Profile
 from pnpkit.provenance import config_dict
 from pnpkit.run_folder import read_config
-from pnpkit.table import claim_table, table
+from pnpkit.table import claim_table, summary_table, table
 from pnpkit.workspace import Workspace
 
 
@@ -61,6 +61,10 @@ def test_profile_end_to_end(profile: Profile, tmp_path: Path, monkeypatch: pytes
     assert shown.loc["SP", "JTFS"] == "—", "a row with no run prints a dash"
     assert float(results["rows"]["last"]["p"]["jtfs"]["mean"]) > 0
     assert len(claim_table(results)) >= 4
+    one = summary_table(workspace.evaluation("p", 0).summary, workspace.problem.space).value
+    assert float(one["last", "jtfs, mean"]) == pytest.approx(results["rows"]["last"]["p"]["jtfs"]["mean"], rel=1e-3)
+    assert int(one["best", "items ok"]) + int(one["best", "items not finite"]) <= len(workspace.problem.table)
+    assert {"error of f_c (Hz), median", "gamma out of range"} <= set(one["last"].index)
     for config in profile.runs():
         assert read_config(workspace.run_folder(config.loss, config.seed)) == config
     exact_carrier = results["references"]["f_c exact, rest train mean"]["jtfs"]["mean"]
@@ -86,8 +90,13 @@ def test_profile_end_to_end(profile: Profile, tmp_path: Path, monkeypatch: pytes
     ).read_text().splitlines()[1], "its first answers are those of the network it started from"
     (workspace.run_folder("p", 0) / "weights.safetensors").unlink()
     assert sharing.train("pnp", 0).finished
+    with pytest.raises(FileNotFoundError, match=r"weights.safetensors is needed to start from, .*\(--out\)"):
+        sharing.train("pnp", 0, resume=False)
+    assert sharing.train("pnp", 0).finished, "what cannot begin anew stays as it was"
+    (workspace.run_folder("p", 0) / "provenance.json").rename(tmp_path / "away")
     with pytest.raises(FileNotFoundError, match="--profile tiny --loss p --seed 0` makes it"):
         sharing.train("pnp", 0, resume=False)
+    (tmp_path / "away").rename(workspace.run_folder("p", 0) / "provenance.json")
 
     calls: list[str] = []
     monkeypatch.setattr(workspaces, "train", lambda *a, **k: calls.append("train"))
@@ -95,9 +104,9 @@ def test_profile_end_to_end(profile: Profile, tmp_path: Path, monkeypatch: pytes
     assert again["rows"] == results["rows"], "evaluations are reused, and give the same numbers"
     assert not calls
     with pytest.raises(ValueError, match=r"profile tiny has seeds \[0\], not \[0, 1\]"):
-        workspace.write_results(seeds=(1, 0))
+        workspace.compute_results(seeds=(1, 0))
     monkeypatch.setitem(PROFILES, "tiny", dataclasses.replace(profile, seeds=(0, 1)))
     more = Workspace.open("tiny", tmp_path)
     with pytest.raises(ValueError, match=r"'p' has seeds \[0\], not \[0, 1\]"):
         more.write_results()
-    assert more.write_results(seeds=[0])["rows"] == results["rows"], "what is there of a profile that is not done"
+    assert more.compute_results(seeds=[0])["rows"] == results["rows"], "what is there of a profile that is not done"

@@ -116,6 +116,20 @@ def test_provenance_says_how_to_do_it_again():
     assert json.loads(json.dumps(made)) == made
 
 
+def test_an_installed_copy_knows_no_commit_and_no_data_beside_it(monkeypatch, tmp_path):
+    """It lies among other packages, perhaps in the repository of another project."""
+    assert p.provenance(CONFIG, 0.0)["commit"] != "unknown"
+    monkeypatch.setattr(p, "SOURCE", tmp_path)
+    monkeypatch.delenv("PNPKIT_DATA", raising=False)
+    assert p.provenance(CONFIG, 0.0)["commit"] == "unknown"
+    assert p.data_root() == Path("data")
+
+
+def test_a_package_that_is_absent_stops_nothing(monkeypatch):
+    monkeypatch.setattr(p, "PACKAGES", ("numpy", "no-such-package"))
+    assert p.provenance(CONFIG, 0.0)["versions"]["no-such-package"] == "absent"
+
+
 def test_data_root_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("PNPKIT_DATA", str(tmp_path))
     assert p.data_root() == tmp_path

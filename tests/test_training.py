@@ -382,6 +382,8 @@ def test_bad_data(data: TrainingData, tmp_path: Path) -> None:
         train(CONFIG, data, tmp_path / "run", max_hours=-1.0)
     with pytest.raises(ValueError, match="unknown device 'gpu'"):
         train(CONFIG, data, tmp_path / "run", device="gpu")
+    with pytest.raises(ValueError, match="device must be cpu or cuda, not 'mps'"):
+        train(CONFIG, data, tmp_path / "run", device="mps")
     assert not (tmp_path / "run").exists()
 
 

@@ -1,6 +1,6 @@
 """The metrics of a profile on a SLURM cluster, into a folder that all its machines share. Interrupted, it goes on.
 
-python tools/slurm.py PROFILE WORKERS     after pip install 'pnpkit[cluster]', with $PNPKIT_DATA on the shared disk
+python tools/slurm.py PROFILE WORKERS     after pip install dask-jobqueue, with $PNPKIT_DATA on the shared disk
 
 Another scheduler is another class of dask_jobqueue (PBSCluster, SGECluster, …) and nothing else; on machines without
 one, start ``dask scheduler`` and ``dask worker --nthreads 1`` there and run ``pnpkit metrics --scheduler tcp://…``.

@@ -13,6 +13,8 @@ from pnpkit.jtfs.design import Sizes, design
 from pnpkit.jtfs.modulus import fold, modulus
 from pnpkit.jtfs.stages import Envelopes, JointFirstOrder, LowPass, SecondOrder, fit
 
+EPS = 1e-3  # ε of Φ: GRETSI 2023, Eq (9)
+
 
 class JTFS(nn.Module):
     r"""Joint time–frequency scattering of a waveform: S, 16 018 coefficients for the authors' settings.
@@ -100,6 +102,8 @@ class JTFS(nn.Module):
         if x.ndim == 0 or x.shape[-1] != self.n_samples:
             raise ValueError(f"x has shape {tuple(x.shape)}; its last dimension must be n_samples = {self.n_samples}")
         require_finite("x", x)
+        if x.numel() == 0:  # which FFTs do not take
+            return x.to(self.low_pass.bins).new_zeros(*x.shape[:-1], self.n_coefficients)
         flat = x.reshape(-1, self.n_samples).to(self.low_pass.bins)
         value, tangent = forward_ad.unpack_dual(flat)
         if tangent is None:
@@ -151,12 +155,12 @@ class _PushForward(Function):
         return (S.unflatten(0, (b, -1)), slope.unflatten(1, (b, -1))), (0, 1)
 
 
-def log_compress(S: Float[Tensor, "*batch k"], eps: float = 1e-3) -> Float[Tensor, "*batch k"]:
+def log_compress(S: Float[Tensor, "*batch k"], eps: float = EPS) -> Float[Tensor, "*batch k"]:
     r"""Perceptual descriptor Φ from scattering coefficients: :math:`\Phi = \log(1 + S/\varepsilon)`.
 
     Args:
         S: coefficients, not negative up to rounding.
-        eps: ε > 0, in the unit of S; the authors' 1e-3 is about the median of S over the data set.
+        eps: ε > 0, in the unit of S; the authors' is about the median of S over the data set.
 
     Raises:
         ValueError: if ε is not positive.

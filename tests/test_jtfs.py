@@ -45,6 +45,11 @@ def relative(a: torch.Tensor, b: torch.Tensor) -> float:
 # Laws -----------------------------------------------------------------------------------------------------------------
 
 
+def test_an_empty_batch_is_one(small):
+    x = noise(1024)
+    assert small(x.expand(0, 3, 1024)).shape == (0, 3, len(small(x)))
+
+
 def test_batch_equals_loop(jtfs, sounds):
     S = jtfs(sounds)
     assert relative(torch.stack([jtfs(x) for x in sounds]), S) < 1e-6
@@ -53,11 +58,6 @@ def test_batch_equals_loop(jtfs, sounds):
 
 
 @pytest.mark.parametrize("samples", [137, 1024, 3000])
-def test_an_empty_batch_is_one(small):
-    x = noise(1024)
-    assert small(x.expand(0, 3, 1024)).shape == (0, 3, len(small(x)))
-
-
 def test_a_shift_moves_only_what_has_frames(jtfs, sounds, samples):
     """Second order: unchanged but for the sampling of the modulus. First: at most 0.8 of its norm a second."""
     S, shifted = jtfs(sounds), jtfs(sounds.roll(samples, -1))

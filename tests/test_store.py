@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from pnpkit.dataset import arpeggio_grid, theta_of
+from pnpkit.jtfs.operator import EPS
 from pnpkit.profiles import GridConfig
 from pnpkit.provenance import ArtefactMismatch, config_hash
 from pnpkit.store import (
@@ -51,6 +52,11 @@ def full(empty: Path) -> Path:
 
 def chunk_file(path: Path, n: int) -> Path:
     return path / "M" / f"c.{n}.0.0.0"
+
+
+def test_the_configuration_says_the_epsilon_that_phi_has():
+    """It is text, part of every shipped hash: whoever changes the one must change the other."""
+    assert float(CONFIG.phi.removeprefix("JTFS.reference, log1p(S/").removesuffix(")")) == EPS
 
 
 def test_chunks_cover_every_item_once():

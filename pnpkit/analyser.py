@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from pnpkit._names import require_known
 from pnpkit.provenance import read_json, write_atomically
 
 EVALUATION_BATCH = 64  # fits the caches; no result depends on it beyond rounding
@@ -54,8 +55,7 @@ class Analyser(nn.Module):
         import timm  # seconds that those who train nothing need not wait
 
         super().__init__()
-        if head not in HEADS:
-            raise ValueError(f"unknown head {head!r}; valid heads: {', '.join(HEADS)}")
+        require_known("head", head, HEADS)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.normalise = nn.BatchNorm2d(1)

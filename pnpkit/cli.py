@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from pnpkit._names import UnknownName
 from pnpkit.profiles import LOSS_LABELS, PROFILES
 from pnpkit.progress import bars
 
@@ -292,9 +293,9 @@ def _executor(scheduler: str | None) -> Iterator[Any]:
 
 
 def main() -> None:
-    """Entry point: usage errors exit with 2, unfinished work with 3, everything else that fails with 1 and one line."""
+    """Entry point: misuse and unknown names exit with 2, unfinished work with 3, other failures with 1 and one line."""
     try:
         app()
     except ERRORS as error:
         print(f"pnpkit: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(2 if isinstance(error, UnknownName) else 1)

@@ -1,6 +1,5 @@
 """Distance against time: how close the sounds of a run's probe are after each epoch, and what it took."""
 
-import hashlib
 import io
 import time
 from collections.abc import Callable
@@ -12,7 +11,7 @@ import pandas as pd
 from pnpkit._system import torch_threads
 from pnpkit.evaluation import DISTANCES, evaluate
 from pnpkit.problem import Problem
-from pnpkit.provenance import provenance, read_json, require_same_config, write_json
+from pnpkit.provenance import digest, provenance, read_json, require_same_config, write_json
 
 
 def distance_curve(
@@ -90,7 +89,7 @@ class _Probe:
 
     def hash(self, epoch: int) -> str:
         lines = [line for line, e in zip(self._lines, self.table.epoch, strict=True) if e <= epoch]
-        return hashlib.sha256(b"".join([self._header, *lines])).hexdigest()[:12]
+        return digest(b"".join([self._header, *lines]))
 
 
 def _means(items: pd.DataFrame) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pnpkit.evaluation import DISTANCES, evaluate, summarise
 from pnpkit.problem import Problem
 from pnpkit.provenance import (
     config_dict,
-    file_hash,
+    digest,
     provenance,
     read_json,
     require_same_config,
@@ -68,7 +68,7 @@ def evaluate_run(folder: Path, out: Path, problem: Problem, progress: Progress |
     if run["grid"] != grid:
         raise ValueError(f"{folder / 'config.json'} is of the data set {run['grid']}, not {grid}")
     file = folder / "predictions.csv"
-    key = {"run": run, "predictions": file_hash(file)}
+    key = {"run": run, "predictions": digest(file.read_bytes())}
     return _evaluated(out, key, {"run": made}, pd.read_csv(file), problem, str(file), progress)
 
 

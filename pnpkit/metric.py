@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pnpkit._checks import require_finite
+from pnpkit._names import require_known
 
 _ONE_AT_A_TIME = RLock()  # torch counts the levels of forward-mode differentiation per process, not per thread
 
@@ -121,8 +122,7 @@ def damp(
         "mean": M_mean,
         "diagonal": torch.diag(torch.diagonal(M_mean)),
     }
-    if kind not in choices:
-        raise ValueError(f"damping must be one of {', '.join(choices)}, not {kind!r}")
+    require_known("damping", kind, choices)
     return lam * choices[kind]
 
 

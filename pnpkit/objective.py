@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pnpkit._names import require_known
 from pnpkit.analyser import HEADS
 from pnpkit.dataset import theta_of
 from pnpkit.losses import ParameterLoss, PNPLoss, SpectralLoss, WeightedParameterLoss
@@ -66,10 +67,8 @@ def check_run(config: TrainingConfig, data: TrainingData) -> None:
         raise ValueError(f"every fold needs items, got {sizes}")
     if not 2 <= config.batch_size <= sizes["train"]:  # batch normalisation needs two
         raise ValueError(f"batch_size must lie between 2 and the {sizes['train']} train items, not {config.batch_size}")
-    if config.head not in HEADS:
-        raise ValueError(f"unknown head {config.head!r}; valid heads: {', '.join(HEADS)}")
-    if config.schedule not in SCHEDULES:
-        raise ValueError(f"unknown schedule {config.schedule!r}; valid ones: {', '.join(SCHEDULES)}")
+    require_known("head", config.head, HEADS)
+    require_known("schedule", config.schedule, SCHEDULES)
     if config.epochs < 1 or config.seed < 0 or not 0 < config.learning_rate < math.inf:
         raise ValueError(f"epochs must be ≥ 1, seed ≥ 0 and learning_rate positive; the configuration is {config}")
 
@@ -110,8 +109,7 @@ def build_losses(
         ValueError: if the loss is unknown, λ or the jitter is negative, or the loss lacks its metrics or its ``phi``.
     """
     name, d = config.loss, len(data.space)
-    if name not in LOSS_LABELS:
-        raise ValueError(f"unknown loss {name!r}; valid losses: {', '.join(LOSS_LABELS)}")
+    require_known("loss", name, LOSS_LABELS)
     identity = torch.eye(d, dtype=torch.float64)
     jitter = damp(config.jitter, "identity", identity)
     damp(config.lam, "identity", identity)  # whatever the loss, a negative λ is an error

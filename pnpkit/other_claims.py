@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from pnpkit.dataset import arpeggio_grid
 from pnpkit.evaluation import bootstrap_interval
 from pnpkit.profiles import get_profile
-from pnpkit.verdict import Claim, Verdict
+from pnpkit.verdict import PAPER, Claim, Verdict
 
 SAME_COST = 0.1  # how far from one a ratio of costs may be and still be called equal
 BACKPROPAGATION = 200.0  # of Φ over that of the network; GRETSI 2023, section 4
-PAPER_HOURS = {"p": 1.5, "sp": 280.0}  # of a run on their GPU; Table 1
-TRAIN_ITEMS = 21_556  # of the paper's grid
 JTFS = "JTFS"
 
 
@@ -53,8 +52,10 @@ def paper_costs() -> tuple[float, float]:
     [3.6, 666.1]
     """
     run = get_profile("paper").training
-    items = run.epochs * (TRAIN_ITEMS // run.batch_size) * run.batch_size
-    return PAPER_HOURS["p"] * 3600 / items, (PAPER_HOURS["sp"] - PAPER_HOURS["p"]) * 3600 / items
+    train_items = int((arpeggio_grid(run.grid.n_steps).fold == "train").sum())
+    items = run.epochs * (train_items // run.batch_size) * run.batch_size
+    p, sp = (3600 * float(PAPER[loss]["hours"].strip("≈ ")) for loss in ("p", "sp"))
+    return p / items, (sp - p) / items
 
 
 def stability_claim(cosines: Mapping[str, Float[np.ndarray, " guesses"]]) -> Claim:

@@ -5,12 +5,14 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError, Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, ProcessPoolExecutor, wait
 from contextlib import contextmanager, nullcontext
 from multiprocessing.connection import Connection
 from typing import Any
 
 from pnpkit._system import torch_threads
+
+TICK = 2.0  # seconds between two looks at tasks under way
 
 
 def run_tasks(
@@ -20,6 +22,7 @@ def run_tasks(
     workers: int = 2,
     executor: Executor | None = None,
     finished: Callable[[Any], None] | None = None,
+    waiting: Callable[[], None] | None = None,
 ) -> None:
     """Call ``task(*a)`` for every ``a`` of ``arguments``, each on one torch thread; submitted in order, ended in any.
 
@@ -33,6 +36,7 @@ def run_tasks(
         workers: processes, where no executor is given; see :func:`processes`.
         executor: where to run them instead. It is left open: it is the caller's.
         finished: called here with each result, as it comes.
+        waiting: called here every few seconds, and last when all is done: for tasks that tell how far they are.
 
     Raises:
         RuntimeError: if the executor drops tasks, as Dask does when its scheduler ends.
@@ -41,10 +45,15 @@ def run_tasks(
         futures = []
         try:
             futures += [pool.submit(_on_one_thread, task, *a) for a in arguments]
-            for future in as_completed(futures):
-                result = future.result()
-                if finished is not None:
-                    finished(result)
+            pending = set(futures)
+            while pending:
+                done, pending = wait(pending, None if waiting is None else TICK, FIRST_COMPLETED)
+                for future in done:
+                    result = future.result()
+                    if finished is not None:
+                        finished(result)
+                if waiting is not None:
+                    waiting()
         except CancelledError as error:
             raise RuntimeError("the executor dropped its tasks: did its scheduler stop? Run again to go on") from error
         finally:

@@ -1,12 +1,13 @@
 """A whole profile, stage by stage, its runs and evaluations through a pool of processes."""
 
 import itertools
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pnpkit.parallel import run_tasks
 from pnpkit.workspace import Progress, Workspace
+
+Task = tuple[str, Path | None, str, int]  # profile, root, loss, seed
 
 
 def run_profile(
@@ -32,23 +33,36 @@ def run_profile(
     shared = space.shared.profile.name
     starts = dict.fromkeys((shared, root, c.start_from, c.seed) for c in space.profile.runs() if c.start_from)
     if starts:
-        _stage("runs to start from", _train_task, [*starts], workers, progress)
-    _stage("training runs", _train_task, runs, workers, progress)
-    _stage("evaluations", _evaluate_task, [(name, root, "", 0), *runs], workers, progress)
+        _train("epochs of runs to start from", [*starts], workers, progress)
+    _train("epochs of training", runs, workers, progress)
+    _evaluate([(name, root, "", 0), *runs], workers, progress)
     return space.write_results()
 
 
-def _stage(
-    stage: str, task: Callable[..., None], arguments: list[tuple[Any, ...]], workers: int, progress: Progress | None
-) -> None:
+def _train(stage: str, runs: list[Task], workers: int, progress: Progress | None) -> None:
+    """Train all; progress is of epochs, as far as the histories on disk have come."""
+    if progress is None:
+        run_tasks(_train_task, runs, workers=workers)
+        return
+    spaces = [(Workspace.open(name, root), loss, seed) for name, root, loss, seed in runs]
+    total = sum(space.profile.run(loss, seed).epochs for space, loss, seed in spaces)
+
+    def count() -> None:
+        progress(stage, sum(space.epochs_done(loss, seed) for space, loss, seed in spaces), total)
+
+    count()  # so that the bar is there during the first epoch, and begins where the runs go on
+    run_tasks(_train_task, runs, workers=workers, waiting=count)
+
+
+def _evaluate(runs: list[Task], workers: int, progress: Progress | None) -> None:
     done = itertools.count()
 
     def count(_: None) -> None:
         if progress is not None:
-            progress(stage, next(done), len(arguments))
+            progress("evaluations", next(done), len(runs))
 
-    count(None)  # none yet: so that the bar is there during the first
-    run_tasks(task, arguments, workers=workers, finished=count)
+    count(None)
+    run_tasks(_evaluate_task, runs, workers=workers, finished=count)
 
 
 def _train_task(name: str, root: Path | None, loss: str, seed: int) -> None:

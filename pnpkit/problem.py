@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
+from pnpkit._names import require_known
 from pnpkit.dataset import arpeggio_grid, drum_grid
 from pnpkit.jtfs import JTFS, log_compress
 from pnpkit.profiles import GridConfig
@@ -87,8 +88,7 @@ def get_system(name: str) -> System:
     Raises:
         ValueError: if there is none of that name; lists the valid ones.
     """
-    if name not in SYSTEMS:
-        raise ValueError(f"unknown synthesiser {name!r}; valid ones: {', '.join(SYSTEMS)}")
+    require_known("synthesiser", name, SYSTEMS)
     return SYSTEMS[name]
 
 
@@ -103,6 +103,5 @@ def get_problem(grid: GridConfig) -> Problem:
     ('omega', 'tau', 'p', 'D', 'alpha')
     """
     variants = get_system(grid.synth).variants
-    if grid.variant not in variants:
-        raise ValueError(f"{grid.synth} has no variant {grid.variant!r}; valid ones: {', '.join(variants)}")
+    require_known(f"variant of {grid.synth}", grid.variant, variants)
     return Problem(grid, variants[grid.variant])

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from pnpkit._names import require_known
 from pnpkit.provenance import added
 
 LOSS_LABELS: dict[str, str] = {
@@ -81,8 +82,7 @@ class Profile:
         Raises:
             ValueError: if the loss is unknown.
         """
-        if loss not in LOSS_LABELS:
-            raise ValueError(f"unknown loss {loss!r}; valid losses: {', '.join(LOSS_LABELS)}")
+        require_known("loss", loss, LOSS_LABELS)
         return replace(self.training, loss=loss, seed=seed, **self.overrides.get(loss, {}))
 
     def runs(self) -> tuple[TrainingConfig, ...]:
@@ -192,6 +192,5 @@ def get_profile(name: str) -> Profile:
     >>> get_profile("paper").grid.n_steps
     30
     """
-    if name not in PROFILES:
-        raise ValueError(f"unknown profile {name!r}; valid profiles: {', '.join(PROFILES)}")
+    require_known("profile", name, PROFILES)
     return PROFILES[name]

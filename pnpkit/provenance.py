@@ -54,12 +54,16 @@ def config_hash(config: Any) -> str:
     True
     """
     text = json.dumps(config_dict(config), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return digest(text.encode())
 
 
-def file_hash(path: Path) -> str:
-    """Twelve hexadecimal digits of the SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+def digest(content: bytes) -> str:
+    """Twelve hexadecimal digits of the SHA-256 of some bytes.
+
+    >>> digest(b"")
+    'e3b0c44298fc'
+    """
+    return hashlib.sha256(content).hexdigest()[:12]
 
 
 def require_same_config(path: Path, found: dict[str, Any], wanted: Any) -> None:
@@ -111,12 +115,12 @@ def write_json(path: Path, content: Any) -> None:
     write_atomically(path, lambda p: p.write_text(text, encoding="utf-8"))
 
 
-def read_json(path: Path, made_by: str = "") -> Any:
+def read_json(path: Path, verb: str = "") -> Any:
     """Read JSON.
 
     Args:
         path: the file.
-        made_by: the verb of the command line that would have written it, for the message should it be absent.
+        verb: of the command line that would have written it, for the message should it be absent.
 
     Raises:
         FileNotFoundError: if there is no such file; says how to make it.
@@ -125,7 +129,7 @@ def read_json(path: Path, made_by: str = "") -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        remedy = f": `pnpkit {made_by}` makes it" if made_by else ""
+        remedy = f": `pnpkit {verb}` makes it" if verb else ""
         raise FileNotFoundError(f"{path} is not there{remedy}") from error
     except json.JSONDecodeError as error:
         message = f"{path} is not valid JSON ({error}): was it truncated? Delete it to compute it again."

@@ -12,7 +12,7 @@ from pnpkit.analyser import Analyser, predict, save_weights
 from pnpkit.checkpoint import RunState, snapshot
 from pnpkit.objective import TrainingData
 from pnpkit.profiles import FeatureConfig, GridConfig, TrainingConfig
-from pnpkit.provenance import provenance, read_json, write_atomically, write_json
+from pnpkit.provenance import provenance, read_json, require_same_config, write_atomically, write_json
 
 PROBED = 64  # test items followed through training
 FILES = (  # of a run; the mark of its end goes first
@@ -40,6 +40,20 @@ def read_run(folder: Path) -> RunResult:
     finished = (folder / "provenance.json").exists()
     predictions = pd.read_csv(folder / "predictions.csv") if finished else None
     return RunResult(folder, finished, pd.read_csv(folder / "history.csv"), predictions)
+
+
+def read_finished(folder: Path, config: TrainingConfig) -> RunResult | None:
+    """The run of a folder if it is finished; None if it is not, or there is none.
+
+    Raises:
+        ArtefactMismatch: if the folder holds a run of another configuration, finished or not; names both hashes.
+    """
+    if (folder / "config.json").exists():
+        require_same_config(folder, read_json(folder / "config.json"), config)
+    if not (folder / "provenance.json").exists():
+        return None
+    require_same_config(folder, read_json(folder / "provenance.json")["config"], config)
+    return read_run(folder)
 
 
 def read_config(folder: Path) -> TrainingConfig:

@@ -18,10 +18,11 @@ from pnpkit.analyser import Analyser
 from pnpkit.dataset import theta_of
 from pnpkit.losses import ParameterLoss, PNPLoss, SpectralLoss
 from pnpkit.metric import damp
+from pnpkit.objective import TrainingData
 from pnpkit.problem import get_problem
 from pnpkit.profiles import GridConfig, TrainingConfig
 from pnpkit.synth import Arpeggio
-from pnpkit.training import TrainingData, train
+from pnpkit.training import train
 
 
 def step_costs(batch: int = 32, rounds: int = 5) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
+from pnpkit._names import require_known
 from pnpkit.metric import spectrum
 from pnpkit.profiles import GridConfig
 from pnpkit.provenance import config_dict, config_hash, require_same_config
@@ -162,8 +163,7 @@ class MetricTable:
         Raises:
             ValueError: if ``gain`` is neither ``"detached"`` nor ``"attached"``.
         """
-        if gain not in GAINS:
-            raise ValueError(f"gain must be one of {', '.join(GAINS)}, not {gain!r}")
+        require_known("gain", gain, GAINS)
         return self._M[:, GAINS.index(gain)]
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from pnpkit import verdict
+from pnpkit._names import require_known
 from pnpkit.evaluation import DISTANCES
 from pnpkit.profiles import LOSS_LABELS
 from pnpkit.synth import ParameterSpace
@@ -119,8 +120,7 @@ def claim_table(results: Mapping[str, Any], weights: str = "last", more: Sequenc
 
 def check_form(form: str) -> None:
     """Raise ``ValueError`` for a form that :func:`render` does not know."""
-    if form not in ("html", "markdown", "latex"):
-        raise ValueError(f"form must be html, markdown or latex, not {form!r}")
+    require_known("form", form, ("html", "markdown", "latex"))
 
 
 def render(frame: pd.DataFrame, form: Literal["html", "markdown", "latex"]) -> str:

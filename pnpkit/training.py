@@ -11,23 +11,25 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from pnpkit._system import locked, memory_kept, torch_threads
-from pnpkit.analyser import Analyser, predict
-from pnpkit.checkpoint import Row, RunState, load_checkpoint, save_checkpoint, snapshot
-from pnpkit.dataset import theta_of
+from pnpkit.checkpoint import Row, load_checkpoint, save_checkpoint, snapshot
+from pnpkit.learner import Callback, Learner
 from pnpkit.losses import PNPLoss
-from pnpkit.objective import Loss, TrainingData, build_losses, check_run, metric_of
+from pnpkit.objective import Loss, TrainingData, build_losses, check_run
 from pnpkit.profiles import TrainingConfig
-from pnpkit.provenance import config_dict, read_json, require_same_config, write_json
-from pnpkit.run_folder import RunResult, clear_run, read_run, write_history, write_probe, write_products
-
-__all__ = ["RunResult", "TrainingData", "build_losses", "read_run", "train"]
-
-Callback = Callable[[int, int, Row], None]
+from pnpkit.provenance import config_dict, write_json
+from pnpkit.run_folder import (
+    RunResult,
+    clear_run,
+    read_finished,
+    read_run,
+    write_history,
+    write_probe,
+    write_products,
+)
 
 
 def train(
@@ -87,35 +89,27 @@ def train(
             if start is not None:
                 start()  # what could not begin must not clear what is there
             clear_run(out)
-        if (out / "config.json").exists():
-            require_same_config(out, read_json(out / "config.json"), config)
-        if (out / "provenance.json").exists():
-            require_same_config(out, read_json(out / "provenance.json")["config"], config)
+        if (finished := read_finished(out, config)) is not None:
             shutil.rmtree(out / "checkpoint", ignore_errors=True)
-            return read_run(out)
+            return finished
         write_json(out / "config.json", config_dict(config))
         with torch.random.fork_rng(), memory_kept(), torch_threads(threads):
-            return _train(config, data, out, losses, start, max_hours, progress, device, tensorboard)
+            learner = Learner(config, data, device)
+            return _train(learner, out, losses, start, max_hours, progress, tensorboard)
 
 
 def _train(
-    config: TrainingConfig,
-    data: TrainingData,
+    learner: Learner,
     out: Path,
     losses: tuple[Loss, Loss],
     start: Callable[[], Mapping[str, Tensor]] | None,
     max_hours: float | None,
-    callback: Callback | None,
-    device: str,
+    progress: Callback | None,
     tensorboard: Path | None,
 ) -> RunResult:
     began = time.perf_counter()
+    config, data, analyser, optimiser = learner.config, learner.data, learner.analyser, learner.optimiser
     train_loss, validation_loss = losses
-    theta, metric, rows = theta_of(data.table, data.space), metric_of(config, data), data.rows("train")
-    target = data.space.encode(theta, config.coordinates).float()
-    mean_target = target[torch.from_numpy(rows)].mean(0) if config.bias_at_mean else None
-    analyser = Analyser(len(data.space), config.head, config.seed, mean_target).to(device)
-    optimiser = torch.optim.Adam(analyser.parameters(), lr=config.learning_rate, fused=True)
     state, best = load_checkpoint(out / "checkpoint", config, analyser, optimiser)
     if start is not None and state.epoch == 0:
         analyser.load_state_dict(start())
@@ -128,10 +122,9 @@ def _train(
     while state.epoch < config.epochs:
         epoch_began = time.perf_counter()
         loss: Loss = train_loss.relaxed(state.relaxed) if isinstance(train_loss, PNPLoss) else train_loss
-        mean_loss = _epoch(config, data, analyser, optimiser, loss, target, metric, state, callback)
+        mean_loss = learner.epoch(loss, state, progress)
         state.epoch += 1
-        row: Row = {"epoch": state.epoch, "train_loss": mean_loss}
-        row |= _validate(config, data, analyser, target, metric, validation_loss)
+        row: Row = {"epoch": state.epoch, "train_loss": mean_loss} | learner.validate(validation_loss)
         if not all(map(math.isfinite, row.values())):
             raise FloatingPointError(
                 f"validation after epoch {state.epoch} is not finite: {row}; the last checkpoint stays"
@@ -157,79 +150,6 @@ def _train(
             return read_run(out)
     write_products(config, data, out, state, analyser, best)
     return read_run(out)
-
-
-def _epoch(
-    config: TrainingConfig,
-    data: TrainingData,
-    analyser: Analyser,
-    optimiser: torch.optim.Optimizer,
-    loss: Loss,
-    target: Tensor,
-    metric: Tensor | None,
-    state: RunState,
-    callback: Callback | None,
-) -> float:
-    """One pass over the train fold; the mean of its losses.
-
-    Order and dropout follow from (seed, epoch) alone, so an epoch is the same whatever came before it.
-    """
-    rows, device = data.rows("train"), next(analyser.parameters()).device
-    n_steps, total = len(rows) // config.batch_size, 0.0
-    order_seed, dropout_seed = (int(s) for s in np.random.SeedSequence((config.seed, state.epoch)).generate_state(2))
-    order = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(order_seed)).numpy()]
-    torch.manual_seed(dropout_seed)
-    analyser.train()
-    for group in optimiser.param_groups:
-        group["lr"] = learning_rate(config, state.epoch)
-    for step, batch in enumerate(np.split(order[: n_steps * config.batch_size], n_steps)):
-        index = torch.from_numpy(batch)
-        prediction = analyser(torch.from_numpy(np.asarray(data.features[batch])).to(device))
-        M = None if metric is None else metric[index].to(device)
-        # A synthesiser would refuse θ̃ = NaN with a message of its own; this one names step and ids.
-        finite = bool(torch.isfinite(prediction).all())
-        value = loss(prediction, target[index].to(device), M) if finite else prediction.sum()
-        if not math.isfinite(value.item()):
-            raise FloatingPointError(
-                f"the loss is {value.item()} at step {step} of epoch {state.epoch + 1} ({data.ids(batch)}); "
-                f"the last checkpoint, after epoch {state.epoch}, is as it was"
-            )
-        optimiser.zero_grad()
-        value.backward()
-        optimiser.step()
-        total += value.item()
-        if callback is not None:
-            done = state.epoch * n_steps + step + 1
-            callback(done, config.epochs * n_steps, state.history[-1] if state.history else {})
-    return total / n_steps
-
-
-def learning_rate(config: TrainingConfig, epoch: int) -> float:
-    """Rate in the epoch after so many: constant, or half a period of a cosine from the configured rate towards zero.
-
-    >>> from pnpkit.profiles import GridConfig
-    >>> config = TrainingConfig(GridConfig(), "p", epochs=4, schedule="cosine")
-    >>> [round(1000 * learning_rate(config, epoch), 3) for epoch in range(4)]
-    [1.0, 0.854, 0.5, 0.146]
-    """
-    share = 1.0 if config.schedule == "constant" else (1 + math.cos(math.pi * epoch / config.epochs)) / 2
-    return config.learning_rate * share
-
-
-def _validate(
-    config: TrainingConfig, data: TrainingData, analyser: Analyser, target: Tensor, metric: Tensor | None, loss: Loss
-) -> Row:
-    """The validation columns of the history: loss, and for each parameter its errors in its own unit and its sign."""
-    rows = data.rows("validation")
-    index, output = torch.from_numpy(rows), predict(analyser, data.features, rows)
-    row: Row = {"validation_loss": loss(output, target[index], None if metric is None else metric[index]).item()}
-    theta = theta_of(data.table, data.space)[index]
-    error = (data.space.decode(output.double(), config.coordinates) - theta).abs()
-    for i, name in enumerate(data.space.names):
-        row[f"error_{name}"] = error[:, i].median().item()
-        row[f"mean_error_{name}"] = error[:, i].mean().item()
-        row[f"negative_{name}"] = (output[:, i] < 0).double().mean().item()
-    return row
 
 
 def _check_session(max_hours: float | None, device: str, tensorboard: Path | None) -> None:

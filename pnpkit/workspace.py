@@ -23,8 +23,9 @@ from pnpkit.problem import Problem, get_problem
 from pnpkit.profiles import LOSS_LABELS, Profile, TrainingConfig, get_profile
 from pnpkit.provenance import data_root, read_json, require_same_config, write_json
 from pnpkit.results import build_results
+from pnpkit.run_folder import RunResult, read_finished, read_run
 from pnpkit.store import MetricConfig, MetricTable, load_metrics
-from pnpkit.training import RunResult, read_run, train
+from pnpkit.training import train
 
 Progress = Callable[[str, int, int], None]  # stage, done, in all
 
@@ -122,9 +123,8 @@ class Workspace:
     def train(self, loss: str, seed: int, progress: Progress | None = None, **options: Any) -> RunResult:
         """One run, resumed or read; options as of :func:`pnpkit.training.train`."""
         config, folder = self.profile.run(loss, seed), self.run_folder(loss, seed)
-        if options.get("resume", True) and (folder / "provenance.json").exists():
-            require_same_config(folder, read_json(folder / "config.json"), config)
-            return read_run(folder)  # which takes no data
+        if options.get("resume", True) and (finished := read_finished(folder, config)) is not None:
+            return finished  # before metrics and inputs, which it does not need
         name = f"{LOSS_LABELS[loss]}, seed {seed}"
         callback = None if progress is None else lambda done, total, _: progress(name, done, total)
         phi = None
@@ -206,6 +206,11 @@ class Workspace:
     def history(self, loss: str, seed: int) -> Any:
         """Learning curve of a run, a pandas table, a row an epoch."""
         return read_run(self.run_folder(loss, seed)).history
+
+    def epochs_done(self, loss: str, seed: int) -> int:
+        """How many epochs of a run have ended, 0 of one not begun."""
+        path = self.run_folder(loss, seed) / "history.csv"
+        return len(pd.read_csv(path, usecols=["epoch"])) if path.exists() else 0
 
     def results(self) -> dict[str, Any]:
         """``results.json``, as :meth:`write_results` left it."""

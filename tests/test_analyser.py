@@ -53,7 +53,7 @@ def test_every_head_keeps_the_sign() -> None:
 
 
 def test_bad_networks() -> None:
-    with pytest.raises(ValueError, match="unknown head 'relu'; valid heads: leaky_relu, tanh, linear"):
+    with pytest.raises(ValueError, match="unknown head 'relu'; valid ones: leaky_relu, tanh, linear"):
         Analyser(3, "relu")
     with pytest.raises(ValueError, match=r"reaches \(−1, 1\) only"):
         Analyser(1, "tanh", mean_target=torch.tensor([1.0]))

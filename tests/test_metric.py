@@ -98,7 +98,7 @@ def test_bad_lambda_is_refused(lam):
 
 @pytest.mark.usefixtures("unchecked")
 def test_unknown_damping_lists_the_kinds():
-    with pytest.raises(ValueError, match="identity, mean, diagonal, not 'ridge'"):
+    with pytest.raises(ValueError, match="unknown damping 'ridge'; valid ones: identity, mean, diagonal"):
         damp(1.0, "ridge", torch.eye(2))
 
 

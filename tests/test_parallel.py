@@ -4,12 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from pnpkit import parallel
 from pnpkit.parallel import run_tasks
 
 WORKERS, TASKS = 2, 5
@@ -57,6 +59,20 @@ def test_a_failure_ends_what_is_under_way_and_cancels_the_rest(tmp_path):
     with pytest.raises(ValueError, match="task 0 broke"):  # and not after the hour that the others would take
         run_tasks(begin, [(tmp_path, i, i == 0) for i in range(TASKS)], workers=WORKERS)
     assert len(list(tmp_path.iterdir())) < TASKS
+
+
+def test_tasks_under_way_are_looked_at(monkeypatch):
+    monkeypatch.setattr(parallel, "TICK", 0.01)
+    ticks, looked_at = [], threading.Event()
+
+    def look() -> None:
+        ticks.append(len(ticks))
+        if len(ticks) == 3:
+            looked_at.set()
+
+    with ThreadPoolExecutor(1) as executor:
+        run_tasks(looked_at.wait, [(60.0,)], executor=executor, waiting=look)
+    assert len(ticks) > 3, "while the task ran, and when it had ended"
 
 
 def test_an_executor_of_the_caller_stays_open(tmp_path):

@@ -37,7 +37,10 @@ def _here(task: Callable[..., Any], arguments: Sequence[tuple[Any, ...]], **opti
     """Runs the tasks in this process, where the monkeypatches are."""
     for a in arguments:
         result = task(*a)
-        options["finished"](result)
+        if "finished" in options:
+            options["finished"](result)
+        if "waiting" in options:
+            options["waiting"]()
 
 
 def test_profile_end_to_end(profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,7 +55,7 @@ def test_profile_end_to_end(profile: Profile, tmp_path: Path, monkeypatch: pytes
     results = run_profile("tiny", progress=progress, root=tmp_path)
     assert not (tmp_path / "elsewhere").exists()
     assert seen["metrics"] == seen["features"] == (216, 216)
-    assert (seen["training runs"], seen["evaluations"]) == ((2, 2), (3, 3))
+    assert (seen["epochs of training"], seen["evaluations"]) == ((2, 2), (3, 3))
     workspace = Workspace.open("tiny", tmp_path)
     assert workspace.results() == config_dict(results), "what is returned is what is written"
     assert set(workspace.finished_runs()) == {("p", 0), ("pnp", 0)}

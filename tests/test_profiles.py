@@ -56,7 +56,7 @@ def test_a_variant_is_the_laptops_recipe_with_one_thing_changed():
 
 
 def test_unknown_names_list_the_valid_ones():
-    with pytest.raises(ValueError, match=f"'papper'; valid profiles: {', '.join(PROFILES)}$"):
+    with pytest.raises(ValueError, match=f"'papper'; valid ones: {', '.join(PROFILES)}$"):
         get_profile("papper")
-    with pytest.raises(ValueError, match=f"'l2'; valid losses: {', '.join(LOSS_LABELS)}".replace("+", r"\+")):
+    with pytest.raises(ValueError, match=f"'l2'; valid ones: {', '.join(LOSS_LABELS)}".replace("+", r"\+")):
         get_profile("smoke").run("l2", 0)

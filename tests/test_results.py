@@ -261,7 +261,7 @@ def test_renderings_hold_every_cell():
 
 @pytest.mark.usefixtures("unchecked")
 def test_unknown_rendering_lists_the_valid_ones():
-    with pytest.raises(ValueError, match="html, markdown or latex, not 'pdf'"):
+    with pytest.raises(ValueError, match="unknown form 'pdf'; valid ones: html, markdown, latex"):
         render(pd.DataFrame(), "pdf")
 
 

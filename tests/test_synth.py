@@ -106,7 +106,7 @@ def test_bad_theta_is_refused_with_what_came_and_what_is_allowed(theta, message)
 
 @pytest.mark.usefixtures("unchecked")
 def test_bad_synthesisers_are_refused():
-    with pytest.raises(ValueError, match="'code' or 'paper', not 'slides'"):
+    with pytest.raises(ValueError, match="unknown variant 'slides'; valid ones: code, paper"):
         Arpeggio("slides")
     for n in (0, 3, -2):
         with pytest.raises(ValueError, match=f"even number, not {n}"):
@@ -147,7 +147,7 @@ def test_bad_parameters_and_coordinates_are_refused():
         Parameter("f", "f", "Hz", 2.0, 1.0)
     with pytest.raises(ValueError, match="log scale needs low > 0"):
         Parameter("f", "f", "Hz", 0.0, 1.0, "log")
-    with pytest.raises(ValueError, match="raw, log, minmax, logminmax, not 'mel'"):
+    with pytest.raises(ValueError, match="unknown coordinates 'mel'; valid ones: raw, log, minmax, logminmax"):
         SPACE.encode(THETA, "mel")
     with pytest.raises(ValueError, match="f_c must be positive"):
         SPACE.encode(-THETA, "log")

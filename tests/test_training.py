@@ -19,11 +19,12 @@ from pnpkit.analyser import Analyser, load_analyser, load_weights, predict
 from pnpkit.checkpoint import Row
 from pnpkit.dataset import arpeggio_grid, theta_of
 from pnpkit.losses import ParameterLoss, PNPLoss, quadratic_form
-from pnpkit.objective import metric_of
+from pnpkit.objective import TrainingData, build_losses, metric_of
 from pnpkit.profiles import LOSS_LABELS, GridConfig, TrainingConfig
 from pnpkit.provenance import ArtefactMismatch, config_hash
+from pnpkit.run_folder import read_run
 from pnpkit.synth import Arpeggio
-from pnpkit.training import TrainingData, build_losses, read_run, train
+from pnpkit.training import train
 
 SPACE = Arpeggio.parameters
 CONFIG = TrainingConfig(GridConfig(n_steps=6), "pnp-mean", epochs=3, batch_size=8, coordinates="logminmax", head="tanh")
@@ -344,9 +345,9 @@ def test_scalars_for_tensorboard(data: TrainingData, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"loss": "mse"}, "unknown loss 'mse'; valid losses: p, weighted-p, sp, pnp, pnp-identity, pnp-mean"),
-        ({"head": "relu"}, "unknown head 'relu'; valid heads: leaky_relu, tanh, linear"),
-        ({"coordinates": "mel"}, "coordinates must be one of raw, log, minmax, logminmax, not 'mel'"),
+        ({"loss": "mse"}, "unknown loss 'mse'; valid ones: p, weighted-p, sp, pnp, pnp-identity, pnp-mean"),
+        ({"head": "relu"}, "unknown head 'relu'; valid ones: leaky_relu, tanh, linear"),
+        ({"coordinates": "mel"}, "unknown coordinates 'mel'; valid ones: raw, log, minmax, logminmax"),
         ({"lam": -1.0}, "lambda must be finite and not negative, not -1.0"),
         ({"loss": "p", "lam": -1.0}, "lambda must be finite"),
         ({"jitter": float("nan")}, "lambda must be finite"),

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pnpkit._checks import somewhere
+from pnpkit._names import require_known
 from pnpkit.synth.parameters import Parameter, ParameterSpace
 
 
@@ -58,8 +59,7 @@ class Arpeggio:
     )
 
     def __post_init__(self) -> None:
-        if self.variant not in ("code", "paper"):
-            raise ValueError(f"variant must be 'code' or 'paper', not {self.variant!r}")
+        require_known("variant", self.variant, ("code", "paper"))
         if self.n_samples < 2 or self.n_samples % 2:
             raise ValueError(f"n_samples must be a positive even number, not {self.n_samples}")
 

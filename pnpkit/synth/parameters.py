@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pnpkit._checks import require_finite, require_floating
+from pnpkit._names import require_known
 
 Coordinates = Literal["raw", "log", "minmax", "logminmax"]
 
@@ -145,8 +146,7 @@ class ParameterSpace:
 
 
 def _takes_log(parameter: Parameter, coordinates: str) -> bool:
-    if coordinates not in get_args(Coordinates):
-        raise ValueError(f"coordinates must be one of {', '.join(get_args(Coordinates))}, not {coordinates!r}")
+    require_known("coordinates", coordinates, get_args(Coordinates))
     return parameter.scale == "log" and coordinates in ("log", "logminmax")
 
 

@@ -36,5 +36,5 @@ def filled(text: str, content: str) -> str:
 
 if __name__ == "__main__":
     readme = ROOT / "README.md"
-    profiles = sys.argv[1:] or ["study", "raw-long"]
+    profiles = sys.argv[1:] or ["paper", "raw-long", "study"]
     readme.write_text(filled(readme.read_text(), "\n\n".join(map(headline, profiles))))

@@ -284,6 +284,14 @@ def test_verification_finds_a_metric_that_is_not_what_a_new_computation_gives(un
         verify_metrics(uninterrupted, CONFIG, 1000)
 
 
+def test_verification_allows_theta_the_rounding_of_another_processor_and_no_more(uninterrupted, monkeypatch):
+    monkeypatch.setattr(precompute, "theta_of", lambda *of: (1 + 1e-15) * theta_of(*of))
+    assert verify_metrics(uninterrupted, CONFIG, 1) == 0
+    monkeypatch.setattr(precompute, "theta_of", lambda *of: (1 + 1e-9) * theta_of(*of))
+    with pytest.raises(ValueError, match="theta is not that of the data set"):
+        verify_metrics(uninterrupted, CONFIG, 1)
+
+
 def test_verification_looks_at_every_metric_and_theta_whatever_the_sample(uninterrupted):
     wrong = toy(GRID, SLICES[2])
     wrong[5, 0, 0, 1] += 1e-9

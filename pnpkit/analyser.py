@@ -54,15 +54,18 @@ class Analyser(nn.Module):
     ) -> None:
         import timm  # seconds that those who train nothing need not wait
 
+        from pnpkit.norm_silu import in_fewer_passes
+
         super().__init__()
         require_known("head", head, HEADS)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.normalise = nn.BatchNorm2d(1)
             self.expand = nn.Conv2d(1, 3, kernel_size=3, padding=1)
-            self.network = timm.create_model(
+            network = timm.create_model(
                 "efficientnet_b0", pretrained=False, num_classes=n_parameters, in_chans=3, drop_rate=0.2
             )
+        self.network = in_fewer_passes(network)
         self.head = HEADS[head]()
         if mean_target is not None:
             with torch.no_grad():

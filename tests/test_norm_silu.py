@@ -1,0 +1,121 @@
+"""Normalisation and SiLU in fewer passes: the same layer as torch's, to rounding, there and back."""
+
+import numpy as np
+import pytest
+import torch
+from timm.layers import BatchNormAct2d
+from torch import nn
+
+from pnpkit.analyser import Analyser
+from pnpkit.norm_silu import NormSiLU, _exp
+
+
+def layers(channels: int, seed: int = 0) -> tuple[NormSiLU, BatchNormAct2d]:
+    """Ours in float32 and torch's in float64, with the same weights."""
+    generator = torch.Generator().manual_seed(seed)
+    ours = NormSiLU(channels, act_layer=nn.SiLU)
+    with torch.no_grad():
+        ours.weight.copy_(torch.randn(channels, generator=generator))
+        ours.bias.copy_(torch.randn(channels, generator=generator))
+    theirs = BatchNormAct2d(channels, act_layer=nn.SiLU)
+    theirs.load_state_dict(ours.state_dict())
+    return ours, theirs.double()
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 1, 1), (3, 5, 4, 7), (4, 33, 9, 17), (16, 96, 5, 9)])
+@pytest.mark.parametrize("last", [True, False])
+def test_it_is_the_layer_of_torch(shape: tuple[int, ...], last: bool) -> None:
+    generator = torch.Generator().manual_seed(1)
+    x, dy = torch.randn(2, *shape, generator=generator)
+    x = 3 * x + torch.randn(shape[1], 1, 1, generator=generator)
+    form = torch.channels_last if last else torch.contiguous_format
+    ours, theirs = layers(shape[1])
+    exact = x.double().requires_grad_()
+    mine = x.contiguous(memory_format=form).requires_grad_()
+    y, y_exact = ours(mine), theirs(exact)
+    torch.testing.assert_close(y.double(), y_exact, rtol=1e-5, atol=2e-6)
+    y.backward(dy)
+    y_exact.backward(dy.double())
+    for mine_, exact_ in [(mine, exact), (ours.weight, theirs.weight), (ours.bias, theirs.bias)]:
+        assert mine_.grad is not None
+        assert exact_.grad is not None
+        assert (mine_.grad - exact_.grad).abs().max() < 2e-5 * (1 + exact_.grad.abs().max())
+    for name, wanted in theirs.named_buffers():
+        torch.testing.assert_close(dict(ours.named_buffers())[name].to(wanted.dtype), wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_a_large_mean_costs_no_digits() -> None:
+    x = 1000 + torch.randn(8, 4, 16, 16, generator=torch.Generator().manual_seed(2))
+    ours, theirs = layers(4)
+    torch.testing.assert_close(ours(x).double(), theirs(x.double()), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(ours.running_var.double(), theirs.running_var, rtol=1e-5, atol=0)
+
+
+def test_a_constant_image_is_its_bias() -> None:
+    ours, _ = layers(3)
+    x = torch.full((2, 3, 4, 4), 7.0, requires_grad=True)
+    y = ours(x)
+    torch.testing.assert_close(y, nn.functional.silu(ours.bias).detach().reshape(3, 1, 1).expand_as(y))
+    y.sum().backward()
+    assert x.grad is not None
+    assert x.grad.abs().max() < 1e-3  # 1/√ε is 316: rounding of a zero
+
+
+def test_far_arguments() -> None:
+    ours, theirs = layers(1)
+    with torch.no_grad():
+        for layer in (ours, theirs):
+            layer.weight.fill_(1e3)
+            layer.bias.fill_(0)
+    x = torch.tensor([-1.0, 1.0, 0.0, 0.5]).reshape(1, 1, 2, 2)
+    mine, exact = x.clone().requires_grad_(), x.double().requires_grad_()
+    y, y_exact = ours(mine), theirs(exact)
+    torch.testing.assert_close(y.double(), y_exact, rtol=1e-5, atol=1e-5)
+    y.sum().backward()
+    y_exact.sum().backward()
+    assert mine.grad is not None
+    assert exact.grad is not None
+    torch.testing.assert_close(mine.grad.double(), exact.grad, rtol=1e-3, atol=2e-2)
+
+
+def test_what_is_not_finite_stays_so() -> None:
+    ours, _ = layers(2)
+    x = torch.zeros(1, 2, 2, 2)
+    x[0, 0, 0, 0] = torch.nan
+    y = ours(x)
+    assert y[0, 0].isnan().all()
+    assert y[0, 1].isfinite().all()
+
+
+def test_exponential() -> None:
+    x = np.linspace(-86, 87, 10_001, dtype=np.float32)
+    got = np.array([_exp(value) for value in x], dtype=np.float64)
+    assert np.abs(got / np.exp(x.astype(np.float64)) - 1).max() < 3e-7
+    assert _exp(np.float32(0)) == 1
+
+
+def test_elsewhere_it_is_the_layer_of_timm() -> None:
+    ours, theirs = layers(3)
+    x = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(3))
+    ours.double()
+    assert torch.equal(ours(x.double()), theirs(x.double()))
+    ours.float().eval()
+    theirs.float().eval()
+    assert torch.equal(ours(x), theirs(x))
+
+
+def test_second_derivatives_are_refused() -> None:
+    ours, _ = layers(2)
+    x = torch.randn(2, 2, 3, 3, requires_grad=True)
+    (slope,) = torch.autograd.grad(ours(x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        slope.sum().backward()
+
+
+def test_the_analyser_has_them() -> None:
+    """One after the stem, two in each block but the first, which has one, and one before the pool."""
+    analyser = Analyser(3)
+    fused = sum(type(module) is NormSiLU for module in analyser.modules())
+    assert fused == 1 + (2 * 16 - 1) + 1
+    analyser(torch.rand(2, 72, 129)).sum().backward()
+    assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in analyser.parameters())

@@ -5,6 +5,9 @@ fifteen times for each normalisation and its SiLU, there and back. Eight are eno
 the normalised activation again faster than it could read it.
 """
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any, no_type_check
 
 import numpy as np
@@ -43,24 +46,20 @@ def _exp(x):
 
 @no_type_check
 @njit(cache=True, fastmath=EXACT, error_model="numpy", nogil=True)
-def _moments(x, mean, variance):
-    """Mean and variance of each column, from differences to the first row: a large mean costs no digits."""
+def _sum_differences(x, about, plain, squared):
+    """Over the rows: Σ (x − about) and Σ (x − about)²."""
     rows, channels = x.shape
-    first, total, squares = x[0].copy(), np.zeros(channels), np.zeros(channels)
     a, b = np.zeros(channels, np.float32), np.zeros(channels, np.float32)
     for i in range(rows):
         for c in range(channels):
-            difference = x[i, c] - first[c]
+            difference = x[i, c] - about[c]
             a[c] += difference
             b[c] += difference * difference
         if i % BLOCK == BLOCK - 1 or i == rows - 1:
             for c in range(channels):
-                total[c] += a[c]
-                squares[c] += b[c]
+                plain[c] += a[c]
+                squared[c] += b[c]
                 a[c], b[c] = 0, 0
-    for c in range(channels):
-        shift = total[c] / rows
-        mean[c], variance[c] = first[c] + shift, max(squares[c] / rows - shift * shift, 0.0)
 
 
 @no_type_check
@@ -117,20 +116,47 @@ def _rows(x: Tensor) -> np.ndarray:
     return x.detach().permute(0, 2, 3, 1).reshape(-1, x.shape[1]).numpy()
 
 
+@cache
+def _threads(n: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(n)
+
+
+def _split(task: Callable[[slice, int], None], rows: int) -> None:
+    """Run ``task`` on some rows in each of torch's threads; it is told which rows, and which part they are."""
+    n = torch.get_num_threads()
+    parts = [slice(rows * k // n, rows * (k + 1) // n) for k in range(n)]
+    for _ in _threads(n).map(task, parts, range(n)) if n > 1 else map(task, parts, range(n)):
+        pass  # taking the results is what raises a thread's error
+
+
+def _sums(kernel: Callable[..., None], images: tuple[np.ndarray, ...], columns: tuple[np.ndarray, ...]) -> Tensor:
+    """The two sums of a kernel over all rows, in float64, shape (2, channels): the same for as many threads."""
+    parts = np.zeros((torch.get_num_threads(), 2, images[0].shape[1]))
+
+    def add(rows: slice, part: int) -> None:
+        kernel(*(image[rows] for image in images), *columns, *parts[part])
+
+    _split(add, len(images[0]))
+    return torch.from_numpy(parts.sum(0))
+
+
 class _Function(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, running: tuple[Tensor, Tensor], momentum: float, eps: float
     ) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
-        pixels, mean, variance = _rows(x), torch.empty_like(weight), torch.empty_like(weight)
-        _moments(pixels, mean.numpy(), variance.numpy())
+        pixels, y = _rows(x), torch.empty_like(x)
+        n, out, about = len(pixels), _rows(y), x[0, :, 0, 0].detach().clone()
+        # From differences to a pixel, so that a large mean costs no digits
+        shift, spread = _sums(_sum_differences, (pixels,), (about.numpy(),)) / n
+        mean, variance = (about + shift).float(), (spread - shift.square()).clamp(min=0).float()
         running[0].lerp_(mean, momentum)
-        running[1].lerp_(variance * (len(pixels) / (len(pixels) - 1)), momentum)  # unbiased there, and only there
+        running[1].lerp_(variance * (n / (n - 1)), momentum)  # unbiased there, and only there
         precision = torch.rsqrt(variance + eps)
         scale = weight * precision
-        y = torch.empty_like(x)
-        _activate(pixels, mean.numpy(), scale.numpy(), bias.detach().numpy(), _rows(y))
+        columns = mean.numpy(), scale.numpy(), bias.detach().numpy()
+        _split(lambda rows, _: _activate(pixels[rows], *columns, out[rows]), n)
         ctx.save_for_backward(x, mean, scale, bias, precision)
         return y
 
@@ -138,14 +164,13 @@ class _Function(torch.autograd.Function):
     @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, mean, scale, bias, precision = ctx.saved_tensors
-        pixels, above = _rows(x), _rows(dy.contiguous(memory_format=torch.channels_last))
-        plain, centred = torch.zeros(2, x.shape[1], dtype=torch.float64)
-        columns = mean.numpy(), scale.numpy(), bias.detach().numpy()
-        _sum_gradients(pixels, above, *columns, plain.numpy(), centred.numpy())
-        d_bias, d_weight = plain.float(), (centred * precision).float()
-        slope, offset = (-scale * d / len(pixels) for d in (precision * d_weight, d_bias))
         dx = torch.empty_like(x)
-        _pull_back(pixels, above, *columns, slope.numpy(), offset.numpy(), _rows(dx))
+        pixels, out, above = _rows(x), _rows(dx), _rows(dy.contiguous(memory_format=torch.channels_last))
+        columns = mean.numpy(), scale.numpy(), bias.detach().numpy()
+        plain, centred = _sums(_sum_gradients, (pixels, above), columns)
+        d_weight, d_bias = (centred * precision).float(), plain.float()
+        terms = [(-scale * d / len(pixels)).numpy() for d in (precision * d_weight, d_bias)]
+        _split(lambda rows, _: _pull_back(pixels[rows], above[rows], *columns, *terms, out[rows]), len(pixels))
         return dx, d_weight, d_bias, None, None, None
 
 
@@ -161,7 +186,8 @@ class NormSiLU(BatchNormAct2d):  # type: ignore[misc]  # timm has no types
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channels, height, width) to the same; gradients of first order only where it is in fewer passes."""
-        if not self.training or x.device.type != "cpu" or x.dtype != torch.float32:
+        one_pixel = x.shape[0] * x.shape[2] * x.shape[3] == 1  # has no variance: torch has a message for that
+        if not self.training or x.device.type != "cpu" or x.dtype != torch.float32 or one_pixel:
             return super().forward(x)
         if self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)

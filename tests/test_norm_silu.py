@@ -6,6 +6,7 @@ import torch
 from timm.layers import BatchNormAct2d
 from torch import nn
 
+from pnpkit._system import torch_threads
 from pnpkit.analyser import Analyser
 from pnpkit.norm_silu import NormSiLU, _exp
 
@@ -87,6 +88,21 @@ def test_what_is_not_finite_stays_so() -> None:
     assert y[0, 1].isfinite().all()
 
 
+def test_threads_share_the_work() -> None:
+    x = torch.randn(5, 6, 7, 3, generator=torch.Generator().manual_seed(4))
+    results = []
+    for n in (1, 2, 2, 3):
+        ours, _ = layers(6)
+        image = x.clone().requires_grad_()
+        with torch_threads(n):
+            y = ours(image)
+            y.square().sum().backward()
+        results.append([y.detach(), image.grad, ours.weight.grad, ours.bias.grad, ours.running_var])
+    for other in results[1:]:
+        torch.testing.assert_close(other, results[0], rtol=1e-5, atol=1e-5)
+    assert all(torch.equal(a, b) for a, b in zip(results[1], results[2], strict=True))
+
+
 def test_exponential() -> None:
     x = np.linspace(-86, 87, 10_001, dtype=np.float32)
     got = np.array([_exp(value) for value in x], dtype=np.float64)
@@ -102,6 +118,11 @@ def test_elsewhere_it_is_the_layer_of_timm() -> None:
     ours.float().eval()
     theirs.float().eval()
     assert torch.equal(ours(x), theirs(x))
+
+
+def test_one_pixel_has_no_variance() -> None:
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        layers(3)[0](torch.zeros(1, 3, 1, 1))
 
 
 def test_second_derivatives_are_refused() -> None:

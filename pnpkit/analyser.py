@@ -54,7 +54,7 @@ class Analyser(nn.Module):
     ) -> None:
         import timm  # seconds that those who train nothing need not wait
 
-        from pnpkit.norm_silu import in_fewer_passes
+        from pnpkit.cpu_layers import in_fewer_passes
 
         super().__init__()
         require_known("head", head, HEADS)

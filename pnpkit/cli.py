@@ -1,9 +1,6 @@
 """The command line: ``pnpkit VERB``. It parses, calls the library, and turns errors into one line and an exit code."""
 
-import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +16,6 @@ if TYPE_CHECKING:
 
 # Each verb imports what it needs when it runs: torch and timm take seconds that `--help` has no use for.
 
-PATIENCE = "10s"  # for a Dask scheduler to answer
 ERRORS = (ValueError, OSError, RuntimeError, FloatingPointError, ImportError)
 
 
@@ -78,6 +74,7 @@ def metrics(
     verify: Annotated[int, typer.Option(min=0, help="Recompute so many at random and compare, instead.")] = 0,
 ) -> None:
     """Compute the Riemannian metrics that are missing."""
+    from pnpkit.parallel import dask_executor
     from pnpkit.precompute import TOLERANCE, verify_metrics
     from pnpkit.workspace import Workspace
 
@@ -90,7 +87,7 @@ def metrics(
             f"tolerance {TOLERANCE:.0e}; all {total} symmetric and positive semi-definite"
         )
         return
-    with bars() as progress, _executor(scheduler) as executor:
+    with bars() as progress, dask_executor(scheduler) as executor:
         found = space.compute_metrics(workers, executor, progress)
     print(f"{len(found.theta)} metrics at {space.metrics_path}")
 
@@ -266,30 +263,11 @@ def bench(
     loop, more = report["training_loop"], 100 * report["training_loop"]["overhead"]
     print(f"a training step, {loop['loop']:.2f} s; {more:+.1f} % more than forward, backward and update")
     costs = {name: 1e3 * seconds for name, seconds in report["training_step"]["steps"].items()}
+    fewer = report["training_step"]["stock"] / report["training_step"]["network"]
+    print(f"forward and backward of the network: {fewer:.2f} times as fast as with the layers it is made of")
     print("a step, milliseconds an item: " + ", ".join(f"{LOSS_LABELS[k]} {ms:.1f}" for k, ms in costs.items()))
     rate = f"{floor['gflops']:.0f} GFLOP/s"
     print(f"products of one Jacobian: {floor['gflop']:.1f} GFLOP, at least {floor['seconds']:.3f} s at {rate}")
-
-
-@contextmanager
-def _executor(scheduler: str | None) -> Iterator[Any]:
-    """The executor of a Dask scheduler, or None."""
-    if scheduler is None:
-        yield None
-        return
-    try:
-        from distributed import Client
-    except ImportError as error:
-        raise ImportError("--scheduler needs Dask: `pip install distributed`") from error
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what fails is said once, by us
-    try:
-        client = Client(scheduler, timeout=PATIENCE)
-    except (OSError, TimeoutError, ValueError) as error:
-        raise RuntimeError(
-            f"no Dask scheduler answers at {scheduler}: is it running, and is the address right?"
-        ) from error
-    with client:
-        yield client.get_executor()
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """Many tasks on many processors: on any :mod:`concurrent.futures` executor, or on processes that end when we do."""
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -13,6 +14,7 @@ from typing import Any
 from pnpkit._system import torch_threads
 
 TICK = 2.0  # seconds between two looks at tasks under way
+PATIENCE = "10s"  # for a Dask scheduler to answer
 
 
 def run_tasks(
@@ -78,6 +80,35 @@ def processes(n: int) -> Iterator[Executor]:
             ours.close()
             pool.shutdown(cancel_futures=True)
             raise
+
+
+@contextmanager
+def dask_executor(scheduler: str | None) -> Iterator[Executor | None]:
+    """The workers of a Dask scheduler, as an executor, or None where none is named.
+
+    Args:
+        scheduler: its address, ``tcp://host:port``.
+
+    Raises:
+        ImportError: if Dask is not installed.
+        RuntimeError: if no scheduler answers there.
+    """
+    if scheduler is None:
+        yield None
+        return
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise ImportError("--scheduler needs Dask: `pip install distributed`") from error
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what fails is said once, by us
+    try:
+        client = Client(scheduler, timeout=PATIENCE)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise RuntimeError(
+            f"no Dask scheduler answers at {scheduler}: is it running, and is the address right?"
+        ) from error
+    with client:
+        yield client.get_executor()
 
 
 def _end_with_pipe(pipe: Connection) -> None:

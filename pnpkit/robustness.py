@@ -27,8 +27,7 @@ def distance_ratios(workspaces: Iterable[Workspace], distance: str = "jtfs", wei
     rows = []
     for space in workspaces:
         for loss, seed in space.finished_runs():
-            reference = space if "p" in space.profile.losses else space.shared
-            pair = ((space, loss), (reference, "p"))
+            pair = ((space, loss), (space.with_loss("p"), "p"))
             if loss == "p" or not all((s.evaluation_folder(name, seed) / "summary.json").exists() for s, name in pair):
                 continue
             values, p = (s.evaluation(name, seed).of(weights)[distance].to_numpy() for s, name in pair)

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pnpkit._system import memory_kept
 from pnpkit.analyser import Analyser
+from pnpkit.cpu_layers import in_more_passes
 from pnpkit.dataset import theta_of
 from pnpkit.losses import ParameterLoss, PNPLoss, SpectralLoss
 from pnpkit.metric import damp
@@ -36,7 +37,8 @@ def step_costs(batch: int = 32, rounds: int = 5) -> dict[str, Any]:
 
     Returns:
         ``batch``; ``steps``, by loss: forward, loss, backward and update; ``network``: forward and backward of the
-        network alone; ``phi``: the same of Φ∘g, from θ̃ to half the squared distance, the target's Φ at hand.
+        network alone; ``stock``: of the same with timm's own layers (see :mod:`pnpkit.cpu_layers`); ``phi``: the same
+        of Φ∘g, from θ̃ to half the squared distance, the target's Φ at hand.
     """
     problem = get_problem(GridConfig()).with_gain("attached")
     generator = torch.Generator().manual_seed(0)
@@ -44,13 +46,14 @@ def step_costs(batch: int = 32, rounds: int = 5) -> dict[str, Any]:
     theta, guess = (low + (high - low) * torch.rand(batch, 3, generator=generator, dtype=low.dtype) for _ in range(2))
     images, M = torch.rand(batch, 72, 129, generator=generator), torch.eye(3, dtype=low.dtype).repeat(batch, 1, 1)
     analyser = Analyser(3).train()
+    stock = in_more_passes(Analyser(3).train())
     optimiser = torch.optim.Adam(analyser.parameters(), fused=True)
     with torch.no_grad():
         wanted = problem.features(theta)
 
-    def network() -> None:
-        optimiser.zero_grad()
-        analyser(images).sum().backward()
+    def there_and_back(network: nn.Module) -> None:
+        network.zero_grad()
+        network(images).sum().backward()
 
     def phi() -> None:
         leaf = guess.clone().requires_grad_()
@@ -68,9 +71,12 @@ def step_costs(batch: int = 32, rounds: int = 5) -> dict[str, Any]:
         "pnp-mean": PNPLoss(damp(1.0, "mean", M[0])),
         "sp": SpectralLoss(problem.features, box=(low, high)),
     }
-    tasks: dict[str, Callable[[], None]] = {"network": network, "phi": phi} | {
-        name: partial(step, loss) for name, loss in losses.items()
+    parts: dict[str, Callable[[], None]] = {
+        "network": partial(there_and_back, analyser),
+        "stock": partial(there_and_back, stock),
+        "phi": phi,
     }
+    tasks = parts | {name: partial(step, loss) for name, loss in losses.items()}
     seconds: dict[str, list[float]] = {name: [] for name in tasks}
     with memory_kept():  # as in training
         for _ in range(rounds + 1):
@@ -79,8 +85,7 @@ def step_costs(batch: int = 32, rounds: int = 5) -> dict[str, Any]:
                 task()
                 seconds[name].append((time.perf_counter() - began) / batch)
     medians = {name: statistics.median(values[1:]) for name, values in seconds.items()}
-    parts = {name: medians[name] for name in ("network", "phi")}
-    return {"batch": batch, "steps": {name: medians[name] for name in losses}} | parts
+    return {"batch": batch, "steps": {name: medians[name] for name in losses}} | {name: medians[name] for name in parts}
 
 
 def loop_overhead(steps: int = 16, batch: int = 64) -> dict[str, float]:

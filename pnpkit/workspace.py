@@ -92,6 +92,13 @@ class Workspace:
             return self
         return self.shared._home_of(loss, seed)
 
+    def with_loss(self, loss: str) -> "Workspace":
+        """Where the run of a loss is that belongs beside this profile's: here, or, if it has none, in the shared one.
+
+        So λ, which the P-loss does not see, is varied without training P again.
+        """
+        return self if loss in self.profile.losses else self.shared
+
     def metrics(self) -> MetricTable:
         """The metrics, which must be there already; see :func:`pnpkit.store.load_metrics` for the errors."""
         return load_metrics(self.metrics_path, self.metric_config, f"pnpkit metrics --profile {self.profile.name}")
@@ -137,7 +144,8 @@ class Workspace:
 
     def _weights(self, loss: str, seed: int) -> dict[str, Tensor]:
         """Last weights of a finished run of the workspace that is shared."""
-        folder, path = self.shared._finished(loss, seed), self.shared.run_folder(loss, seed) / "weights.safetensors"
+        folder = self.shared._finished(loss, seed)
+        path = folder / "weights.safetensors"
         if not path.exists():
             again = "train that run again into another folder of artefacts (--out), or in place (--no-resume)"
             raise FileNotFoundError(f"{path} is needed to start from, and is not kept with its run: {again}")

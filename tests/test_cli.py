@@ -20,7 +20,7 @@ import soundfile
 import torch
 from distributed import LocalCluster
 
-from pnpkit import cli, precompute
+from pnpkit import cli, parallel, precompute
 from pnpkit._system import locked
 from pnpkit.analyser import Analyser, save_weights
 from pnpkit.dataset import arpeggio_grid
@@ -65,7 +65,7 @@ def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
             yield executor
 
     monkeypatch.setattr(precompute, "metrics_of", constant)
-    monkeypatch.setattr(cli, "_executor", here)
+    monkeypatch.setattr(parallel, "dask_executor", here)
     return tmp_path / "smoke" / "metrics.zarr"
 
 
@@ -292,7 +292,7 @@ def test_a_metric_that_is_not_finite(store: Path, run: Run, monkeypatch: pytest.
 
 
 def test_a_scheduler_that_does_not_answer(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "PATIENCE", "0.5s")
+    monkeypatch.setattr(parallel, "PATIENCE", "0.5s")
     code, _, said = run("metrics", "--profile", "smoke", "--scheduler", "tcp://127.0.0.1:1")
     assert code == 1
     assert "no Dask scheduler answers at tcp://127.0.0.1:1: is it running" in one_line(said)
@@ -322,13 +322,14 @@ def test_bench_prints_what_it_measured(run: Run, monkeypatch: pytest.MonkeyPatch
         "calibration_seconds": 0.125,
         "scaling": 1.75,
         "training_loop": {"loop": 0.5, "bare": 0.4, "overhead": 0.25},
-        "training_step": {"steps": {"p": 0.01, "sp": 0.12}},
+        "training_step": {"steps": {"p": 0.01, "sp": 0.12}, "network": 0.01, "stock": 0.015},
         "floor": {"gflop": 5.5, "gflops": 110.0, "seconds": 0.05},
     }
     monkeypatch.setattr("pnpkit.bench.bench", lambda sizes, *_, **__: report | {"sizes": sizes})
     code, out, _ = run("bench", "--largest", 14, "--out", tmp_path / "b.json")
     assert code == 0
     assert "a training step, 0.50 s; +25.0 % more" in out
+    assert "forward and backward of the network: 1.50 times as fast" in out
     assert "a step, milliseconds an item: P 10.0, SP 120.0" in out
     assert "two processes, 1.75 times one" in out
     assert read_json(tmp_path / "b.json")["sizes"] == [2**13, 2**14]

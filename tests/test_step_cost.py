@@ -18,7 +18,7 @@ def test_steps_of_the_loop_and_bare_ones_take_turns_and_the_first_two_do_not_cou
 
 def test_costs_are_medians_an_item_of_turns_after_the_first(monkeypatch):
     """A clock that tells each task's turns apart: 1 s, 2 s, … a task, ten times as much in the round not counted."""
-    tasks, now = 6, []
+    tasks, now = 7, []
     for turn in range(4):
         for k in range(tasks):
             before = now[-1] if now else 0.0
@@ -27,5 +27,6 @@ def test_costs_are_medians_an_item_of_turns_after_the_first(monkeypatch):
     monkeypatch.setattr(step_cost, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
     costs = step_cost.step_costs(batch=2, rounds=3)
     assert costs["network"] == 1 * 2 / 2  # the median turn counts double, for two items
-    assert costs["phi"] == 2 * 2 / 2
-    assert costs["steps"] == pytest.approx({"p": 3, "pnp": 4, "pnp-mean": 5, "sp": 6})
+    assert costs["stock"] == 2 * 2 / 2
+    assert costs["phi"] == 3 * 2 / 2
+    assert costs["steps"] == pytest.approx({"p": 4, "pnp": 5, "pnp-mean": 6, "sp": 7})

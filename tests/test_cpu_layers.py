@@ -1,14 +1,18 @@
-"""Normalisation and SiLU in fewer passes: the same layer as torch's, to rounding, there and back."""
+"""Layers with fewer passes over memory: the same as timm's, to rounding, there and back."""
+
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
-from timm.layers import BatchNormAct2d
+from timm.layers.norm_act import BatchNormAct2d
+from timm.models._efficientnet_blocks import SqueezeExcite as TimmSqueezeExcite
 from torch import nn
 
 from pnpkit._system import torch_threads
 from pnpkit.analyser import Analyser
-from pnpkit.norm_silu import NormSiLU, _exp
+from pnpkit.cpu_layers import NormSiLU, SqueezeExcite, in_more_passes
+from pnpkit.layer_kernels import _exp
 
 
 def layers(channels: int, seed: int = 0) -> tuple[NormSiLU, BatchNormAct2d]:
@@ -19,6 +23,15 @@ def layers(channels: int, seed: int = 0) -> tuple[NormSiLU, BatchNormAct2d]:
         ours.weight.copy_(torch.randn(channels, generator=generator))
         ours.bias.copy_(torch.randn(channels, generator=generator))
     theirs = BatchNormAct2d(channels, act_layer=nn.SiLU)
+    theirs.load_state_dict(ours.state_dict())
+    return ours, theirs.double()
+
+
+def gates(channels: int) -> tuple[SqueezeExcite, TimmSqueezeExcite]:
+    """Ours in float32 and timm's in float64, with the same weights."""
+    torch.manual_seed(8)
+    ours = SqueezeExcite(channels, rd_channels=2, act_layer=nn.SiLU)
+    theirs = TimmSqueezeExcite(channels, rd_channels=2, act_layer=nn.SiLU)
     theirs.load_state_dict(ours.state_dict())
     return ours, theirs.double()
 
@@ -88,16 +101,33 @@ def test_what_is_not_finite_stays_so() -> None:
     assert y[0, 1].isfinite().all()
 
 
-def test_threads_share_the_work() -> None:
+@pytest.mark.parametrize("last", [True, False])
+def test_a_gate_is_that_of_timm(last: bool) -> None:
+    ours, theirs = gates(6)
+    x, dy = torch.randn(2, 4, 6, 5, 7, generator=torch.Generator().manual_seed(7))
+    mine = x.clone(memory_format=torch.channels_last if last else torch.contiguous_format).requires_grad_()
+    exact = x.double().requires_grad_()
+    y, y_exact = ours(mine), theirs(exact)
+    torch.testing.assert_close(y.double(), y_exact, rtol=1e-5, atol=1e-6)
+    y.backward(dy)
+    y_exact.backward(dy.double())
+    assert mine.grad is not None
+    torch.testing.assert_close(mine.grad.double(), exact.grad, rtol=1e-5, atol=1e-6)
+    for name, wanted in theirs.named_parameters():
+        torch.testing.assert_close(ours.get_parameter(name).grad.double(), wanted.grad, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("make", [layers, gates])
+def test_threads_share_the_work(make: Callable[[int], tuple[nn.Module, nn.Module]]) -> None:
     x = torch.randn(5, 6, 7, 3, generator=torch.Generator().manual_seed(4))
     results = []
-    for n in (1, 2, 2, 3):
-        ours, _ = layers(6)
+    for n in (1, 2, 2, 7):  # the last leaves some threads without an item
+        ours, _ = make(6)
         image = x.clone().requires_grad_()
         with torch_threads(n):
             y = ours(image)
             y.square().sum().backward()
-        results.append([y.detach(), image.grad, ours.weight.grad, ours.bias.grad, ours.running_var])
+        results.append([y.detach(), image.grad, *(p.grad for p in ours.parameters()), *ours.buffers()])
     for other in results[1:]:
         torch.testing.assert_close(other, results[0], rtol=1e-5, atol=1e-5)
     assert all(torch.equal(a, b) for a, b in zip(results[1], results[2], strict=True))
@@ -110,8 +140,9 @@ def test_exponential() -> None:
     assert _exp(np.float32(0)) == 1
 
 
-def test_elsewhere_it_is_the_layer_of_timm() -> None:
-    ours, theirs = layers(3)
+@pytest.mark.parametrize("make", [layers, gates])
+def test_elsewhere_it_is_the_layer_of_timm(make: Callable[[int], tuple[nn.Module, nn.Module]]) -> None:
+    ours, theirs = make(3)
     x = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(3))
     ours.double()
     assert torch.equal(ours(x.double()), theirs(x.double()))
@@ -125,8 +156,9 @@ def test_one_pixel_has_no_variance() -> None:
         layers(3)[0](torch.zeros(1, 3, 1, 1))
 
 
-def test_second_derivatives_are_refused() -> None:
-    ours, _ = layers(2)
+@pytest.mark.parametrize("make", [layers, gates])
+def test_second_derivatives_are_refused(make: Callable[[int], tuple[nn.Module, nn.Module]]) -> None:
+    ours, _ = make(2)
     x = torch.randn(2, 2, 3, 3, requires_grad=True)
     (slope,) = torch.autograd.grad(ours(x).square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
@@ -134,9 +166,27 @@ def test_second_derivatives_are_refused() -> None:
 
 
 def test_the_analyser_has_them() -> None:
-    """One after the stem, two in each block but the first, which has one, and one before the pool."""
-    analyser = Analyser(3)
-    fused = sum(type(module) is NormSiLU for module in analyser.modules())
-    assert fused == 1 + (2 * 16 - 1) + 1
-    analyser(torch.rand(2, 72, 129)).sum().backward()
-    assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in analyser.parameters())
+    """Normalisations with SiLU: one after the stem, two in each of 16 blocks but the first, one before the pool."""
+    kinds = [type(module) for module in Analyser(3).modules()]
+    assert kinds.count(NormSiLU) == 1 + (2 * 16 - 1) + 1
+    assert kinds.count(SqueezeExcite) == 16
+    assert kinds.count(BatchNormAct2d) == 16
+    kinds = [type(module) for module in in_more_passes(Analyser(3)).modules()]
+    assert (kinds.count(BatchNormAct2d), kinds.count(TimmSqueezeExcite)) == (49, 16)
+
+
+def test_the_analyser_learns_the_same() -> None:
+    """Loss, gradients and statistics of a batch, in training mode, beside those of timm's own layers."""
+    images = 8 * torch.rand(4, 72, 129, generator=torch.Generator().manual_seed(5))
+    found = []
+    for analyser in (Analyser(3), in_more_passes(Analyser(3))):
+        torch.manual_seed(6)  # of dropout
+        loss = analyser(images).square().mean()
+        loss.backward()
+        gradient = torch.cat([p.grad.flatten() for p in analyser.parameters() if p.grad is not None])
+        found.append((loss.detach(), gradient, dict(analyser.named_buffers())))
+    (loss, gradient, buffers), (stock_loss, stock_gradient, stock_buffers) = found
+    torch.testing.assert_close(loss, stock_loss, rtol=1e-4, atol=0)
+    assert (gradient - stock_gradient).norm() < 1e-3 * stock_gradient.norm()
+    for name, value in stock_buffers.items():
+        torch.testing.assert_close(buffers[name], value, rtol=1e-3, atol=1e-4)

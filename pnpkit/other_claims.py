@@ -84,7 +84,7 @@ def stability_claim(cosines: Mapping[str, Float[np.ndarray, " guesses"]]) -> Cla
     intervals = {name: bootstrap_interval(d) or (-math.inf, math.inf) for name, d in differences.items()}
     above, below = [i[0] > 0 for i in intervals.values()], [i[1] < 0 for i in intervals.values()]
     verdict = _graded(above, "disagrees" if any(below) else "not decided")
-    ours = ", ".join(f"{name} {c.mean():.2f} ({100 * (c > 0).mean():.0f} % home)" for name, c in cosines.items())
+    ours = ", ".join(f"{name} {c.mean():.1f} ({100 * (c > 0).mean():.0f} % home)" for name, c in cosines.items())
     reason = "; ".join(f"{name} [{low:.2f}, {high:.2f}]" for name, (low, high) in intervals.items())
     return Claim(
         7, "the spectrogram's loss is unstable where that of the JTFS is not", verdict,

@@ -1,5 +1,6 @@
 """The command line: ``pnpkit VERB``. It parses, calls the library, and turns errors into one line and an exit code."""
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -272,6 +273,9 @@ def bench(
 
 def main() -> None:
     """Entry point: misuse and unknown names exit with 2, unfinished work with 3, other failures with 1 and one line."""
+    # Torch's threads wait actively for their next loop, on the cores that the loops of numba need meanwhile: a training
+    # step on two threads took a sixth longer. Read when torch is loaded, which is later.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     try:
         app()
     except ERRORS as error:

@@ -8,6 +8,7 @@ from numba import njit
 # No reassociation: the exponential rounds by adding a large number and taking it away again
 EXACT = {"contract", "arcp", "nsz"}
 BLOCK = 64  # rows summed in float32 before they are added to a float64 total
+FEW = 4  # images likewise
 
 _ONE, _LOWEST, _HIGHEST = np.float32(1), np.float32(-87), np.float32(88)  # of the arguments: exp stays a normal float32
 _LOG2_E = np.float32(1.44269504)
@@ -110,3 +111,31 @@ def pull_back_gate(x, dy, gate, dx, d_gate):
             for c in range(channels):
                 dx[n, i, c] = dy[n, i, c] * gate[n, c]
                 d_gate[n, c] += dy[n, i, c] * x[n, i, c]
+
+
+@no_type_check
+@njit(cache=True, fastmath=EXACT, error_model="numpy", nogil=True)
+def sum_taps(x, dy, stride, total):
+    """Of a depthwise convolution, padded to keep the size: for each tap of the kernel, Σ x dy over where it touches x.
+
+    x and dy (items, height, width, channels), total (size, size, channels).
+    """
+    items, height, width, channels = x.shape
+    size, _, _ = total.shape
+    sums = np.zeros(total.shape, np.float32)
+    for n in range(items):
+        for p in range(size):
+            for q in range(size):
+                for i in range(dy.shape[1]):
+                    row = i * stride + p - size // 2
+                    if not 0 <= row < height:
+                        continue
+                    for j in range(dy.shape[2]):
+                        column = j * stride + q - size // 2
+                        if not 0 <= column < width:
+                            continue
+                        for c in range(channels):
+                            sums[p, q, c] += x[n, row, column, c] * dy[n, i, j, c]
+        if n % FEW == FEW - 1 or n == items - 1:
+            total += sums
+            sums[:] = 0

@@ -1,6 +1,7 @@
 """Layers with fewer passes over memory: the same as timm's, to rounding, there and back."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from torch import nn
 
 from pnpkit._system import torch_threads
 from pnpkit.analyser import Analyser
-from pnpkit.cpu_layers import NormSiLU, SqueezeExcite, in_more_passes
+from pnpkit.cpu_layers import DepthwiseConv, NormSiLU, SqueezeExcite, in_fewer_passes, in_more_passes
 from pnpkit.layer_kernels import _exp
 
 
@@ -32,6 +33,15 @@ def gates(channels: int) -> tuple[SqueezeExcite, TimmSqueezeExcite]:
     torch.manual_seed(8)
     ours = SqueezeExcite(channels, rd_channels=2, act_layer=nn.SiLU)
     theirs = TimmSqueezeExcite(channels, rd_channels=2, act_layer=nn.SiLU)
+    theirs.load_state_dict(ours.state_dict())
+    return ours, theirs.double()
+
+
+def kernels(channels: int) -> tuple[DepthwiseConv, nn.Conv2d]:
+    """Ours in float32 and torch's in float64, with the same weights."""
+    torch.manual_seed(9)
+    ours = DepthwiseConv(channels, channels, 5, 2, 2, groups=channels, bias=False)
+    theirs = nn.Conv2d(channels, channels, 5, 2, 2, groups=channels, bias=False)
     theirs.load_state_dict(ours.state_dict())
     return ours, theirs.double()
 
@@ -117,7 +127,50 @@ def test_a_gate_is_that_of_timm(last: bool) -> None:
         torch.testing.assert_close(ours.get_parameter(name).grad.double(), wanted.grad, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("make", [layers, gates])
+@pytest.mark.parametrize("size", [5, 7])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("height", [1, 3, 8])  # the first two are smaller than a kernel
+def test_a_depthwise_kernel_has_the_gradient_of_torch(size: int, stride: int, height: int) -> None:
+    torch.manual_seed(10)
+    theirs = nn.Conv2d(6, 6, size, stride, size // 2, groups=6, bias=False)
+    ours = nn.Conv2d(6, 6, size, stride, size // 2, groups=6, bias=False)
+    ours.load_state_dict(theirs.state_dict())
+    theirs.double()
+    assert isinstance(in_fewer_passes(ours), DepthwiseConv)
+    x = torch.randn(9, 6, height, 9)
+    mine, exact = x.clone().requires_grad_(), x.double().requires_grad_()
+    y, y_exact = ours(mine), theirs(exact)
+    torch.testing.assert_close(y.double(), y_exact, rtol=1e-5, atol=1e-5)
+    dy = torch.randn(y.shape)
+    y.backward(dy)
+    y_exact.backward(dy.double())
+    for mine_, exact_ in [(mine, exact), (ours.weight, theirs.weight)]:
+        assert mine_.grad is not None
+        assert exact_.grad is not None
+        torch.testing.assert_close(mine_.grad.double(), exact_.grad, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"kernel_size": 3, "padding": 1},
+        {"groups": 1},
+        {"groups": 2},
+        {"bias": True},
+        {"padding": 0},
+        {"padding": "same"},
+        {"padding_mode": "circular"},
+        {"dilation": 2},
+        {"kernel_size": (5, 7)},
+        {"stride": (1, 2)},
+    ],
+)
+def test_other_convolutions_stay(other: dict[str, Any]) -> None:
+    usual = {"kernel_size": 5, "padding": 2, "groups": 4, "bias": False}
+    assert type(in_fewer_passes(nn.Conv2d(4, 4, **(usual | other)))) is nn.Conv2d
+
+
+@pytest.mark.parametrize("make", [layers, gates, kernels])
 def test_threads_share_the_work(make: Callable[[int], tuple[nn.Module, nn.Module]]) -> None:
     x = torch.randn(5, 6, 7, 3, generator=torch.Generator().manual_seed(4))
     results = []
@@ -140,7 +193,7 @@ def test_exponential() -> None:
     assert _exp(np.float32(0)) == 1
 
 
-@pytest.mark.parametrize("make", [layers, gates])
+@pytest.mark.parametrize("make", [layers, gates, kernels])
 def test_elsewhere_it_is_the_layer_of_timm(make: Callable[[int], tuple[nn.Module, nn.Module]]) -> None:
     ours, theirs = make(3)
     x = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(3))
@@ -156,7 +209,7 @@ def test_one_pixel_has_no_variance() -> None:
         layers(3)[0](torch.zeros(1, 3, 1, 1))
 
 
-@pytest.mark.parametrize("make", [layers, gates])
+@pytest.mark.parametrize("make", [layers, gates, kernels])
 def test_second_derivatives_are_refused(make: Callable[[int], tuple[nn.Module, nn.Module]]) -> None:
     ours, _ = make(2)
     x = torch.randn(2, 2, 3, 3, requires_grad=True)
@@ -166,13 +219,16 @@ def test_second_derivatives_are_refused(make: Callable[[int], tuple[nn.Module, n
 
 
 def test_the_analyser_has_them() -> None:
-    """Normalisations with SiLU: one after the stem, two in each of 16 blocks but the first, one before the pool."""
+    """Normalisations with SiLU: one after the stem, two in each of 16 blocks but the first, one before the pool; 5 × 5
+    depthwise kernels: 2, 3 and 4 in stages three, five and six."""
     kinds = [type(module) for module in Analyser(3).modules()]
     assert kinds.count(NormSiLU) == 1 + (2 * 16 - 1) + 1
     assert kinds.count(SqueezeExcite) == 16
     assert kinds.count(BatchNormAct2d) == 16
+    assert kinds.count(DepthwiseConv) == 9
     kinds = [type(module) for module in in_more_passes(Analyser(3)).modules()]
     assert (kinds.count(BatchNormAct2d), kinds.count(TimmSqueezeExcite)) == (49, 16)
+    assert DepthwiseConv not in kinds
 
 
 def test_the_analyser_learns_the_same() -> None:

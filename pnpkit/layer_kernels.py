@@ -35,6 +35,14 @@ def _exp(x):
 
 
 @no_type_check
+@njit(inline="always", fastmath=EXACT, error_model="numpy")
+def _move(sums, totals):
+    for c in range(len(sums)):
+        totals[c] += sums[c]
+        sums[c] = 0
+
+
+@no_type_check
 @njit(cache=True, fastmath=EXACT, error_model="numpy", nogil=True)
 def sum_differences(x, about, plain, squared):
     """Over the rows: Σ (x − about) and Σ (x − about)²."""
@@ -46,10 +54,8 @@ def sum_differences(x, about, plain, squared):
             a[c] += difference
             b[c] += difference * difference
         if i % BLOCK == BLOCK - 1 or i == rows - 1:
-            for c in range(channels):
-                plain[c] += a[c]
-                squared[c] += b[c]
-                a[c], b[c] = 0, 0
+            _move(a, plain)
+            _move(b, squared)
 
 
 @no_type_check
@@ -83,10 +89,8 @@ def sum_gradients(x, dy, mean, scale, bias, plain, centred):
             a[c] += g
             b[c] += g * difference
         if i % BLOCK == BLOCK - 1 or i == rows - 1:
-            for c in range(channels):
-                plain[c] += a[c]
-                centred[c] += b[c]
-                a[c], b[c] = 0, 0
+            _move(a, plain)
+            _move(b, centred)
 
 
 @no_type_check

@@ -65,7 +65,7 @@ class Analyser(nn.Module):
             network = timm.create_model(
                 "efficientnet_b0", pretrained=False, num_classes=n_parameters, in_chans=3, drop_rate=0.2
             )
-            self.network = in_fewer_passes(network)  # layers that take a weight's place draw one before they copy it
+        self.network = in_fewer_passes(network)
         self.head = HEADS[head]()
         if mean_target is not None:
             with torch.no_grad():

@@ -209,7 +209,8 @@ def _ours(module: nn.Module) -> type[nn.Module] | None:
         return SqueezeExcite
     if type(module) is nn.Conv2d and module.groups == module.in_channels == module.out_channels > 1:
         n, size = module.groups, module.kernel_size[0]
-        like = nn.Conv2d(n, n, size, module.stride[0], size // 2, groups=n, bias=False)
+        # On no device, so that no weights are drawn and the caller's generator stays as it was
+        like = nn.Conv2d(n, n, size, module.stride[0], size // 2, groups=n, bias=False, device="meta")
         if size in LARGE and repr(module) == repr(like):  # which tells all that a convolution was made with
             return DepthwiseConv
     return None

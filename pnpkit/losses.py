@@ -14,7 +14,7 @@ RELAXATION = 10.0  # by which adaptive damping changes λ; Marquardt, 1963
 
 
 def quadratic_form(error: Float[Tensor, "*batch d"], M: Float[Tensor, "*batch d d"]) -> Float[Tensor, "*batch"]:
-    r"""Half the squared Riemannian length of a error, :math:`\tfrac12\langle\delta\mid\mathbf{M}\mid\delta\rangle`.
+    r"""Half the squared Riemannian length of an error, :math:`\tfrac12\langle\delta\mid\mathbf{M}\mid\delta\rangle`.
 
     Args:
         error: δ = θ̃ − θ.

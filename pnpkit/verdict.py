@@ -2,7 +2,8 @@
 
 Losses are compared by their distances over the test fold. A is *below* B on a distance if two 95 % intervals of the
 difference A − B lie below zero: that over items (bootstrap, items paired, each the mean of its seeds) and that over
-seeds (Welch). With fewer than two seeds on either side nothing is known of the latter, and the comparison is *open*.
+seeds (Welch). With fewer than two seeds on either side our runs say nothing of the latter. Runs of the paper's own
+protocol then borrow the ± that it prints, as a standard deviation known beforehand; others leave the comparison *open*.
 """
 
 import math
@@ -12,6 +13,9 @@ from typing import Any, Literal
 
 import numpy as np
 from scipy import stats
+
+from pnpkit.profiles import GridConfig, TrainingConfig
+from pnpkit.provenance import config_dict
 
 Verdict = Literal["agrees", "partly", "disagrees", "not decided"]
 
@@ -107,7 +111,11 @@ def _below(number: int, a: str, b: str, rows: Mapping[str, Any], comparisons: Ma
     paper = "; ".join(f"{NAMES[d]} {PAPER[a][d][0]:.2f} against {PAPER[b][d][0]:.2f}" for d in ("jtfs", "mss"))
     if rows.get(a) is None or rows.get(b) is None:
         return Claim(number, text, "not decided", "—", paper, f"there is no run of {_missing(rows, a, b)}")
-    found = {d: _side(comparisons[f"{a} - {b}"][d]) for d in ("jtfs", "mss")}
+    at_paper = all(_is_paper_protocol(rows[loss]["config"]) for loss in (a, b))
+    found = {}
+    for d in ("jtfs", "mss"):
+        printed = math.hypot(PAPER[a][d][1], PAPER[b][d][1])
+        found[d] = _side(comparisons[f"{a} - {b}"][d], printed if at_paper else None)
     ours = "; ".join(f"{NAMES[d]} {_mean(rows[a], d)} against {_mean(rows[b], d)}" for d in found)
     reason = "; ".join(f"{NAMES[d]}: {side[1]}" for d, side in found.items())
     sides = [side[0] for side in found.values()]
@@ -121,17 +129,28 @@ def _below(number: int, a: str, b: str, rows: Mapping[str, Any], comparisons: Ma
     return Claim(number, text, verdict, ours, paper, reason)
 
 
-def _side(comparison: Mapping[str, Any]) -> tuple[str, str]:
-    words = []
-    for over in ("items", "seeds"):
-        interval = comparison[over]
-        words.append(f"over {over} " + (f"[{interval[0]:.2f}, {interval[1]:.2f}]" if interval else "unknown"))
+def _is_paper_protocol(config: Mapping[str, Any]) -> bool:
+    paper = config_dict(TrainingConfig(GridConfig(), config["loss"]))
+    return {"seed": paper["seed"], **config} == paper
+
+
+def _side(comparison: Mapping[str, Any], printed: float | None) -> tuple[str, str]:
+    """Below, above or open, and why; ``printed`` is the standard deviation to borrow where seeds are too few."""
+    items, seeds, source = comparison["items"], comparison["seeds"], "over seeds"
+    if seeds is None and printed is not None and comparison["difference"] is not None:
+        half = float(stats.norm.ppf(0.975)) * printed
+        seeds = comparison["difference"] - half, comparison["difference"] + half
+        source = "with the paper's ± for seeds"
+    words = [
+        f"{name} " + (f"[{interval[0]:.2f}, {interval[1]:.2f}]" if interval else "unknown")
+        for name, interval in (("over items", items), (source, seeds))
+    ]
     reason = "difference " + " and ".join(words)
-    if comparison["items"] is None or comparison["seeds"] is None:
+    if items is None or seeds is None:
         return "open", f"{reason} (two seeds are needed)"
-    if max(comparison["items"][1], comparison["seeds"][1]) < 0:
+    if max(items[1], seeds[1]) < 0:
         return "below", reason
-    if min(comparison["items"][0], comparison["seeds"][0]) > 0:
+    if min(items[0], seeds[0]) > 0:
         return "above", reason
     return "open", reason
 
@@ -165,7 +184,10 @@ def _imbalance(rows: Mapping[str, Any], mean_errors: Mapping[str, float]) -> Cla
 
 
 def _ratios(rows: Mapping[str, Any]) -> Claim:
-    """Agrees if all four ratios are within two standard deviations, ours and the paper's combined; partly if some."""
+    """Agrees if all four ratios are within two standard deviations, ours and the paper's combined; partly if some.
+
+    A ± of ours that is unknown can only widen that, so that rows of one seed may agree, and else decide nothing.
+    """
     pairs = [(loss, d) for d in ("jtfs", "mss") for loss in ("pnp", "pnp-mean")]
     text = "the ratios of PNP and regularised PNP to P"
     printed = {pair: paper_ratio(*pair) for pair in pairs}
@@ -181,9 +203,11 @@ def _ratios(rows: Mapping[str, Any]) -> Claim:
         for loss, d in pairs
     }
     ours = "; ".join(f"{NAMES[loss]} {NAMES[d]} {value:.2f}" for (loss, d), (value, _) in found.items())
-    if any(cell["sd"] is None for cell in cells.values()):
-        return Claim(4, text, "not decided", ours, paper, "a row has one seed only: our own spread is unknown")
     near = [abs(found[k][0] - printed[k][0]) <= 2 * math.hypot(found[k][1], printed[k][1]) for k in pairs]
+    if any(cell["sd"] is None for cell in cells.values()):
+        if all(near):
+            return Claim(4, text, "agrees", ours, paper, "all within two standard deviations of the paper's alone")
+        return Claim(4, text, "not decided", ours, paper, "a row has one seed only: our own spread is unknown")
     verdict: Verdict = "agrees" if all(near) else "partly" if any(near) else "disagrees"
     reason = f"{sum(near)} of {len(near)} within two standard deviations, ours and the paper's combined"
     return Claim(4, text, verdict, ours, paper, reason)

@@ -93,11 +93,33 @@ def test_a_wide_spread_over_seeds_decides_nothing():
 
 
 def test_one_seed_decides_no_comparison():
-    found, results = verdicts(row_of("p", 45.8), row_of("pnp", 18.7), row_of("pnp-mean", 15.1))
+    found, results = verdicts(row_of("p", 45.8), row_of("pnp", 18.7), row_of("pnp-mean", 40.0))
     assert [found[0], found[1], found[3]] == ["not decided"] * 3
     first = results["claims"]["last"][0]
     assert "two seeds are needed" in first["reason"]
     assert first["ours"] == "JTFS 18.70 against 45.80; MSS 0.47 against 1.15"
+
+
+def test_one_seed_of_the_papers_protocol_borrows_its_spread():
+    rows = {loss: {"config": config_dict(TrainingConfig(GridConfig(), loss))} for loss in ("p", "pnp", "pnp-mean")}
+    for row, jtfs in zip(rows.values(), (43.8, 15.1, 16.5), strict=True):
+        row |= {d: {"mean": jtfs * scale, "sd": None} for d, scale in (("jtfs", 1), ("mss", 1 / 30))}
+        row |= {f"error_{name}": {"mean": error} for name, error in MEAN_ERRORS.items()}
+    sure = {"difference": -28.7, "items": (-29.0, -28.0), "seeds": None}
+    close = {"difference": -0.05, "items": (-0.06, -0.03), "seeds": None}
+    compared = {"pnp - p": {"jtfs": sure, "mss": sure}, "pnp-mean - pnp": {"jtfs": close, "mss": close}}
+    first, second, *_ = claims(rows, compared, MEAN_ERRORS)
+    assert (first.verdict, second.verdict) == ("agrees", "not decided")
+    assert "with the paper's ± for seeds [-42.24, -15.16]" in first.reason  # 1.96 · √(6.9² + 0.3²) = 13.54
+    rows["p"]["config"]["batch_size"] = 64
+    assert claims(rows, compared, MEAN_ERRORS)[0].verdict == "not decided"
+
+
+def test_one_seed_may_agree_with_the_papers_ratios_whatever_its_spread():
+    near = verdicts(row_of("p", 45.8, mss=1.2), row_of("pnp", 15.1, mss=0.57), row_of("pnp-mean", 16.5, mss=0.52))
+    assert near[0][3] == "agrees"
+    far = verdicts(row_of("p", 45.8, mss=1.2), row_of("pnp", 45.1, mss=0.57), row_of("pnp-mean", 16.5, mss=0.52))
+    assert far[0][3] == "not decided"
 
 
 @pytest.mark.parametrize(

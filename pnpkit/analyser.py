@@ -17,6 +17,7 @@ EVALUATION_BATCH = 64  # fits the caches; no result depends on it beyond roundin
 
 HEADS: dict[str, Callable[[], nn.Module]] = {
     "leaky_relu": lambda: nn.LeakyReLU(0.01),  # the paper's: raw units, which are all positive
+    "softplus": nn.Softplus,  # what the authors' program had when the paper was deposited
     "tanh": nn.Tanh,  # coordinates normalised to [−1, 1]
     "linear": nn.Identity,
 }
@@ -34,7 +35,7 @@ class Analyser(nn.Module):
 
     Args:
         n_parameters: d, outputs.
-        head: h, one of ``leaky_relu`` (slope 0.01; the paper), ``tanh``, ``linear``.
+        head: h, one of ``leaky_relu`` (slope 0.01; the paper), ``softplus``, ``tanh``, ``linear``.
         seed: of the initial weights.
         mean_target: if given, of shape (d,), the last bias starts where the output equals it: a labelled remedy for
             raw units, no part of the protocol.
@@ -75,7 +76,7 @@ class Analyser(nn.Module):
     def forward(self, features: Float[Tensor, "*batch bins frames"]) -> Float[Tensor, "*batch d"]:
         """Estimated parameters, in the coordinates of the training target.
 
-        Every head keeps the sign of the unit before it, so a negative output is a unit on its negative side.
+        A leaky_relu, tanh or linear head keeps the sign of the unit before it.
         """
         x = features.reshape(-1, 1, *features.shape[-2:]).contiguous(memory_format=torch.channels_last)
         output = self.head(self.network(self.expand(self.normalise(x))))
@@ -91,7 +92,7 @@ def load_analyser(folder: Path, weights: str = "weights") -> Analyser:
 
     Args:
         folder: of the run.
-        weights: ``"weights"`` (last epoch) or ``"best"`` (lowest validation loss).
+        weights: ``"weights"`` (last epoch), ``"best"`` (lowest validation loss) or ``"average"``.
     """
     state = load_weights(folder / f"{weights}.safetensors")
     head = read_json(folder / "config.json")["head"]
@@ -136,6 +137,10 @@ def _before_head(output: Tensor, head: str) -> Tensor:
     """The value that the head maps to ``output``."""
     if head == "leaky_relu":
         return torch.where(output >= 0, output, 100 * output)
+    if head == "softplus":
+        if not bool((output > 0).all()):
+            raise ValueError(f"a softplus head reaches positive values only, not {output.tolist()}")
+        return output + torch.log(-torch.expm1(-output))
     if head == "tanh":
         if not bool((output.abs() < 1).all()):
             raise ValueError(f"a tanh head reaches (−1, 1) only, not {output.tolist()}")

@@ -35,9 +35,10 @@ def save_checkpoint(
     state: RunState,
     analyser: nn.Module,
     optimiser: torch.optim.Optimizer,
+    average: nn.Module,
     best: dict[str, Tensor],
 ) -> None:
-    """Write ``folder/epoch-<n>``: weights, best weights and optimiser as safetensors, the rest as JSON.
+    """Write ``folder/epoch-<n>``: weights, the best, the average and the optimiser as safetensors; the rest is JSON.
 
     It is filled under another name and renamed, so that its parts belong together whenever the process is killed.
     """
@@ -48,6 +49,7 @@ def save_checkpoint(
     partial.mkdir(parents=True)
     save_weights(partial / "weights.safetensors", analyser.state_dict())
     save_weights(partial / "best.safetensors", best)
+    save_weights(partial / "average.safetensors", average.state_dict())
     moments = optimiser.state_dict()["state"]
     save_weights(partial / "optimiser.safetensors", {f"{i}.{k}": v for i, s in moments.items() for k, v in s.items()})
     write_json(partial / "progress.json", {"config": config_dict(config), **asdict(state)})
@@ -57,9 +59,9 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    folder: Path, config: Any, analyser: nn.Module, optimiser: torch.optim.Optimizer
+    folder: Path, config: Any, analyser: nn.Module, optimiser: torch.optim.Optimizer, average: nn.Module
 ) -> tuple[RunState, dict[str, Tensor]]:
-    """Put the newest checkpoint into analyser and optimiser; without one, leave both as they are.
+    """Put the newest checkpoint into analyser, optimiser and average; without one, leave them as they are.
 
     Returns:
         The run's state and its best weights so far.
@@ -79,6 +81,7 @@ def load_checkpoint(
         state = RunState(**stored)
         analyser.load_state_dict(load_weights(newest / "weights.safetensors"))
         best = load_weights(newest / "best.safetensors")
+        average.load_state_dict(load_weights(newest / "average.safetensors"))
         _restore(optimiser, load_weights(newest / "optimiser.safetensors"))
     except ArtefactMismatch:
         raise

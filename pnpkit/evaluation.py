@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 DISTANCES = ("jtfs", "mss", "ddsp")
-WEIGHTS = ("last", "best")  # of the last epoch, of the best validation
+WEIGHTS = ("last", "best", "average")  # of the last epoch, of the best validation, averaged over the steps
 STATUS = ("ok", "not finite", "silent")
 
 
@@ -46,7 +46,8 @@ def evaluate(
     """Distances and parameter errors of every predicted item; none is dropped.
 
     Args:
-        predictions: ``id``, and ``<kind>_<name>`` in raw units for some of the kinds of weights.
+        predictions: ``id``, and ``<kind>_<name>`` in raw units for some of the kinds of weights; with ``fold``, if they
+            are of more than one.
         grid: the data set, ``id``, parameters, ``fold``.
         synth, jtfs: g and the scattering operator. Sounds are synthesised in float64, as float32 loses phase.
         fold: the fold predicted.
@@ -151,6 +152,8 @@ def reference_predictions(grid: pd.DataFrame, space: ParameterSpace) -> dict[str
 
 def _matched(predictions: pd.DataFrame, wanted: pd.DataFrame, source: str) -> pd.DataFrame:
     """Predictions in the order of the data set, or the reason why they cannot be its own."""
+    if "fold" in predictions:
+        predictions = predictions[predictions.fold.isin(wanted.fold.unique())]
     table = predictions.sort_values("id", ignore_index=True)
     if not np.array_equal(table.id.to_numpy(), wanted.id.to_numpy()):
         missing, extra = len(set(wanted.id) - set(table.id)), len(set(table.id) - set(wanted.id))

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from pnpkit.provenance import (
 )
 
 Progress = Callable[[int, int], None]
+FILES = {"test": "items.csv", "validation": "validation.csv"}  # items of each fold that is evaluated
 TOLERANCE = 1e-3  # of distances between machines, relative; float32 inside Φ
 
 
@@ -36,6 +38,7 @@ class Evaluation:
         items: of :func:`pnpkit.evaluation.evaluate`.
         summary: of :func:`pnpkit.evaluation.summarise`.
         made: provenance of the run and of its evaluation.
+        validation: the summary of the validation fold; None of a run that was made before it was predicted.
     """
 
     folder: Path
@@ -43,6 +46,7 @@ class Evaluation:
     items: pd.DataFrame
     summary: dict[str, Any]
     made: dict[str, Any]
+    validation: dict[str, Any] | None = None
 
     def of(self, weights: str) -> pd.DataFrame:
         """The items of one kind of weights, by id in ascending order; empty if the run has none of that kind."""
@@ -89,7 +93,9 @@ def read_evaluation(folder: Path) -> Evaluation:
     """
     stored = read_json(folder / "summary.json", "evaluate")
     items = pd.read_csv(folder / "items.csv")
-    return Evaluation(folder, stored["config"]["run"], items, stored["summary"], stored["made"])
+    return Evaluation(
+        folder, stored["config"]["run"], items, stored["summary"], stored["made"], stored.get("validation")
+    )
 
 
 def verify_evaluation(folder: Path, out: Path, problem: Problem, n: int, seed: int = 0) -> float:
@@ -140,9 +146,18 @@ def _evaluated(
         return read_evaluation(out)
     began = time.perf_counter()
     with torch_threads(1):
-        items = evaluate(predictions, problem.table, problem.synth, problem.jtfs, source=source, progress=progress)
-    write_atomically(out / "items.csv", lambda p: items.to_csv(p, index=False, float_format="%.7g"))
+        # The paper built the validation fold to test generalisation; runs of before it was predicted lack it
+        folds = [f for f in FILES if f == "test" or ("fold" in predictions and f in set(predictions.fold))]
+        items = {
+            fold: evaluate(
+                predictions, problem.table, problem.synth, problem.jtfs, fold=fold, source=source, progress=progress
+            )
+            for fold in folds
+        }
+    for fold in folds:
+        write_atomically(out / FILES[fold], partial(items[fold].to_csv, index=False, float_format="%.7g"))
     made = made | {"evaluation": provenance(key, time.perf_counter() - began)}
+    summaries = {"summary" if fold == "test" else fold: summarise(items[fold]) for fold in folds}
     # The summary goes last: its presence says that the items are whole.
-    write_json(out / "summary.json", {"config": config_dict(key), "summary": summarise(items), "made": made})
+    write_json(out / "summary.json", {"config": config_dict(key), **summaries, "made": made})
     return read_evaluation(out)

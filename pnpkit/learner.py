@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pnpkit.analyser import Analyser, predict
 from pnpkit.checkpoint import Row, RunState
@@ -12,6 +13,7 @@ from pnpkit.dataset import theta_of
 from pnpkit.objective import Loss, TrainingData, metric_of
 from pnpkit.profiles import TrainingConfig
 
+AVERAGED = 0.999  # of the average of the weights, kept a step: it reaches back over some 1000 of them
 Callback = Callable[[int, int, Row], None]
 
 
@@ -30,6 +32,8 @@ class Learner:
         self.target = data.space.encode(self.theta, config.coordinates).float()
         mean = self.target[torch.from_numpy(data.rows("train"))].mean(0) if config.bias_at_mean else None
         self.analyser = Analyser(len(data.space), config.head, config.seed, mean).to(device)
+        # Beside the run, and no part of it: neither weights nor buffers of the analyser follow from the average
+        self.average = AveragedModel(self.analyser, multi_avg_fn=get_ema_multi_avg_fn(AVERAGED), use_buffers=True)
         self.optimiser = torch.optim.Adam(self.analyser.parameters(), lr=config.learning_rate, fused=True)
 
     def epoch(self, loss: Loss, state: RunState, progress: Callback | None) -> float:
@@ -70,6 +74,7 @@ class Learner:
             self.optimiser.zero_grad()
             value.backward()
             self.optimiser.step()
+            self.average.update_parameters(self.analyser)
         return value.item()
 
     def validate(self, loss: Loss) -> Row:

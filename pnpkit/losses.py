@@ -55,25 +55,25 @@ class ParameterLoss:
 
 
 class WeightedParameterLoss:
-    r"""Weighted P-loss: one constant weight a parameter.
+    r"""Weighted P-loss: one constant matrix for all sounds.
 
-    .. math:: \mathcal{L} = \tfrac12\langle\delta\mid\mathbf{D}\mid\delta\rangle,
-              \quad \mathbf{D}=\operatorname{diag}(w)
+    .. math:: \mathcal{L} = \tfrac12\langle\delta\mid\mathbf{D}\mid\delta\rangle
 
     Args:
-        weights: w, in (units of Φ)² per (unit of θ)², not negative; our choice is the diagonal of the mean metric M̄,
-            which the slides leave undefined.
+        weights: D, in (units of Φ)² per (unit of θ)², or its diagonal alone. The slides leave it undefined; the
+            diagonal of the mean metric M̄ is our choice, M̄ itself and the inverse variances of θ are controls.
 
     Raises:
-        ValueError: if a weight is negative or not finite.
+        ValueError: if a weight is negative or not finite, or the matrix is not symmetric.
 
     Source: slides, "Weighted P-loss: M(θ) = D".
     """
 
-    def __init__(self, weights: Float[Tensor, " d"]) -> None:
-        if not bool((weights >= 0).all() & torch.isfinite(weights).all()):
-            raise ValueError(f"weights must be finite and not negative, got {weights.tolist()}")
-        self.D = torch.diag(weights.double())
+    def __init__(self, weights: Float[Tensor, " d"] | Float[Tensor, "d d"]) -> None:
+        D = torch.diag(weights) if weights.ndim == 1 else weights
+        if not bool((D.diagonal() >= 0).all() & torch.isfinite(D).all()) or not torch.allclose(D, D.mT):
+            raise ValueError(f"weights must be finite, not negative and symmetric, got {weights.tolist()}")
+        self.D = D.double()
 
     def __call__(
         self, prediction: Float[Tensor, "batch d"], target: Float[Tensor, "batch d"], metric: Tensor | None = None

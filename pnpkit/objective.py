@@ -76,6 +76,9 @@ def check_run(config: TrainingConfig, data: TrainingData) -> None:
 def metric_of(config: TrainingConfig, data: TrainingData) -> Float[Tensor, "items d d"] | None:
     """All metrics, in the coordinates of the run, float64; each over its mean eigenvalue if that is configured.
 
+    For ``pnp-permuted`` those of the train fold are shuffled over its items, once a seed: as many metrics, as large, on
+    the wrong sounds. The validation fold keeps its own.
+
     Raises:
         ValueError: if one of the train or validation fold is missing (NaN) or infinite; names the ids.
     """
@@ -86,7 +89,12 @@ def metric_of(config: TrainingConfig, data: TrainingData) -> Float[Tensor, "item
     if len(bad):
         raise ValueError(f"the metric is missing or not finite for {len(bad)} items to train on: {data.ids(bad)}")
     M = data.space.change_coordinates(data.metric.double(), theta_of(data.table, data.space), config.coordinates)
-    return unit_trace(M) if config.unit_trace else M
+    M = unit_trace(M) if config.unit_trace else M
+    if config.loss == "pnp-permuted":
+        rows = torch.from_numpy(data.rows("train"))
+        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(config.seed))
+        M = M.index_copy(0, rows, M[rows[order]])
+    return M
 
 
 def build_losses(
@@ -94,8 +102,8 @@ def build_losses(
 ) -> tuple[Loss, Loss]:
     """The loss to train with and the loss to validate with, both called as ``loss(prediction, target, metric)``.
 
-    Validation is undamped: the P-loss for ``p``, the weighted one for ``weighted-p``, the bare PNP loss for the others.
-    For ``sp`` too, being its second-order picture at a thousandth of its cost; without metrics, the P-loss.
+    Validation is undamped: for a loss of one constant matrix that loss, the bare PNP loss for the others. For ``sp``
+    too, being its second-order picture at a thousandth of its cost; without metrics, the P-loss.
 
     The λ of ``pnp-adaptive`` is counted in mean eigenvalues of M̄, so that 1 is large: a metric's spectrum decays fast.
     The first loss is the one to begin with; see :meth:`pnpkit.losses.PNPLoss.relaxed`.
@@ -116,6 +124,9 @@ def build_losses(
     metric = metric_of(config, data)
     if name == "p":
         return ParameterLoss(), ParameterLoss()
+    if name == "sigma-p":
+        variance = data.space.encode(theta_of(data.table, data.space), config.coordinates)[data.rows("train")].var(0)
+        return (scaled := WeightedParameterLoss(1 / variance)), scaled
     if name == "sp":
         if phi is None:
             raise ValueError("loss 'sp' needs phi, the descriptor of a synthesised sound as one function of theta")
@@ -125,11 +136,11 @@ def build_losses(
     if metric is None:
         raise ValueError(f"loss {name!r} needs the metrics of its data set, and there are none: compute them first")
     M_mean = mean_metric(metric[torch.from_numpy(data.rows("train"))])
-    if name == "weighted-p":
-        weighted = WeightedParameterLoss(torch.diagonal(M_mean))
+    if name in ("weighted-p", "mean-metric"):
+        weighted = WeightedParameterLoss(torch.diagonal(M_mean) if name == "weighted-p" else M_mean)
         return weighted, weighted
     if name == "pnp-adaptive":
         mean_eigenvalue = torch.trace(M_mean).item() / d
         return PNPLoss(damp(config.lam * mean_eigenvalue, "identity", M_mean)), PNPLoss()
-    kind = {"pnp-identity": "identity", "pnp-mean": "mean"}.get(name)
+    kind = {"pnp-identity": "identity", "pnp-mean": "mean", "pnp-permuted": "mean"}.get(name)
     return PNPLoss(jitter if kind is None else damp(config.lam, kind, M_mean)), PNPLoss()  # type: ignore[arg-type]

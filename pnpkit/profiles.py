@@ -9,11 +9,14 @@ from pnpkit.provenance import added
 
 LOSS_LABELS: dict[str, str] = {
     "p": "P",
+    "sigma-p": "P over σ²",
     "weighted-p": "weighted P",
+    "mean-metric": "M̄ alone",
     "sp": "SP",
     "pnp": "PNP",
     "pnp-identity": "PNP + λI",
     "pnp-mean": "PNP + λM̄",
+    "pnp-permuted": "PNP + λM̄, permuted",
     "pnp-adaptive": "PNP + λI, adaptive",
 }
 
@@ -106,6 +109,9 @@ _DRUM = TrainingConfig(
 )  # fmt: skip
 _PAPER = _protocol(30, 70, 256, "raw", "leaky_relu")
 
+# From the plain P-loss to PNP + λM̄ in steps of one idea each; data/paper-controls/plan.md says what they are to decide
+_CONTROLS = ("p", "sigma-p", "weighted-p", "mean-metric", "pnp-permuted", "pnp-mean", "pnp")
+
 # The laptop's recipe with something changed, by name: the chapter "Does it survive?" has a row for each
 VARIANTS: dict[str, Profile] = {}
 _OF_THE_METRIC = {"gain", "unit_trace", "lam"}  # what P does not see: the P of such a variant is that of its base
@@ -176,6 +182,10 @@ PROFILES: dict[str, Profile] = {
         Profile(
             "drum-unit-trace", _DRUM.grid, replace(_DRUM, unit_trace=True), ("pnp-mean",), (0, 1, 2),
             "drum, but each M over its mean eigenvalue", shares="drum",
+        ),
+        Profile(
+            "paper-controls", _PAPER.grid, _PAPER, _CONTROLS, (0, 1, 2),
+            "the paper's protocol, and the controls that tell units from metrics, over three seeds", shares="paper",
         ),
         Profile("paper", _PAPER.grid, _PAPER, _THREE, (0,), "the headline protocol of the paper"),
         *VARIANTS.values(),

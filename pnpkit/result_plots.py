@@ -11,10 +11,14 @@ from pnpkit.plotting import PALETTE, axes_or_new
 from pnpkit.profiles import LOSS_LABELS
 from pnpkit.synth import ParameterSpace
 
-LOSS_COLOURS = dict(
-    zip(LOSS_LABELS, ("#E69F00", "#D55E00", "#000000", "#0072B2", "#56B4E9", "#009E73", "#CC79A7"), strict=True)
+# In the order of LOSS_LABELS; the shape says what the colour says
+_LOOKS = (
+    "#E69F00 o", "#882255 <", "#D55E00 s", "#777777 >", "#000000 D", "#0072B2 v", "#56B4E9 ^", "#009E73 P", "#999933 *",
+    "#CC79A7 X",
+)  # fmt: skip
+LOSS_COLOURS, LOSS_MARKERS = (
+    dict(zip(LOSS_LABELS, part, strict=True)) for part in zip(*map(str.split, _LOOKS), strict=True)
 )
-LOSS_MARKERS = dict(zip(LOSS_LABELS, "osDv^PX", strict=True))  # shape says what colour says
 
 
 def plot_bars(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pnpkit import verdict
-from pnpkit.evaluation import DISTANCES, bootstrap_interval
+from pnpkit.evaluation import DISTANCES, WEIGHTS, bootstrap_interval
 from pnpkit.evaluation_folder import Evaluation
 from pnpkit.profiles import LOSS_LABELS
 from pnpkit.provenance import provenance
@@ -46,12 +46,14 @@ def build_results(
     names = [c.removeprefix("error_") for c in map(str, constant.items) if c.startswith("error_")]
     mean_errors = {name: constant.summary["last"][f"error_{name}"]["median"] for name in names}
     rows, comparisons, claims = {}, {}, {}
-    for weights in sorted({w for e in evaluations for w in e.summary}, reverse=True) or ["last"]:
-        rows[weights] = {loss: _row(runs, weights) if runs else None for loss, runs in by_loss.items()}
+    for weights in [w for w in WEIGHTS if any(w in e.summary for e in evaluations)] or ["last"]:
+        # Runs of before the average was kept lack it; a row of it has all seeds or is none
+        of = {k: runs if all(weights in e.summary for e in runs) else [] for k, runs in by_loss.items()}
+        rows[weights] = {loss: _row(runs, weights) if runs else None for loss, runs in of.items()}
         comparisons[weights] = {
-            f"{a} - {b}": _compare(by_loss[a], by_loss[b], weights)
+            f"{a} - {b}": _compare(of[a], of[b], weights)
             for a, b in (("pnp-mean", "pnp"), *((loss, "p") for loss in LOSS_LABELS if loss != "p"))
-            if by_loss[a] and by_loss[b]
+            if of[a] and of[b]
         }
         decided = verdict.claims(rows[weights], comparisons[weights], mean_errors) if printed else []
         claims[weights] = [asdict(claim) for claim in decided]

@@ -16,8 +16,8 @@ from pnpkit.provenance import provenance, read_json, require_same_config, write_
 
 PROBED = 64  # test items followed through training
 FILES = (  # of a run; the mark of its end goes first
-    "provenance.json", "weights.safetensors", "best.safetensors", "predictions.csv", "probe.csv", "history.csv",
-    "config.json",
+    "provenance.json", "weights.safetensors", "best.safetensors", "average.safetensors", "predictions.csv", "probe.csv",
+    "history.csv", "config.json",
 )  # fmt: skip
 
 
@@ -100,19 +100,26 @@ def write_probe(config: TrainingConfig, data: TrainingData, out: Path, epoch: in
 
 
 def write_products(
-    config: TrainingConfig, data: TrainingData, out: Path, state: RunState, analyser: Analyser, best: dict[str, Tensor]
+    config: TrainingConfig,
+    data: TrainingData,
+    out: Path,
+    state: RunState,
+    analyser: Analyser,
+    best: dict[str, Tensor],
+    average: dict[str, Tensor],
 ) -> None:
     """What a finished run leaves; the provenance last, because it is what says that the run is finished."""
-    rows = data.rows("test")
+    rows = data.rows("validation", "test")
     table = data.table.iloc[rows][["id", "fold"]].reset_index(drop=True)
     last = snapshot(analyser)
-    for kind, weights in (("last", last), ("best", best)):
+    for kind, weights in (("last", last), ("best", best), ("average", average)):
         analyser.load_state_dict(weights)
         theta = _answers(config, data, analyser, rows)
         for i, name in enumerate(data.space.names):
             table[f"{kind}_{name}"] = theta[:, i].numpy()
     save_weights(out / "weights.safetensors", last)
     save_weights(out / "best.safetensors", best)
+    save_weights(out / "average.safetensors", average)
     write_history(data, out, state)
     _write_csv(out / "predictions.csv", table)
     summary = {"epochs": state.epoch, "best_epoch": state.best_epoch, "sessions": state.sessions}

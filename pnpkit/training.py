@@ -51,10 +51,11 @@ def train(
     .. math:: \mathbf{W} \leftarrow \mathrm{Adam}\Big(\nabla_{\mathbf{W}} \tfrac1B \sum_{n}
               \mathcal{L}\big(f_{\mathbf{W}}(x_n), \theta_n, \mathbf{M}(\theta_n)\big)\Big)
 
-    The folder ends with ``config.json``, ``history.csv`` (one row an epoch), ``predictions.csv`` (test fold, raw
-    units), ``probe.csv`` (some of it after each epoch), ``weights.safetensors`` (last epoch), ``best.safetensors``
-    (lowest validation loss), ``provenance.json``. With ``pnp-adaptive`` an epoch that does not improve the validation
-    loss is undone: its row of the history is that of the network undone, and the last weights are the best ones.
+    The folder ends with ``config.json``, ``history.csv`` (one row an epoch), ``predictions.csv`` (test and validation
+    fold, raw units), ``probe.csv`` (some of the test fold after each epoch), ``weights.safetensors`` (last epoch),
+    ``best.safetensors`` (lowest validation loss), ``average.safetensors`` (exponential average of weights and buffers
+    over the steps), ``provenance.json``. With ``pnp-adaptive`` an epoch that does not improve the validation loss is
+    undone: its row of the history is that of the network undone, and the last weights are the best ones.
 
     Args:
         config: the run; every epoch drops its last incomplete batch.
@@ -110,7 +111,7 @@ def _train(
     began = time.perf_counter()
     config, data, analyser, optimiser = learner.config, learner.data, learner.analyser, learner.optimiser
     train_loss, validation_loss = losses
-    state, best = load_checkpoint(out / "checkpoint", config, analyser, optimiser)
+    state, best = load_checkpoint(out / "checkpoint", config, analyser, optimiser, learner.average)
     if start is not None and state.epoch == 0:
         analyser.load_state_dict(start())
         best = snapshot(analyser)
@@ -142,13 +143,13 @@ def _train(
         state.history.append({**row, "seconds": round(time.perf_counter() - epoch_began, 3)})
         write_probe(config, data, out, state.epoch, analyser)
         state.seconds = seconds_before + time.perf_counter() - began
-        save_checkpoint(out / "checkpoint", config, state, analyser, optimiser, best)
+        save_checkpoint(out / "checkpoint", config, state, analyser, optimiser, learner.average, best)
         write_history(data, out, state)
         if tensorboard is not None:
             _send(tensorboard, state.history[-1])
         if max_hours is not None and time.perf_counter() - began >= max_hours * 3600 and state.epoch < config.epochs:
             return read_run(out)
-    write_products(config, data, out, state, analyser, best)
+    write_products(config, data, out, state, analyser, best, snapshot(learner.average.module))
     return read_run(out)
 
 

@@ -35,7 +35,7 @@ CHAPTERS := $(patsubst book/src/%.md,%,$(wildcard book/src/*.md))
 RUNS     := $(CHAPTERS:%=run/%)
 
 .DEFAULT_GOAL := help
-.PHONY: help install book chapters site test reproduce clean stages rendered $(RUNS)
+.PHONY: help install bench book chapters site test reproduce clean stages rendered $(RUNS)
 
 help: ## list the targets
 	@echo "make TARGET [PROFILE=$(PROFILE), of: $(PROFILES)] [JOBS=$(JOBS)] [PYTHON=/path/to/python3.11]"
@@ -62,6 +62,9 @@ site: $(VENV)/.installed ## render the committed chapters into _build/html; exec
 
 test: $(VENV)/.installed ## lint, types, unit tests, chapters compared, site built and opened; ONLY="lint unit" for some
 	@$(BIN)/python tools/check.py $(ONLY)
+
+bench: $(VENV)/.installed ## time Φ, its Jacobian, its gradient and training steps beside others (OUT=FILE keeps the figures; best on an idle machine)
+	@$(BIN)/python benchmarks/bench.py $(if $(OUT),--out $(OUT))
 
 reproduce: $(VENV)/.installed ## compute the paper's profile from nothing into build/reproduce (hours; goes on where it stopped)
 	PNPKIT_DATA="$(CURDIR)/build/reproduce" $(BIN)/pnpkit run --profile paper

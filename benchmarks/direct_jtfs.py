@@ -3,7 +3,7 @@
 Every filter is applied by a Fourier transform of the whole padded length, every modulus is taken at full rate, every
 band is compared with its neighbours by a Fourier transform along the rows. The filters, their gains and which rows are
 kept come from :mod:`pnpkit.jtfs`; :class:`pnpkit.jtfs.JTFS` is tested against this, and timed beside it by
-``pnpkit bench``.
+``make bench``.
 """
 
 import math

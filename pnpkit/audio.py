@@ -13,7 +13,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pnpkit._checks import require_finite
-from pnpkit.provenance import write_atomically
 
 PEAK = 0.9  # of full scale: room for the resampling of the browser
 
@@ -98,9 +97,8 @@ def players(sounds: Mapping[str, Float[Tensor, " n"]], sample_rate: int) -> Play
 
 
 def save_wav(path: Path, x: Float[Tensor, " n"], sample_rate: int, gain: float | None = None) -> None:
-    """Write a 16-bit WAV file in one step; arguments and errors as in :func:`wav_bytes`."""
-    content = wav_bytes(x, sample_rate, gain)
-    write_atomically(path, lambda p: p.write_bytes(content))
+    """Write a 16-bit WAV file; arguments and errors as in :func:`wav_bytes`."""
+    path.write_bytes(wav_bytes(x, sample_rate, gain))
 
 
 def _figure(title: str, wav: bytes) -> str:

@@ -9,7 +9,8 @@ import typer
 from typer.core import TyperGroup
 
 from pnpkit._names import UnknownName
-from pnpkit.profiles import LOSS_LABELS, PROFILES
+from pnpkit.experiment.config import LOSS_LABELS
+from pnpkit.experiment.profiles import PROFILES
 from pnpkit.progress import bars
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def dataset(
     profile: ProfileName = "laptop", out: Annotated[Path | None, typer.Option(help="CSV to write.")] = None
 ) -> None:
     """Draw the data set: ids, parameters, folds, as CSV."""
-    from pnpkit.workspace import Workspace
+    from pnpkit.experiment.workspace import Workspace
 
     frame = Workspace.open(profile).problem.table
     frame.to_csv(sys.stdout if out is None else out, index=False)
@@ -75,9 +76,9 @@ def metrics(
     verify: Annotated[int, typer.Option(min=0, help="Recompute so many at random and compare, instead.")] = 0,
 ) -> None:
     """Compute the Riemannian metrics that are missing."""
-    from pnpkit.parallel import dask_executor
-    from pnpkit.precompute import TOLERANCE, verify_metrics
-    from pnpkit.workspace import Workspace
+    from pnpkit.experiment.machine import dask_executor
+    from pnpkit.experiment.precompute.metrics import TOLERANCE, verify_metrics
+    from pnpkit.experiment.workspace import Workspace
 
     space = Workspace.open(profile, out)
     if verify:
@@ -106,7 +107,7 @@ def train(
     tensorboard: Annotated[Path | None, typer.Option(help="Folder for scalars.")] = None,
 ) -> None:
     """Train one network; continue it if it was interrupted."""
-    from pnpkit.workspace import Workspace
+    from pnpkit.experiment.workspace import Workspace
 
     space = Workspace.open(profile, out)
     options = {"resume": resume, "max_hours": max_hours, "tensorboard": tensorboard}
@@ -126,8 +127,8 @@ def evaluate(
     curve: Annotated[bool, typer.Option("--curve", help="Mean distances after each epoch, instead.")] = False,
 ) -> None:
     """Distances and parameter errors of a finished run over the test fold."""
-    from pnpkit.table import summary_table
-    from pnpkit.workspace import Workspace
+    from pnpkit.experiment.results.tables import summary_table
+    from pnpkit.experiment.workspace import Workspace
 
     space = Workspace.open(profile, out)
     with bars() as progress:
@@ -145,8 +146,8 @@ def table_(
     seed: Annotated[list[int] | None, typer.Option(help="Only of this seed, and others given alike; not kept.")] = None,
 ) -> None:
     """Evaluate what is finished, print Table 1 with its verdicts, and keep it as results.json."""
-    from pnpkit.table import check_form, claim_table, render, table
-    from pnpkit.workspace import Workspace
+    from pnpkit.experiment.results.tables import check_form, claim_table, render, table
+    from pnpkit.experiment.workspace import Workspace
 
     check_form(form)
     space = Workspace.open(profile, out)
@@ -160,8 +161,8 @@ def table_(
 @app.command()
 def run(profile: ProfileName = "laptop", out: Out = None, workers: Workers = 2) -> None:
     """Everything a profile asks for, from metrics to the table."""
-    from pnpkit.pipeline import run_profile
-    from pnpkit.table import render, table
+    from pnpkit.experiment.pipeline import run_profile
+    from pnpkit.experiment.results.tables import render, table
 
     with bars() as progress:
         results = run_profile(profile, workers, progress, out)
@@ -187,8 +188,8 @@ def synth(
     import torch
 
     from pnpkit.audio import save_wav
-    from pnpkit.problem import get_problem, get_system
-    from pnpkit.profiles import GridConfig
+    from pnpkit.experiment.config import GridConfig
+    from pnpkit.experiment.problem import get_problem, get_system
 
     g = get_problem(GridConfig(name, variant or next(iter(get_system(name).variants)))).synth
     if out.suffix.lower() != ".wav":
@@ -216,9 +217,9 @@ def analyse(
     import soundfile
     import torch
 
-    from pnpkit.estimation import estimate
-    from pnpkit.problem import get_problem
-    from pnpkit.run_folder import read_config
+    from pnpkit.experiment.evaluation.estimation import estimate
+    from pnpkit.experiment.problem import get_problem
+    from pnpkit.experiment.training.run_folder import read_config
 
     x, rate = soundfile.read(wav, dtype="float32")
     if x.ndim > 1:
@@ -235,40 +236,6 @@ def _say_outside(space: "ParameterSpace", theta: list[float]) -> None:
     for p, value in zip(space.parameters, theta, strict=True):
         if not p.low <= value <= p.high:
             print(f"pnpkit: {p.name} = {value:.4g} is out of range: {p.low:g} to {p.high:g} {p.unit}", file=sys.stderr)
-
-
-@app.command()
-def bench(
-    smallest: Annotated[int, typer.Option(min=13, help="log2 of the shortest waveform.")] = 13,
-    largest: Annotated[int, typer.Option(min=13, max=20, help="log2 of the longest.")] = 17,
-    repeats: Annotated[int, typer.Option(min=1, help="Of each measurement.")] = 5,
-    out: Annotated[Path | None, typer.Option("--out", help="JSON file to write.")] = None,
-) -> None:
-    """Time Φ, its Jacobian and its gradient beside other operators: seconds an item, and calibrations."""
-    import pandas as pd
-
-    from pnpkit.bench import bench as measure
-    from pnpkit.provenance import write_json
-
-    if largest < smallest:
-        raise ValueError(f"--largest {largest} is below --smallest {smallest}")
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)  # before minutes are spent on what could not be kept
-    with bars() as progress:
-        report = measure([2**k for k in range(smallest, largest + 1)], repeats, progress=progress)
-    if out is not None:
-        write_json(out, report)
-    print(pd.DataFrame(report["rows"]).to_string(index=False, float_format="{:.3g}".format))
-    floor = report["floor"]
-    print(f"calibration {report['calibration_seconds']:.3f} s; two processes, {report['scaling']:.2f} times one")
-    loop, more = report["training_loop"], 100 * report["training_loop"]["overhead"]
-    print(f"a training step, {loop['loop']:.2f} s; {more:+.1f} % more than forward, backward and update")
-    costs = {name: 1e3 * seconds for name, seconds in report["training_step"]["steps"].items()}
-    fewer = report["training_step"]["stock"] / report["training_step"]["network"]
-    print(f"forward and backward of the network: {fewer:.2f} times as fast as with the layers it is made of")
-    print("a step, milliseconds an item: " + ", ".join(f"{LOSS_LABELS[k]} {ms:.1f}" for k, ms in costs.items()))
-    rate = f"{floor['gflops']:.0f} GFLOP/s"
-    print(f"products of one Jacobian: {floor['gflop']:.1f} GFLOP, at least {floor['seconds']:.3f} s at {rate}")
 
 
 def main() -> None:

@@ -155,3 +155,63 @@ def condition_number(M: Float[Tensor, "*batch d d"]) -> Float[Tensor, "*batch"]:
 def volume(M: Float[Tensor, "*batch d d"]) -> Float[Tensor, "*batch"]:
     r"""Riemannian volume element :math:`\sqrt{\det\mathbf{M}}`: how much Φ-space a unit of θ-space fills."""
     return torch.linalg.det(M.double()).clamp_min(0).sqrt()
+
+
+def log_metric(M: Float[Tensor, "*batch d d"], theta: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d d"]:
+    r"""Metric in natural logarithms of positive parameters, :math:`\theta_i\theta_j\,\mathbf{M}_{ij}`.
+
+    A step of 0.01 is one per cent, one of ln 2 an octave.
+    """
+    return theta.unsqueeze(-1) * M.double() * theta.unsqueeze(-2)
+
+
+def tolerances(
+    M: Float[Tensor, "*batch d d"], length: float
+) -> tuple[Float[Tensor, "*batch d"], Float[Tensor, "*batch d"]]:
+    r"""Errors of each parameter that are heard as one length ℓ: the others right, and the others free.
+
+    .. math:: \frac{\ell}{\sqrt{\mathbf{M}_{ii}}} \;\le\; \ell\,\sqrt{(\mathbf{M}^{-1})_{ii}}
+
+    The first is half the width of the ball :math:`\langle\delta\mid\mathbf{M}\mid\delta\rangle\le\ell^2` along an
+    axis, the second half the width of its shadow: an error that the other parameters may partly undo.
+
+    Args:
+        M: positive definite.
+        length: ℓ, in units of Φ.
+
+    >>> alone, free = tolerances(torch.tensor([[2.0, 1.0], [1.0, 1.0]]), 1.0)
+    >>> free
+    tensor([1.0000, 1.4142], dtype=torch.float64)
+    """
+    M = M.double()
+    alone, shadow = (torch.diagonal(A, dim1=-2, dim2=-1) for A in (M, torch.linalg.inv(M)))
+    return length * alone.rsqrt(), length * shadow.sqrt()
+
+
+def relative_spectrum(A: Float[Tensor, "*batch d d"], B: Float[Tensor, "*batch d d"]) -> Float[Tensor, "*batch d"]:
+    r"""Eigenvalues of one metric measured by another, ascending: the λ of :math:`\mathbf{B}v = \lambda\mathbf{A}v`.
+
+    √λ is the ratio of the lengths that B and A give to one step; the extreme ones bound it over all steps. They do
+    not change when both metrics undergo one linear change of coordinates.
+
+    Args:
+        A: positive definite.
+        B: symmetric.
+
+    >>> relative_spectrum(torch.diag(torch.tensor([1.0, 4.0])), torch.eye(2))
+    tensor([0.2500, 1.0000], dtype=torch.float64)
+    """
+    L = torch.linalg.cholesky(A.double())
+    half = torch.linalg.solve_triangular(L, B.double(), upper=False)
+    whole = torch.linalg.solve_triangular(L, half.mT, upper=False)
+    return torch.linalg.eigvalsh((whole + whole.mT) / 2)
+
+
+def worst_ratio(A: Float[Tensor, "*batch d d"], B: Float[Tensor, "*batch d d"]) -> Float[Tensor, "*batch"]:
+    r"""Largest factor by which two metrics disagree on the length of a step, :math:`\max_i \lambda_i^{\pm 1/2} \ge 1`.
+
+    Symmetric in A and B. Twice its logarithm is a distance between metrics, that of Thompson.
+
+    Source: Thompson, Proceedings of the American Mathematical Society 14, 1963.
+    """
+    return (relative_spectrum(A, B).log().abs().amax(-1) / 2).exp()

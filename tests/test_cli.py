@@ -20,17 +20,27 @@ import soundfile
 import torch
 from distributed import LocalCluster
 
-from pnpkit import cli, parallel, precompute
-from pnpkit._system import locked
-from pnpkit.analyser import Analyser, save_weights
-from pnpkit.dataset import arpeggio_grid
-from pnpkit.estimation import estimate
-from pnpkit.profiles import PROFILES, GridConfig
+from pnpkit import cli
+from pnpkit.analyser.network import Analyser
+from pnpkit.experiment import machine as parallel
+from pnpkit.experiment.artefacts import config_dict, config_hash, write_json
+from pnpkit.experiment.config import GridConfig
+from pnpkit.experiment.dataset import arpeggio_grid
+from pnpkit.experiment.evaluation.estimation import estimate
+from pnpkit.experiment.machine import locked
+from pnpkit.experiment.precompute import metrics as precompute
+from pnpkit.experiment.precompute.metric_store import (
+    MetricConfig,
+    chunk_slices,
+    create_store,
+    missing_chunks,
+    write_chunk,
+)
+from pnpkit.experiment.profiles import PROFILES
+from pnpkit.experiment.training.checkpoint import save_weights
+from pnpkit.experiment.workspace import Workspace
 from pnpkit.progress import pace
-from pnpkit.provenance import config_dict, config_hash, read_json, write_json
-from pnpkit.store import MetricConfig, chunk_slices, create_store, missing_chunks, write_chunk
 from pnpkit.synth import Arpeggio
-from pnpkit.workspace import Workspace
 
 Run = Callable[..., tuple[int, str, str]]  # arguments → exit code, stdout, stderr
 
@@ -80,9 +90,9 @@ def one_line(said: str) -> str:
     [
         (["nonsense"], 2, "valid verbs: analyse, "),
         (["run", "--profile", "huge"], 2, "unknown profile 'huge'; valid ones: smoke, laptop, study"),
-        (["train", "--profile", "smoke", "--loss", "l3"], 2, "unknown loss 'l3'; valid ones: p, weighted-p, sp, pnp"),
-        (["evaluate", "--profile", "smoke", "--loss", "P"], 2, "unknown loss 'P'; valid ones: p, weighted-p, sp"),
-        (["evaluate", "--loss", "P", "--curve"], 2, "unknown loss 'P'; valid ones: p, weighted-p, sp"),
+        (["train", "--profile", "smoke", "--loss", "l3"], 2, "unknown loss 'l3'; valid ones: p, sigma-p, weighted-p"),
+        (["evaluate", "--profile", "smoke", "--loss", "P"], 2, "unknown loss 'P'; valid ones: p, sigma-p, weighted-p"),
+        (["evaluate", "--loss", "P", "--curve"], 2, "unknown loss 'P'; valid ones: p, sigma-p, weighted-p"),
         (["train", "--profile", "smoke", "--loss", "pnp"], 1, "compute them with `pnpkit metrics --profile smoke`"),
         (["table", "--profile", "smoke", "--form", "docx"], 2, "unknown form 'docx'; valid ones: html, mark"),
         (["synth", "700", "8", "2", "--out", "x.mp3"], 1, "x.mp3 must end in .wav"),
@@ -130,8 +140,8 @@ def test_dataset_prints_the_grid(run: Run) -> None:
 def test_synth_writes_the_waveform_and_needs_neither_data_set_nor_scattering(
     variant: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pnpkit.problem.JTFS", None)
-    monkeypatch.setattr("pnpkit.problem.Problem.table", None)
+    monkeypatch.setattr("pnpkit.experiment.problem.JTFS", None)
+    monkeypatch.setattr("pnpkit.experiment.problem.Problem.table", None)
     options = [] if variant == "code" else ["--variant", variant]
     assert run("synth", 740, 8.7, 1.7, "--out", tmp_path / "x.wav", *options)[0] == 0
     x, rate = soundfile.read(tmp_path / "x.wav")
@@ -192,7 +202,7 @@ def test_run_hands_over_its_folder(run: Run, tmp_path: Path, monkeypatch: pytest
     def stop(*arguments: object) -> None:
         raise ValueError(f"asked for {arguments}")
 
-    monkeypatch.setattr("pnpkit.pipeline.run_profile", stop)
+    monkeypatch.setattr("pnpkit.experiment.pipeline.run_profile", stop)
     code, _, said = run("run", "--profile", "smoke", "--workers", 3, "--out", tmp_path)
     assert code == 1
     assert f"asked for ('smoke', 3, None, {tmp_path!r})" in said
@@ -313,26 +323,3 @@ def test_a_scheduler_is_used_and_left_as_it_was(run: Run, tmp_path: Path, monkey
         with cluster.get_client() as client:
             assert sorted(client.gather(client.map(abs, [-1, -2]))) == [1, 2]
     logging.getLogger("distributed").setLevel(level)
-
-
-def test_bench_prints_what_it_measured(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The measuring has tests of its own; here it is at hand."""
-    report = {
-        "rows": [{"operation": "forward", "algorithm": "pnpkit", "n_samples": 8192, "seconds": 0.25}],
-        "calibration_seconds": 0.125,
-        "scaling": 1.75,
-        "training_loop": {"loop": 0.5, "bare": 0.4, "overhead": 0.25},
-        "training_step": {"steps": {"p": 0.01, "sp": 0.12}, "network": 0.01, "stock": 0.015},
-        "floor": {"gflop": 5.5, "gflops": 110.0, "seconds": 0.05},
-    }
-    monkeypatch.setattr("pnpkit.bench.bench", lambda sizes, *_, **__: report | {"sizes": sizes})
-    code, out, _ = run("bench", "--largest", 14, "--out", tmp_path / "b.json")
-    assert code == 0
-    assert "a training step, 0.50 s; +25.0 % more" in out
-    assert "forward and backward of the network: 1.50 times as fast" in out
-    assert "a step, milliseconds an item: P 10.0, SP 120.0" in out
-    assert "two processes, 1.75 times one" in out
-    assert read_json(tmp_path / "b.json")["sizes"] == [2**13, 2**14]
-    assert run("bench", "--smallest", 15, "--largest", 14)[0] == 1
-    monkeypatch.setattr("pnpkit.bench.bench", lambda *_, **__: pytest.fail("measured what cannot be kept"))
-    assert "b.json" in one_line(run("bench", "--out", tmp_path / "b.json" / "c.json")[2])

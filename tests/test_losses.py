@@ -134,7 +134,7 @@ def test_pnp_is_the_spectral_loss_to_first_order_near_the_target(what):
 
 @pytest.mark.parametrize("bad", [[1.0, -1.0], [1.0, float("nan")], [float("inf"), 1.0]])
 def test_bad_weights_are_refused(bad):
-    with pytest.raises(ValueError, match="finite and not negative"):
+    with pytest.raises(ValueError, match="finite, not negative and symmetric"):
         WeightedParameterLoss(torch.tensor(bad))
 
 

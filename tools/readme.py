@@ -7,8 +7,8 @@ import pathlib
 import re
 import sys
 
-from pnpkit.table import render, table
-from pnpkit.workspace import Workspace
+from pnpkit.experiment.results.tables import render, table
+from pnpkit.experiment.workspace import Workspace
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 COLUMNS = ["epochs", "MSS", "MSS, paper", "JTFS", "JTFS, paper", "JTFS ÷ P", "JTFS ÷ P, paper"]

@@ -11,7 +11,7 @@ import sys
 from dask_jobqueue import SLURMCluster  # type: ignore[attr-defined]
 from distributed import Client
 
-from pnpkit.workspace import Workspace
+from pnpkit.experiment.workspace import Workspace
 
 
 def main(profile: str, workers: int) -> None:

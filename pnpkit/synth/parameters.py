@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -158,3 +158,29 @@ def _affine(parameter: Parameter, coordinates: str) -> tuple[float, float]:
     if _takes_log(parameter, coordinates):
         low, high = math.log10(low), math.log10(high)
     return (low + high) / 2, (high - low) / 2
+
+
+@runtime_checkable
+class Synthesiser(Protocol):
+    """A differentiable function g from parameters θ to a waveform x.
+
+    Batch-first: θ of shape (…, d) gives x of shape (…, n_samples), in the dtype and on the device of θ.
+    """
+
+    @property
+    def parameters(self) -> ParameterSpace:
+        """Names, units and ranges of θ."""
+
+    @property
+    def sample_rate(self) -> int:
+        """In Hz."""
+
+    @property
+    def n_samples(self) -> int:
+        """Length of x."""
+
+    def __call__(self, theta: Tensor) -> Tensor:
+        """The waveform of each θ, in raw units."""
+
+    def log_gain_gradient(self, theta: Tensor) -> Tensor:
+        """Gradient with respect to θ of the logarithm of a gain that the derivative of g leaves out; zero if none."""

@@ -1,0 +1,109 @@
+"""The analyser f_W: from a scalogram to synthesis parameters, by a small convolutional network."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from pnpkit._names import require_known
+
+EVALUATION_BATCH = 64  # fits the caches; no result depends on it beyond rounding
+
+HEADS: dict[str, Callable[[], nn.Module]] = {
+    "leaky_relu": lambda: nn.LeakyReLU(0.01),  # the paper's: raw units, which are all positive
+    "softplus": nn.Softplus,  # what the authors' program had when the paper was deposited
+    "tanh": nn.Tanh,  # coordinates normalised to [−1, 1]
+    "linear": nn.Identity,
+}
+
+
+class Analyser(nn.Module):
+    r"""EfficientNet-B0 between a normalised input and an output unit.
+
+    .. math:: f_{\mathbf{W}} = h \circ \mathrm{EfficientNet\text{-}B0} \circ \mathrm{Conv}_{3\times3}^{1\to3}
+              \circ \mathrm{BatchNorm}
+
+    The batch normalisation stands in for the standardisation of the data; the convolution makes the three channels
+    that the network was designed for. Weights are random, drawn from ``seed`` alone: the caller's generator is left
+    as it was. Weights and activations are kept channels-last, the order that convolutions on a CPU prefer.
+
+    Args:
+        n_parameters: d, outputs.
+        head: h, one of ``leaky_relu`` (slope 0.01; the paper), ``softplus``, ``tanh``, ``linear``.
+        seed: of the initial weights.
+        mean_target: if given, of shape (d,), the last bias starts where the output equals it: a labelled remedy for
+            raw units, no part of the protocol.
+
+    Raises:
+        ValueError: if the head is unknown (the message lists the valid ones), or ``mean_target`` is out of its reach.
+
+    Source: GRETSI 2023, section 4; Tan and Le, *EfficientNet*, 2019.
+
+    >>> analyser = Analyser(3).eval()
+    >>> analyser(torch.zeros(2, 72, 129)).shape
+    torch.Size([2, 3])
+    """
+
+    def __init__(
+        self, n_parameters: int, head: str = "leaky_relu", seed: int = 0, mean_target: Float[Tensor, " d"] | None = None
+    ) -> None:
+        import timm  # seconds that those who train nothing need not wait
+
+        from pnpkit.analyser.cpu_layers import in_fewer_passes
+
+        super().__init__()
+        require_known("head", head, HEADS)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.normalise = nn.BatchNorm2d(1)
+            self.expand = nn.Conv2d(1, 3, kernel_size=3, padding=1)
+            network = timm.create_model(
+                "efficientnet_b0", pretrained=False, num_classes=n_parameters, in_chans=3, drop_rate=0.2
+            )
+        self.network = in_fewer_passes(network)
+        self.head = HEADS[head]()
+        if mean_target is not None:
+            with torch.no_grad():
+                self.network.get_parameter("classifier.bias").copy_(_before_head(mean_target, head))
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # known to torch, not to its stubs
+
+    def forward(self, features: Float[Tensor, "*batch bins frames"]) -> Float[Tensor, "*batch d"]:
+        """Estimated parameters, in the coordinates of the training target.
+
+        A leaky_relu, tanh or linear head keeps the sign of the unit before it.
+        """
+        x = features.reshape(-1, 1, *features.shape[-2:]).contiguous(memory_format=torch.channels_last)
+        output = self.head(self.network(self.expand(self.normalise(x))))
+        return output.reshape(*features.shape[:-2], -1)
+
+    def n_weights(self) -> int:
+        """How many numbers training adjusts."""
+        return sum(p.numel() for p in self.parameters() if p.requires_grad)
+
+
+def predict(analyser: Analyser, features: np.ndarray, rows: np.ndarray) -> Float[Tensor, "items d"]:
+    """Output of the network for some rows of the features, in its coordinates, in evaluation mode, on the CPU."""
+    training, device = analyser.training, next(analyser.parameters()).device
+    analyser.eval()
+    with torch.no_grad():
+        batches = np.array_split(rows, range(EVALUATION_BATCH, len(rows), EVALUATION_BATCH))
+        output = [analyser(torch.from_numpy(np.asarray(features[b])).to(device)).cpu() for b in batches]
+    analyser.train(training)
+    return torch.cat(output)
+
+
+def _before_head(output: Tensor, head: str) -> Tensor:
+    """The value that the head maps to ``output``."""
+    if head == "leaky_relu":
+        return torch.where(output >= 0, output, 100 * output)
+    if head == "softplus":
+        if not bool((output > 0).all()):
+            raise ValueError(f"a softplus head reaches positive values only, not {output.tolist()}")
+        return output + torch.log(-torch.expm1(-output))
+    if head == "tanh":
+        if not bool((output.abs() < 1).all()):
+            raise ValueError(f"a tanh head reaches (−1, 1) only, not {output.tolist()}")
+        return torch.atanh(output)
+    return output

@@ -1,0 +1,94 @@
+"""What a run, a grid and a profile are: frozen dataclasses, whose hash keys what is made from them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pnpkit._names import require_known
+from pnpkit.experiment.artefacts import added
+
+LOSS_LABELS: dict[str, str] = {
+    "p": "P",
+    "sigma-p": "P over σ²",
+    "weighted-p": "weighted P",
+    "mean-metric": "M̄ alone",
+    "sp": "SP",
+    "pnp": "PNP",
+    "pnp-identity": "PNP + λI",
+    "pnp-mean": "PNP + λM̄",
+    "pnp-permuted": "PNP + λM̄, permuted",
+    "pnp-adaptive": "PNP + λI, adaptive",
+}
+
+
+SCHEDULES = ("constant", "cosine")
+
+
+@dataclass(frozen=True)
+class GridConfig:
+    """Which sounds: a synthesiser and the grid of its data set."""
+
+    synth: str = "arpeggio"
+    variant: str = "code"  # of the synthesiser; see pnpkit.synth
+    n_steps: int = 30  # cells along each axis of θ
+
+
+@dataclass(frozen=True)
+class FeatureConfig:
+    """The network's input: a constant-Q scalogram, log1p-compressed."""
+
+    octaves: int = 6  # the paper says 10, which cannot run at this length: 32.7 Hz · 2^10 is above Nyquist
+    bins_per_octave: int = 12
+    f_min: float = 32.7  # Hz
+    hop: int = 256  # samples
+    eps: float = 1e-3  # log1p(x/eps)
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """One training run. Its hash keys the run's folder, so every field that changes the result is here."""
+
+    grid: GridConfig
+    loss: str  # one of LOSS_LABELS
+    seed: int = 0
+    epochs: int = 70
+    batch_size: int = 256
+    learning_rate: float = 1e-3  # Adam; see schedule
+    coordinates: str = "raw"  # of prediction and target; see ParameterSpace
+    head: str = "leaky_relu"  # leaky_relu (paper) | tanh (normalised coordinates) | linear
+    gain: str = "detached"  # whether M, and SP's gradient, differentiate the synthesiser's gain: detached | attached
+    lam: float = 1.0  # λ of the damped losses, the first λ of the adaptive one; ignored by the others
+    jitter: float = 1e-8  # λ of the identity added to every undamped metric, as the authors did
+    bias_at_mean: bool = False  # start the head's bias at the mean target: a labelled remedy, not the protocol
+    features: FeatureConfig = FeatureConfig()
+    schedule: str = added("constant")  # of the learning rate over the epochs: constant (paper) | cosine, towards zero
+    unit_trace: bool = added(False)  # scale each metric to mean eigenvalue 1, so that no item outweighs another
+    start_from: str = added("")  # a loss: begin with the last weights of its run of the same seed; "" draws them
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A whole recipe: data set, losses, seeds, protocol."""
+
+    name: str
+    grid: GridConfig
+    training: TrainingConfig  # the protocol; loss and seed are filled in by runs()
+    losses: tuple[str, ...]
+    seeds: tuple[int, ...]
+    description: str
+    metric_chunk: int = 100  # metrics a task and a chunk of the store
+    overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)  # by loss, fields that differ
+    shares: str = ""  # a profile of the same grid, whose metrics, inputs, and runs of equal configuration are used
+
+    def run(self, loss: str, seed: int) -> TrainingConfig:
+        """Configuration of one run of this profile.
+
+        Raises:
+            ValueError: if the loss is unknown.
+        """
+        require_known("loss", loss, LOSS_LABELS)
+        return replace(self.training, loss=loss, seed=seed, **self.overrides.get(loss, {}))
+
+    def runs(self) -> tuple[TrainingConfig, ...]:
+        """All runs, seed by seed, so that an interrupted profile has every loss before a second seed."""
+        return tuple(self.run(loss, seed) for seed in self.seeds for loss in self.losses)

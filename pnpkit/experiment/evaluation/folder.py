@@ -1,0 +1,163 @@
+"""The folder of an evaluation: distances and errors of a run's predictions, kept with the run they are of."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pnpkit.experiment.artefacts import (
+    config_dict,
+    digest,
+    provenance,
+    read_json,
+    require_same_config,
+    write_atomically,
+    write_json,
+)
+from pnpkit.experiment.evaluation.items import DISTANCES, evaluate, summarise
+from pnpkit.experiment.machine import torch_threads
+from pnpkit.experiment.problem import Problem
+
+Progress = Callable[[int, int], None]
+FILES = {"test": "items.csv", "validation": "validation.csv"}  # items of each fold that is evaluated
+TOLERANCE = 1e-3  # of distances between machines, relative; float32 inside Φ
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One evaluated run, as its folder holds it.
+
+    Args:
+        folder: of ``items.csv`` and ``summary.json``.
+        run: configuration of the training run (or the name and grid of a reference).
+        items: of :func:`pnpkit.experiment.evaluation.items.evaluate`.
+        summary: of :func:`pnpkit.experiment.evaluation.items.summarise`.
+        made: provenance of the run and of its evaluation.
+        validation: the summary of the validation fold; None of a run that was made before it was predicted.
+    """
+
+    folder: Path
+    run: dict[str, Any]
+    items: pd.DataFrame
+    summary: dict[str, Any]
+    made: dict[str, Any]
+    validation: dict[str, Any] | None = None
+
+    def of(self, weights: str) -> pd.DataFrame:
+        """The items of one kind of weights, by id in ascending order; empty if the run has none of that kind."""
+        return self.items[self.items.weights == weights].set_index("id").sort_index()
+
+
+def evaluate_run(folder: Path, out: Path, problem: Problem, progress: Progress | None = None) -> Evaluation:
+    """Evaluate a finished run, or read its evaluation if it is of these very predictions.
+
+    Args:
+        folder: of the run: ``config.json``, ``predictions.csv``, ``provenance.json``.
+        out: where ``items.csv`` and ``summary.json`` go.
+        problem: that the run is of.
+        progress: called with (items done, items in all).
+
+    Raises:
+        ValueError: if the run is of another data set, or its predictions do not match; names the file.
+        ArtefactMismatch: if ``out`` holds another evaluation; names both hashes.
+        FileNotFoundError: if the run is not finished.
+    """
+    run, made = (read_json(folder / name, "train") for name in ("config.json", "provenance.json"))
+    grid = config_dict(problem.grid)
+    if run["grid"] != grid:
+        raise ValueError(f"{folder / 'config.json'} is of the data set {run['grid']}, not {grid}")
+    file = folder / "predictions.csv"
+    key = {"run": run, "predictions": digest(file.read_bytes())}
+    return _evaluated(out, key, {"run": made}, pd.read_csv(file), problem, str(file), progress)
+
+
+def evaluate_reference(
+    name: str, predictions: pd.DataFrame, out: Path, problem: Problem, progress: Progress | None = None
+) -> Evaluation:
+    """The same for predictions that need no training; see :func:`reference_predictions`."""
+    key = {"run": {"reference": name, "grid": config_dict(problem.grid)}}
+    return _evaluated(out, key, {}, predictions, problem, name, progress)
+
+
+def read_evaluation(folder: Path) -> Evaluation:
+    """An evaluation from its folder.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if its summary is truncated; names the file.
+    """
+    stored = read_json(folder / "summary.json", "evaluate")
+    items = pd.read_csv(folder / "items.csv")
+    return Evaluation(
+        folder, stored["config"]["run"], items, stored["summary"], stored["made"], stored.get("validation")
+    )
+
+
+def verify_evaluation(folder: Path, out: Path, problem: Problem, n: int, seed: int = 0) -> float:
+    """Compare a run's answers with their targets again, for a random sample of the test fold.
+
+    Args:
+        folder, out: of the run and of its evaluation.
+        problem: that the run is of.
+        n: how many items; all of them if there are fewer.
+        seed: of the sample.
+
+    Returns:
+        The largest difference of a distance, relative to it; of the text's MSS, to one more than it. Its logarithms
+        reach down to the rounding of float32, which another processor does differently, by some 4e-4 in all.
+
+    Raises:
+        ValueError: if a distance differs by more than ``TOLERANCE``, or what could be compared then cannot now, or the
+            reverse; names the ids.
+    """
+    table = problem.table
+    ids = table.id[table.fold == "test"].to_numpy()
+    sample = np.random.default_rng(seed).choice(ids, min(n, len(ids)), replace=False)
+    predictions, index = pd.read_csv(folder / "predictions.csv"), ["weights", "id"]
+    part = table[table.id.isin(sample)]
+    again = evaluate(predictions[predictions.id.isin(sample)], part, problem.synth, problem.jtfs)
+    kept = read_evaluation(out).items
+    again, kept = again.set_index(index), kept[kept.id.isin(sample)].set_index(index)
+    new, old = again[list(DISTANCES)], kept[list(DISTANCES)]
+    difference = ((new - old).abs() / (old + pd.Series({"jtfs": 0.0, "mss": 0.0, "ddsp": 1.0}))).max(axis=1).fillna(0.0)
+    wrong = (difference > TOLERANCE) | (again.status != kept.status)
+    if wrong.any():
+        found = sorted({item for _, item in difference.index[wrong]})
+        raise ValueError(f"{out}: the distances of ids {found} are not those of a new computation to {TOLERANCE:.0e}")
+    return float(difference.max())
+
+
+def _evaluated(
+    out: Path,
+    key: dict[str, Any],
+    made: dict[str, Any],
+    predictions: pd.DataFrame,
+    problem: Problem,
+    source: str,
+    progress: Progress | None,
+) -> Evaluation:
+    if (out / "summary.json").exists():
+        require_same_config(out, read_json(out / "summary.json")["config"], key)
+        return read_evaluation(out)
+    began = time.perf_counter()
+    with torch_threads(1):
+        # The paper built the validation fold to test generalisation; runs of before it was predicted lack it
+        folds = [f for f in FILES if f == "test" or ("fold" in predictions and f in set(predictions.fold))]
+        items = {
+            fold: evaluate(
+                predictions, problem.table, problem.synth, problem.jtfs, fold=fold, source=source, progress=progress
+            )
+            for fold in folds
+        }
+    for fold in folds:
+        write_atomically(out / FILES[fold], partial(items[fold].to_csv, index=False, float_format="%.7g"))
+    made = made | {"evaluation": provenance(key, time.perf_counter() - began)}
+    summaries = {"summary" if fold == "test" else fold: summarise(items[fold]) for fold in folds}
+    # The summary goes last: its presence says that the items are whole.
+    write_json(out / "summary.json", {"config": config_dict(key), **summaries, "made": made})
+    return read_evaluation(out)

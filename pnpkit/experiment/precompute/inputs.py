@@ -1,0 +1,157 @@
+"""The network's input: a log-compressed constant-Q scalogram, computed once a data set and memory-mapped after that."""
+
+import dataclasses
+import hashlib
+import os
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from pnpkit.analyser.scalogram import Scalogram
+from pnpkit.experiment.artefacts import config_dict, config_hash, provenance, read_json, require_same_config, write_json
+from pnpkit.experiment.config import FeatureConfig
+from pnpkit.experiment.dataset import theta_of
+from pnpkit.experiment.machine import locked, torch_threads
+from pnpkit.synth import Synthesiser
+
+BLOCK = 256  # items between two records of progress: about a second of work and 10 MB
+
+
+def features_key(table: pd.DataFrame, synth: Synthesiser, config: FeatureConfig) -> dict[str, Any]:
+    """What the features depend on, as plain JSON types: their configuration, the synthesiser, and the θ themselves."""
+    theta = np.ascontiguousarray(theta_of(table, synth.parameters).numpy())
+    settings: dict[str, Any] = config_dict(synth) if dataclasses.is_dataclass(synth) else {}
+    return {
+        "features": config_dict(config),
+        "synth": {"class": type(synth).__qualname__, "sample_rate": synth.sample_rate, **settings},
+        "items": len(table),
+        "theta_sha256": hashlib.sha256(theta.tobytes()).hexdigest(),
+    }
+
+
+def compute_features(
+    table: pd.DataFrame,
+    synth: Synthesiser,
+    config: FeatureConfig,
+    folder: Path,
+    progress: Callable[[int, int], None] | None = None,
+) -> np.memmap:
+    """Scalograms of a whole data set, from disk if they are there and computed otherwise.
+
+    The array is ``features-<hash>.npy``, with its provenance in a ``.json`` of the same name. While unfinished it is
+    called ``.partial``; every block done is recorded with its checksum, so that a killed computation continues. One
+    thread takes about two minutes for the 27 000 items of the paper, hence no workers. A second process waits for the
+    first, then reads.
+
+    Args:
+        table: data set, as of :func:`pnpkit.experiment.dataset.arpeggio_grid`; θ in raw units.
+        synth: g.
+        config: of the scalogram.
+        folder: where the artefact lives.
+        progress: called with (items done, items in all).
+
+    Returns:
+        Read-only float32 array of shape (items, bins, frames), in the order of the table, memory-mapped.
+
+    Raises:
+        ArtefactMismatch: if the file was made with another configuration; names both hashes.
+        ValueError: if the file is truncated or corrupt; names it.
+
+    >>> import tempfile; from pnpkit.experiment.dataset import arpeggio_grid; from pnpkit.synth import Arpeggio
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     compute_features(arpeggio_grid(6).head(2), Arpeggio(), FeatureConfig(), Path(folder)).shape
+    (2, 72, 129)
+    """
+    key = features_key(table, synth, config)
+    path = folder / f"features-{config_hash(key)}.npy"
+    with locked(folder), torch_threads(1):
+        if not path.exists():
+            _compute(table, synth, config, key, path, progress)
+        return open_features(path, key)
+
+
+def open_features(path: Path, key: dict[str, Any] | None = None) -> np.memmap:
+    """Open a finished array read-only, after checking its configuration, size and checksums (a second for 1 GB).
+
+    Raises:
+        ArtefactMismatch: if it was made with another configuration than ``key`` (where given).
+        ValueError: if the file is truncated or corrupt.
+    """
+    record = path.with_suffix(".json")
+    if not record.exists():
+        raise ValueError(f"{path} has no provenance beside it ({record.name}). Delete it to compute it again.")
+    made = read_json(record)
+    if key is not None:
+        require_same_config(path, made["config"], key)
+    try:
+        array = np.lib.format.open_memmap(path, mode="r")
+        intact = [_checksum(array[block]) for block in _blocks(len(array))] == made["checksums"]
+    except ValueError:  # numpy: a file shorter than its header says, or no header
+        intact = False
+    if not intact:
+        raise ValueError(f"{path} is truncated or corrupt. Delete it to compute it again.")
+    return array
+
+
+def _compute(
+    table: pd.DataFrame,
+    synth: Synthesiser,
+    config: FeatureConfig,
+    key: dict[str, Any],
+    path: Path,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    partial, record = path.with_suffix(".partial"), path.with_suffix(".partial.json")
+    theta, scalogram = theta_of(table, synth.parameters), Scalogram(synth.sample_rate, **dataclasses.asdict(config))
+    with torch.no_grad():
+        shape = (len(table), *scalogram(synth(theta[0])).shape)
+    array, done, seconds = _resume(partial, record, key, shape)
+    for block in list(_blocks(len(table)))[len(done) :]:
+        start = time.perf_counter()
+        with torch.no_grad():
+            # Synthesis in float64: the phase of a chirp reaches 1e5 rad, where float32 keeps two decimals.
+            array[block] = torch.cat([scalogram(synth(part)) for part in theta[block].split(32)]).numpy()
+        array.flush()  # the data must be down before the record that vouches for it
+        done.append(_checksum(array[block]))
+        seconds += time.perf_counter() - start
+        write_json(record, {"config": key, "checksums": done, "seconds": seconds})
+        if progress is not None:
+            progress(min(block.stop, len(table)), len(table))
+    del array
+    write_json(path.with_suffix(".json"), {**provenance(key, seconds), "checksums": done})
+    os.replace(partial, path)  # last: the array under its own name is what says "finished"
+    record.unlink()
+
+
+def _resume(
+    partial: Path, record: Path, key: dict[str, Any], shape: tuple[int, ...]
+) -> tuple[np.memmap, list[int], float]:
+    """The array to fill, the checksums of its leading blocks that are intact, and the seconds spent on them."""
+    if partial.exists() and record.exists():
+        try:
+            array, state = np.lib.format.open_memmap(partial, mode="r+"), read_json(record)
+        except ValueError:  # either file is damaged: begin again
+            array, state = None, {}
+        if array is not None and array.shape == shape and state["config"] == key:
+            done: list[int] = []
+            for block, checksum in zip(_blocks(len(array)), state["checksums"], strict=False):
+                if _checksum(array[block]) != checksum:
+                    break
+                done.append(checksum)
+            return array, done, state["seconds"]
+    record.unlink(missing_ok=True)
+    return np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=shape), [], 0.0
+
+
+def _blocks(n_items: int) -> Iterator[slice]:
+    return (slice(start, min(start + BLOCK, n_items)) for start in range(0, n_items, BLOCK))
+
+
+def _checksum(block: np.ndarray) -> int:
+    return zlib.crc32(block.tobytes())

@@ -1,0 +1,173 @@
+"""Computes the metrics of a whole data set, in parallel, surviving interruption."""
+
+import platform
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pnpkit.experiment.artefacts import provenance
+from pnpkit.experiment.config import GridConfig
+from pnpkit.experiment.dataset import theta_of
+from pnpkit.experiment.machine import locked, run_tasks
+from pnpkit.experiment.precompute.metric_store import (
+    GAINS,
+    MetricConfig,
+    MetricTable,
+    add_provenance,
+    check_metrics,
+    check_store,
+    create_store,
+    is_finished,
+    load_metrics,
+    make_ready,
+    missing_chunks,
+    write_chunk,
+)
+from pnpkit.experiment.problem import get_problem
+from pnpkit.metric import pullback, value_and_jacobian
+
+TOGETHER = 2**19  # samples, of waveforms and their tangents, that pass at once: fills the vector units, fits the cache
+TOLERANCE = 1e-4  # relative, of a metric computed again: float32 sums differ between machines
+
+
+def metrics_of(grid: GridConfig, items: slice) -> NDArray[np.float64]:
+    """Metrics of consecutive ids with the gain's gradient detached and attached, (items, 2, d, d).
+
+    One Jacobian gives both. S is homogeneous of degree one, so a gain a multiplies it, and
+
+    .. math:: \\frac{\\partial\\Phi}{\\partial\\log a} = \\frac{S/\\varepsilon}{1 + S/\\varepsilon} = 1 - e^{-\\Phi},
+              \\qquad \\mathbf{J}_{\\text{attached}} = \\mathbf{J}_{\\text{detached}}
+              + \\frac{\\partial\\Phi}{\\partial\\log a} \\, (\\nabla_\\theta \\log a)^\\top.
+    """
+    problem = get_problem(grid)
+    theta = theta_of(problem.table.iloc[items], problem.space)
+    results = []
+    for part in theta.split(max(1, TOGETHER // ((len(problem.space) + 1) * problem.synth.n_samples))):
+        phi, J = value_and_jacobian(problem.synth, problem.phi, part)
+        loudness = -torch.expm1(-phi.double())
+        J_attached = J.double() + loudness.unsqueeze(-1) * problem.synth.log_gain_gradient(part).unsqueeze(-2)
+        results.append(torch.stack([pullback(J, part), pullback(J_attached, part)], 1))
+    return torch.cat(results).numpy()
+
+
+def _task(path: Path, grid: GridConfig, items: slice) -> int:
+    """One task, one chunk: compute it, write it, say how many items it held."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is not there on {platform.node()}: all workers must share the store's disk")
+    write_chunk(path, items, metrics_of(grid, items))
+    return items.stop - items.start
+
+
+def compute_metrics(
+    path: Path,
+    config: MetricConfig,
+    *,
+    workers: int = 2,
+    executor: Executor | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> MetricTable:
+    """Fill a store with what it lacks, then read it. Killed at any moment, it goes on where it was, to the same bits.
+
+    In a script it belongs under ``if __name__ == "__main__":``; see :func:`run_tasks`. On a cluster,
+    with the store on a disk that all of it shares (``tools/slurm.py`` is a whole script)::
+
+        from dask_jobqueue import SLURMCluster
+        from distributed import Client
+
+        with SLURMCluster(cores=1, processes=1, memory="4GB", walltime="01:00:00") as cluster:
+            cluster.scale(32)  # jobs, of one worker each
+            with Client(cluster) as client:
+                compute_metrics(path, config, executor=client.get_executor())
+
+    Args:
+        path: of the store, made if absent.
+        config: which metrics.
+        workers: processes, of one thread each, where no executor is given.
+        executor: where to run the tasks instead: anything with the interface of :mod:`concurrent.futures`, such as a
+            Dask client's ``get_executor()``. It is left open.
+        progress: called with (items done, items in all), at the start and after each task.
+
+    Returns:
+        All metrics.
+
+    Raises:
+        ArtefactMismatch: if the store was made for another configuration; names both hashes.
+        OSError: if the store cannot be written; names it. Chunks already written stay, as after every error.
+        RuntimeError: if another process is filling it; names that process.
+        ValueError: if a metric is not finite; names the θ that gave it.
+    """
+    path = path.absolute()  # a worker elsewhere has another working folder
+    if path.exists():
+        check_store(path, config)
+    if not path.exists() or not is_finished(path, config):  # a finished one may lie in a folder that is read-only
+        with locked(path.parent / f".{path.name}.lock", wait=False):
+            _fill(path, config, workers, executor, progress)
+    return load_metrics(path, config)
+
+
+def _fill(
+    path: Path,
+    config: MetricConfig,
+    workers: int,
+    executor: Executor | None,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    start, problem = time.perf_counter(), get_problem(config.grid)
+    if not path.exists():
+        create_store(path, config, problem.table, problem.space)
+    check_store(path, config)
+    make_ready(path)
+    todo, total = missing_chunks(path, config), len(problem.table)
+    done = total - sum(s.stop - s.start for s in todo)
+
+    def count(items: int) -> None:
+        nonlocal done
+        done += items
+        if progress is not None:
+            progress(done, total)
+
+    count(0)
+    run_tasks(_task, [(path, config.grid, s) for s in todo], workers=workers, executor=executor, finished=count)
+    effort = {"items": sum(s.stop - s.start for s in todo), "workers": workers if executor is None else None}
+    add_provenance(path, provenance(config, time.perf_counter() - start) | effort)
+
+
+def verify_metrics(path: Path, config: MetricConfig, n: int, seed: int = 0) -> float:
+    """Recompute a random sample of a store's metrics; check that all of it are metrics, and of the data set's θ.
+
+    Args:
+        path: of the store.
+        config: which metrics.
+        n: how many to compute again; all of them if there are fewer.
+        seed: of the sample.
+
+    Returns:
+        The largest relative difference, in Frobenius norm.
+
+    Raises:
+        ValueError: if a metric of the sample differs by more than ``TOLERANCE``, one of the store is not symmetric or
+            not positive semi-definite, or its θ are not those of the data set; names the ids.
+    """
+    stored, problem = load_metrics(path, config), get_problem(config.grid)
+    # Not to the bit: powers of numpy round differently with and without AVX-512
+    if not torch.allclose(stored.theta, theta_of(problem.table, problem.space), rtol=1e-12, atol=0):
+        raise ValueError(f"{path}: theta is not that of the data set")
+    check_metrics(path, stored)
+    ids = np.random.default_rng(seed).choice(len(stored.theta), min(n, len(stored.theta)), replace=False)
+    worst = 0.0
+    for i in sorted(int(i) for i in ids):
+        again = torch.from_numpy(metrics_of(config.grid, slice(i, i + 1)))[0]
+        kept = torch.stack([stored.metric(gain)[i] for gain in GAINS])
+        difference = float(torch.linalg.norm(again - kept) / torch.linalg.norm(kept))
+        if not difference <= TOLERANCE:
+            raise ValueError(
+                f"{path}: the metric of id {i} differs from a new computation by {difference:.1e}, "
+                f"tolerance {TOLERANCE:.0e}"
+            )
+        worst = max(worst, difference)
+    return worst

@@ -1,0 +1,111 @@
+"""The paper's claims that no row of its table decides: what training costs, and which distance leads home."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from pnpkit.experiment.dataset import arpeggio_grid
+from pnpkit.experiment.evaluation.items import bootstrap_interval
+from pnpkit.experiment.profiles import get_profile
+from pnpkit.experiment.results.claims import PAPER, Claim, Verdict
+
+SAME_COST = 0.1  # how far from one a ratio of costs may be and still be called equal
+BACKPROPAGATION = 200.0  # of Φ over that of the network; GRETSI 2023, section 4
+JTFS = "JTFS"
+
+
+def cost_claims(benchmark: Mapping[str, Any]) -> list[Claim]:
+    """Claims 5 and 6, from a benchmark's ``training_step`` (see :func:`step_cost.step_costs`) and ``rows``.
+
+    Claim 5 agrees if both PNP losses cost what P costs, to 10 %; partly if one does. Claim 6 agrees if the ratio is
+    within a factor of two of the printed one, and is not decided otherwise: it is a property of an implementation of Φ
+    and of the machine.
+    """
+    step = benchmark["training_step"]
+    ratios = {name: step["steps"][name] / step["steps"]["p"] for name in ("pnp", "pnp-mean")}
+    same = [abs(ratio - 1) <= SAME_COST for ratio in ratios.values()]
+    training = Claim(
+        5, "training with PNP costs what training with P costs", _graded(same),
+        f"a step of PNP {ratios['pnp']:.2f}, of regularised PNP {ratios['pnp-mean']:.2f} times one of P",
+        "1.5 h each", f"same means within {100 * SAME_COST:.0f} %, metrics at hand; steps in turns in one process",
+    )  # fmt: skip
+    ratio = step["phi"] / step["network"]
+    near = BACKPROPAGATION / 2 <= ratio <= BACKPROPAGATION * 2
+    ours = f"network {1e3 * step['network']:.1f}, Φ {1e3 * step['phi']:.0f} ms an item"
+    network, phi = paper_costs()
+    backpropagation = Claim(
+        6, "backpropagation through Φ costs about 200 times the network's", "agrees" if near else "not decided",
+        f"{ratio:.1f} times, on one thread of a CPU: {ours}",
+        f"≈ {BACKPROPAGATION:.0f}; its hours make {1e3 * network:.1f} and {1e3 * phi:.0f} ms, on a GPU",
+        f"a property of the implementation and of the machine: {_speed(benchmark)}",
+    )  # fmt: skip
+    return [training, backpropagation]
+
+
+def paper_costs() -> tuple[float, float]:
+    """Seconds an item that the paper's hours make: of its network, and of Φ on the way there and back.
+
+    >>> [round(1e3 * seconds, 1) for seconds in paper_costs()]
+    [3.6, 666.1]
+    """
+    run = get_profile("paper").training
+    train_items = int((arpeggio_grid(run.grid.n_steps).fold == "train").sum())
+    items = run.epochs * (train_items // run.batch_size) * run.batch_size
+    p, sp = (3600 * float(PAPER[loss]["hours"].strip("≈ ")) for loss in ("p", "sp"))
+    return p / items, (sp - p) / items
+
+
+def stability_claim(cosines: Mapping[str, Float[np.ndarray, " guesses"]]) -> Claim:
+    """Claim 7, from how well the steepest descent of each distance points home from the same guesses.
+
+    The claim has two halves for each other distance: the descent of the JTFS points home better (mean cosine), and more
+    often (share of positive cosines). A half holds if a 95 % bootstrap interval of the paired difference lies above
+    zero. Agrees if all halves hold; partly if some do; disagrees if none does and one interval lies below zero.
+
+    Args:
+        cosines: by distance, of :func:`pnpkit.landscape.home_cosines`; ``"JTFS"`` and another.
+
+    Raises:
+        ValueError: if there is nothing to compare, or a cosine is not finite.
+
+    Source: GRETSI 2023, section 3.
+    """
+    others = [name for name in cosines if name != JTFS]
+    if JTFS not in cosines or not others or not all(np.isfinite(c).all() for c in cosines.values()):
+        raise ValueError(f"finite cosines of {JTFS!r} and of another distance are needed, not {sorted(cosines)}")
+    differences = {
+        f"{half} JTFS − {name}": measure(cosines[JTFS]) - measure(cosines[name])
+        for half, measure in (("cosine", np.asarray), ("home", lambda c: (c > 0).astype(float)))
+        for name in others
+    }
+    intervals = {name: bootstrap_interval(d) or (-math.inf, math.inf) for name, d in differences.items()}
+    above, below = [i[0] > 0 for i in intervals.values()], [i[1] < 0 for i in intervals.values()]
+    verdict = _graded(above, "disagrees" if any(below) else "not decided")
+    ours = ", ".join(f"{name} {c.mean():.1f} ({100 * (c > 0).mean():.0f} % home)" for name, c in cosines.items())
+    reason = "; ".join(f"{name} [{low:.2f}, {high:.2f}]" for name, (low, high) in intervals.items())
+    return Claim(
+        7, "the spectrogram's loss is unstable where that of the JTFS is not", verdict,
+        f"cosine of steepest descent and the way home, mean over {len(cosines[JTFS])} guesses: {ours}",
+        "said, no number", reason,
+    )  # fmt: skip
+
+
+def _graded(held: list[bool], otherwise: Verdict = "disagrees") -> Verdict:
+    return "agrees" if all(held) else "partly" if any(held) else otherwise
+
+
+def _speed(benchmark: Mapping[str, Any]) -> str:
+    """How much longer the direct algorithm takes for the longest sound that both were timed with, forward only."""
+    seconds: dict[int, dict[str, float]] = {}
+    for row in benchmark["rows"]:
+        if row["operation"] == "forward":
+            seconds.setdefault(row["n_samples"], {})[row["algorithm"]] = row["seconds"]
+    both_timed = [n for n, s in seconds.items() if {"direct", "pnpkit"} <= s.keys()]
+    if not both_timed:
+        return "the benchmark has no other to compare it with"
+    n = max(both_timed)
+    both = seconds[n]
+    return f"computed directly, Φ of {n} samples takes {both['direct'] / both['pnpkit']:.0f} times as long as here"

@@ -1,0 +1,1 @@
+"""Training runs: what is minimised, the loop, and the folder of a run."""

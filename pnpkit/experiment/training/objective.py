@@ -1,0 +1,146 @@
+"""What a run minimises: its data, with the metric in the coordinates of the network, and the loss made from it."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pnpkit._names import require_known
+from pnpkit.analyser.network import HEADS
+from pnpkit.experiment.config import LOSS_LABELS, SCHEDULES, TrainingConfig
+from pnpkit.experiment.dataset import theta_of
+from pnpkit.losses import ParameterLoss, PNPLoss, SpectralLoss, WeightedParameterLoss
+from pnpkit.metric import damp, mean_metric, unit_trace
+from pnpkit.synth import ParameterSpace
+
+Loss = Callable[[Tensor, Tensor, Any], Tensor]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """A data set ready to train on; all parts have one row an item, in the order of the table.
+
+    Args:
+        space: of θ.
+        table: ``id``, the parameters in raw units, ``fold``.
+        features: the network's input, (items, bins, frames), an array or a memory map.
+        metric: M at each θ in raw units, (items, d, d), or None for losses that need none.
+
+    Raises:
+        ValueError: if the numbers of rows or of parameters differ.
+    """
+
+    space: ParameterSpace
+    table: pd.DataFrame
+    features: np.ndarray
+    metric: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        n, d = len(self.table), len(self.space)
+        if self.features.ndim != 3 or len(self.features) != n:
+            raise ValueError(f"features must have shape ({n}, bins, frames), not {self.features.shape}")
+        if self.metric is not None and tuple(self.metric.shape) != (n, d, d):
+            raise ValueError(
+                f"the metric must have shape ({n}, {d}, {d}), one row an item, not {tuple(self.metric.shape)}"
+            )
+
+    def ids(self, rows: np.ndarray) -> str:
+        """The ids of some rows for a message: the first ten, and how many there are."""
+        ids = self.table.id.to_numpy()[rows]
+        return "ids " + ", ".join(map(str, ids[:10])) + (f" … {len(ids)} in all" if len(ids) > 10 else "")
+
+    def rows(self, *folds: str) -> np.ndarray:
+        """Row numbers of the items of some folds, ascending."""
+        return np.flatnonzero(self.table.fold.isin(folds).to_numpy())
+
+
+def check_run(config: TrainingConfig, data: TrainingData) -> None:
+    """Raise ``ValueError`` for a protocol that cannot run on these data: folds, batch, head, epochs, rate, seed."""
+    sizes = {fold: len(data.rows(fold)) for fold in ("train", "validation", "test")}
+    if not all(sizes.values()):
+        raise ValueError(f"every fold needs items, got {sizes}")
+    if not 2 <= config.batch_size <= sizes["train"]:  # batch normalisation needs two
+        raise ValueError(f"batch_size must lie between 2 and the {sizes['train']} train items, not {config.batch_size}")
+    require_known("head", config.head, HEADS)
+    require_known("schedule", config.schedule, SCHEDULES)
+    if config.epochs < 1 or config.seed < 0 or not 0 < config.learning_rate < math.inf:
+        raise ValueError(f"epochs must be ≥ 1, seed ≥ 0 and learning_rate positive; the configuration is {config}")
+
+
+def metric_of(config: TrainingConfig, data: TrainingData) -> Float[Tensor, "items d d"] | None:
+    """All metrics, in the coordinates of the run, float64; each over its mean eigenvalue if that is configured.
+
+    For ``pnp-permuted`` those of the train fold are shuffled over its items, once a seed: as many metrics, as large, on
+    the wrong sounds. The validation fold keeps its own.
+
+    Raises:
+        ValueError: if one of the train or validation fold is missing (NaN) or infinite; names the ids.
+    """
+    if data.metric is None:
+        return None
+    used = data.rows("train", "validation")
+    bad = used[~torch.isfinite(data.metric[torch.from_numpy(used)]).flatten(1).all(1).numpy()]
+    if len(bad):
+        raise ValueError(f"the metric is missing or not finite for {len(bad)} items to train on: {data.ids(bad)}")
+    M = data.space.change_coordinates(data.metric.double(), theta_of(data.table, data.space), config.coordinates)
+    M = unit_trace(M) if config.unit_trace else M
+    if config.loss == "pnp-permuted":
+        rows = torch.from_numpy(data.rows("train"))
+        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(config.seed))
+        M = M.index_copy(0, rows, M[rows[order]])
+    return M
+
+
+def build_losses(
+    config: TrainingConfig, data: TrainingData, phi: Callable[[Tensor], Tensor] | None = None
+) -> tuple[Loss, Loss]:
+    """The loss to train with and the loss to validate with, both called as ``loss(prediction, target, metric)``.
+
+    Validation is undamped: for a loss of one constant matrix that loss, the bare PNP loss for the others. For ``sp``
+    too, being its second-order picture at a thousandth of its cost; without metrics, the P-loss.
+
+    The λ of ``pnp-adaptive`` is counted in mean eigenvalues of M̄, so that 1 is large: a metric's spectrum decays fast.
+    The first loss is the one to begin with; see :meth:`pnpkit.losses.PNPLoss.relaxed`.
+
+    Args:
+        config: of the run.
+        data: whose train fold gives M̄.
+        phi: Φ∘g, raw θ → descriptor, for ``sp``.
+
+    Raises:
+        ValueError: if the loss is unknown, λ or the jitter is negative, or the loss lacks its metrics or its ``phi``.
+    """
+    name, d = config.loss, len(data.space)
+    require_known("loss", name, LOSS_LABELS)
+    identity = torch.eye(d, dtype=torch.float64)
+    jitter = damp(config.jitter, "identity", identity)
+    damp(config.lam, "identity", identity)  # whatever the loss, a negative λ is an error
+    metric = metric_of(config, data)
+    if name == "p":
+        return ParameterLoss(), ParameterLoss()
+    if name == "sigma-p":
+        variance = data.space.encode(theta_of(data.table, data.space), config.coordinates)[data.rows("train")].var(0)
+        return (scaled := WeightedParameterLoss(1 / variance)), scaled
+    if name == "sp":
+        if phi is None:
+            raise ValueError("loss 'sp' needs phi, the descriptor of a synthesised sound as one function of theta")
+        decode = lambda u: data.space.decode(u, config.coordinates)  # noqa: E731
+        low, high = (data.space.encode(end, config.coordinates) for end in (data.space.low, data.space.high))
+        return SpectralLoss(phi, decode, (low, high)), ParameterLoss() if metric is None else PNPLoss()
+    if metric is None:
+        raise ValueError(f"loss {name!r} needs the metrics of its data set, and there are none: compute them first")
+    M_mean = mean_metric(metric[torch.from_numpy(data.rows("train"))])
+    if name in ("weighted-p", "mean-metric"):
+        weighted = WeightedParameterLoss(torch.diagonal(M_mean) if name == "weighted-p" else M_mean)
+        return weighted, weighted
+    if name == "pnp-adaptive":
+        mean_eigenvalue = torch.trace(M_mean).item() / d
+        return PNPLoss(damp(config.lam * mean_eigenvalue, "identity", M_mean)), PNPLoss()
+    kind = {"pnp-identity": "identity", "pnp-mean": "mean", "pnp-permuted": "mean"}.get(name)
+    return PNPLoss(jitter if kind is None else damp(config.lam, kind, M_mean)), PNPLoss()  # type: ignore[arg-type]

@@ -1,0 +1,258 @@
+"""A profile and the folder of its artefacts under ``data/<profile>/``: each reused if whole, resumed if partial."""
+
+from collections.abc import Callable, Collection
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from pnpkit.experiment.artefacts import data_root, read_json, require_same_config, write_json
+from pnpkit.experiment.config import LOSS_LABELS, Profile, TrainingConfig
+from pnpkit.experiment.evaluation.curve import distance_curve
+from pnpkit.experiment.evaluation.folder import (
+    Evaluation,
+    evaluate_reference,
+    evaluate_run,
+    read_evaluation,
+    verify_evaluation,
+)
+from pnpkit.experiment.evaluation.items import reference_predictions
+from pnpkit.experiment.precompute.inputs import compute_features
+from pnpkit.experiment.precompute.metric_store import MetricConfig, MetricTable, load_metrics
+from pnpkit.experiment.precompute.metrics import compute_metrics
+from pnpkit.experiment.problem import Problem, get_problem
+from pnpkit.experiment.profiles import get_profile
+from pnpkit.experiment.results.rows import build_results
+from pnpkit.experiment.training.checkpoint import load_weights
+from pnpkit.experiment.training.loop import train
+from pnpkit.experiment.training.objective import TrainingData
+from pnpkit.experiment.training.run_folder import RunResult, read_finished, read_run
+
+Progress = Callable[[str, int, int], None]  # stage, done, in all
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A profile and the folder of its artefacts.
+
+    Args:
+        profile: what to compute.
+        folder: where, ``<data root>/<profile>``.
+    """
+
+    profile: Profile
+    folder: Path
+
+    @classmethod
+    def open(cls, name: str, root: Path | None = None) -> "Workspace":
+        """The workspace of a profile by name, under :func:`data_root` unless told otherwise."""
+        profile = get_profile(name)
+        return cls(profile, (root or data_root()) / profile.name)
+
+    @property
+    def problem(self) -> Problem:
+        """Synthesiser, data set and Φ of the profile."""
+        return get_problem(self.profile.grid)
+
+    @property
+    def metric_config(self) -> MetricConfig:
+        """Configuration of the profile's metrics."""
+        profile = self.base.profile
+        return MetricConfig(profile.grid, chunk=profile.metric_chunk)
+
+    @property
+    def metrics_path(self) -> Path:
+        """Where the metrics are."""
+        return self.base.folder / "metrics.zarr"
+
+    def run_folder(self, loss: str, seed: int) -> Path:
+        """Where a training run is."""
+        return self._home_of(loss, seed).folder / "runs" / loss / str(seed)
+
+    def evaluation_folder(self, loss: str, seed: int) -> Path:
+        """Where the evaluation of a run is."""
+        return self._home_of(loss, seed).folder / "evaluation" / loss / str(seed)
+
+    def _folders(self, loss: str, seed: int) -> tuple[Path, Path]:
+        return self.run_folder(loss, seed), self.evaluation_folder(loss, seed)
+
+    @property
+    def shared(self) -> "Workspace":
+        """The workspace whose runs of equal configuration are used; this one, if its profile shares with no other."""
+        return Workspace.open(self.profile.shares, self.folder.parent) if self.profile.shares else self
+
+    @property
+    def base(self) -> "Workspace":
+        """The workspace that metrics and inputs are in, at the end of the chain of those that share."""
+        return self.shared.base if self.profile.shares else self
+
+    def _home_of(self, loss: str, seed: int) -> "Workspace":
+        """The workspace that a run is in: the shared one if the very same run is one of its own."""
+        run = self.profile.run(loss, seed)
+        if not self.profile.shares or run not in self.shared.profile.runs():
+            return self
+        return self.shared._home_of(loss, seed)
+
+    def with_loss(self, loss: str) -> "Workspace":
+        """Where the run of a loss is that belongs beside this profile's: here, or, if it has none, in the shared one.
+
+        So λ, which the P-loss does not see, is varied without training P again.
+        """
+        return self if loss in self.profile.losses else self.shared
+
+    def metrics(self) -> MetricTable:
+        """The metrics, which must be there already; see :func:`load_metrics` for the errors."""
+        return load_metrics(self.metrics_path, self.metric_config, f"pnpkit metrics --profile {self.profile.name}")
+
+    def compute_metrics(
+        self, workers: int = 2, executor: Executor | None = None, progress: Progress | None = None
+    ) -> MetricTable:
+        """The metrics, computed where missing."""
+        return compute_metrics(
+            self.metrics_path,
+            self.metric_config,
+            workers=workers,
+            executor=executor,
+            progress=_named("metrics", progress),
+        )
+
+    def features(self, progress: Progress | None = None) -> np.memmap:
+        """The network's inputs, computed where missing."""
+        p = self.problem
+        return compute_features(
+            p.table, p.synth, self.profile.training.features, self.base.folder, _named("features", progress)
+        )
+
+    def data(self, config: TrainingConfig) -> TrainingData:
+        """What a run trains on. The metrics are read unless the loss is P, which needs none."""
+        metric = None if config.loss == "p" else self.metrics().metric(config.gain)
+        return TrainingData(self.problem.space, self.problem.table, self.features(), metric)
+
+    def train(self, loss: str, seed: int, progress: Progress | None = None, **options: Any) -> RunResult:
+        """One run, resumed or read; options as of :func:`pnpkit.experiment.training.loop.train`."""
+        config, folder = self.profile.run(loss, seed), self.run_folder(loss, seed)
+        if options.get("resume", True) and (finished := read_finished(folder, config)) is not None:
+            return finished  # before metrics and inputs, which it does not need
+        name = f"{LOSS_LABELS[loss]}, seed {seed}"
+        callback = None if progress is None else lambda done, total, _: progress(name, done, total)
+        phi = None
+        if loss == "sp":
+            listener = replace(self.problem.with_gain(config.gain))  # its Φ is its own, and may move to the device
+            listener.jtfs.to(options.get("device", "cpu"))
+            phi = listener.features
+        start = partial(self._weights, config.start_from, seed) if config.start_from else None
+        return train(config, self.data(config), folder, phi=phi, start=start, progress=callback, **options)
+
+    def _weights(self, loss: str, seed: int) -> dict[str, Tensor]:
+        """Last weights of a finished run of the workspace that is shared."""
+        folder = self.shared._finished(loss, seed)
+        path = folder / "weights.safetensors"
+        if not path.exists():
+            again = "train that run again into another folder of artefacts (--out), or in place (--no-resume)"
+            raise FileNotFoundError(f"{path} is needed to start from, and is not kept with its run: {again}")
+        require_same_config(folder, read_json(folder / "config.json"), self.shared.profile.run(loss, seed))
+        return load_weights(path)
+
+    def _finished(self, loss: str, seed: int) -> Path:
+        """The folder of a run that must be finished."""
+        folder = self.run_folder(loss, seed)
+        if not (folder / "provenance.json").exists():
+            command = f"pnpkit train --profile {self.profile.name} --loss {loss} --seed {seed}"
+            raise FileNotFoundError(f"{folder} holds no finished run: `{command}` makes it")
+        return folder
+
+    def evaluate(self, loss: str, seed: int, progress: Progress | None = None) -> Evaluation:
+        """Distances and errors of a finished run, computed where missing."""
+        folder = self._finished(loss, seed)
+        callback = _named(f"evaluation of {LOSS_LABELS[loss]}, seed {seed}", progress)
+        with torch.no_grad():
+            return evaluate_run(folder, self.evaluation_folder(loss, seed), self.problem, callback)
+
+    def evaluation(self, loss: str, seed: int) -> Evaluation:
+        """The evaluation of a run, which must be there; see :func:`read_evaluation`."""
+        return read_evaluation(self.evaluation_folder(loss, seed))
+
+    def verify_evaluation(self, loss: str, seed: int, n: int) -> float:
+        """Compute a sample of an evaluation again; see :func:`verify_evaluation`."""
+        with torch.no_grad():
+            return verify_evaluation(*self._folders(loss, seed), self.problem, n)
+
+    def curve(self, loss: str, seed: int, progress: Progress | None = None) -> pd.DataFrame:
+        """Distance against time of a run, computed where missing; see :func:`distance_curve`."""
+        folders = self._folders(loss, seed)
+        callback = _named(f"curve of {LOSS_LABELS[loss]}, seed {seed}", progress)
+        with torch.no_grad():
+            return distance_curve(*folders, self.problem, callback)
+
+    def evaluate_references(self, progress: Progress | None = None) -> dict[str, Evaluation]:
+        """The same for the predictions that need no training."""
+        p, evaluations = self.problem, {}
+        for name, predictions in reference_predictions(p.table, p.space).items():
+            callback = _named(f"evaluation of {name}", progress)
+            with torch.no_grad():
+                evaluations[name] = evaluate_reference(name, predictions, self._reference_folder(name), p, callback)
+        return evaluations
+
+    def reference(self, name: str) -> Evaluation:
+        """One of them, which must be there: ``"train mean"``, or ``"f_c exact, rest train mean"`` and the like."""
+        return read_evaluation(self._reference_folder(name))
+
+    def _reference_folder(self, name: str) -> Path:
+        return self.base.folder / "evaluation" / name.replace(" ", "-").replace(",", "")
+
+    def finished_runs(self) -> list[tuple[str, int]]:
+        """Loss and seed of every finished run of this profile."""
+        return self._runs_with("provenance.json")
+
+    def begun_runs(self) -> list[tuple[str, int]]:
+        """Loss and seed of every run of this profile that has a history, finished or not."""
+        return self._runs_with("history.csv")
+
+    def _runs_with(self, file: str) -> list[tuple[str, int]]:
+        pairs = ((loss, seed) for seed in self.profile.seeds for loss in LOSS_LABELS)
+        return [(loss, s) for loss, s in pairs if (self.run_folder(loss, s) / file).exists()]
+
+    def history(self, loss: str, seed: int) -> Any:
+        """Learning curve of a run, a pandas table, a row an epoch."""
+        return read_run(self.run_folder(loss, seed)).history
+
+    def epochs_done(self, loss: str, seed: int) -> int:
+        """How many epochs of a run have ended, 0 of one not begun."""
+        path = self.run_folder(loss, seed) / "history.csv"
+        return len(pd.read_csv(path, usecols=["epoch"])) if path.exists() else 0
+
+    def results(self) -> dict[str, Any]:
+        """``results.json``, as :meth:`write_results` left it."""
+        return read_json(self.folder / "results.json", "table")
+
+    def write_results(self, progress: Progress | None = None) -> dict[str, Any]:
+        """Evaluate every finished run and write ``results.json``; see :meth:`compute_results`."""
+        results = self.compute_results(progress)
+        write_json(self.folder / "results.json", results)
+        return results
+
+    def compute_results(self, progress: Progress | None = None, seeds: Collection[int] | None = None) -> dict[str, Any]:
+        """Table 1 and what belongs to it, from the evaluations of every finished run, computed where missing.
+
+        Args:
+            progress: called with (stage, done, in all).
+            seeds: only of these; by default all that the profile asks for.
+
+        Raises:
+            ValueError: if rows would mix configurations or lack a seed, or a seed is not one of the profile's.
+        """
+        wanted = self.profile.seeds if seeds is None else tuple(sorted(set(seeds)))
+        if not set(wanted) <= set(self.profile.seeds):
+            raise ValueError(f"profile {self.profile.name} has seeds {list(self.profile.seeds)}, not {list(wanted)}")
+        evaluations = [self.evaluate(loss, s, progress) for loss, s in self.finished_runs() if s in wanted]
+        return build_results(evaluations, self.evaluate_references(progress), wanted, config=self.profile)
+
+
+def _named(stage: str, progress: Progress | None) -> Callable[[int, int], None] | None:
+    return None if progress is None else lambda done, total: progress(stage, done, total)

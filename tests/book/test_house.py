@@ -1,0 +1,81 @@
+"""The house is in step with itself: one Python and one set of pins, and `make` says in one line what it cannot do."""
+
+import os
+import pathlib
+import re
+import subprocess
+import tomllib
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+ROOT = pathlib.Path(__file__).parents[2]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+MAKEFILE = (ROOT / "Makefile").read_text()
+ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text())
+CONSTRAINTS = (ROOT / "constraints.txt").read_text().splitlines()
+PINS = {canonicalize_name(name): version for name, version in (line.split("==") for line in CONSTRAINTS)}
+
+
+def make(*arguments):
+    command = ["make", "-C", str(ROOT), "--no-print-directory", *arguments]
+    outer = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL"}  # of the `make test` that may have started us
+    env = {name: value for name, value in os.environ.items() if name not in outer}
+    return subprocess.run(command, env=env, text=True, capture_output=True)
+
+
+def test_constraints_are_exact_pins_and_nothing_else():
+    assert [line for line in CONSTRAINTS if not re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.]*", line)] == []
+    assert len(PINS) == len(CONSTRAINTS)
+    assert "pnpkit" not in PINS
+
+
+@pytest.mark.parametrize("extra", ["dependencies", *PYPROJECT["optional-dependencies"]])
+def test_every_requirement_is_pinned_within_its_range(extra):
+    lines = PYPROJECT["dependencies"] if extra == "dependencies" else PYPROJECT["optional-dependencies"][extra]
+    wanted = [Requirement(line) for line in lines]
+    unpinned = [r.name for r in wanted if canonicalize_name(r.name) not in PINS]
+    assert unpinned == []
+    assert [str(r) for r in wanted if not r.specifier.contains(PINS[canonicalize_name(r.name)])] == []
+
+
+def test_environment_installs_what_make_installs():
+    conda = [line for line in ENVIRONMENT["dependencies"] if isinstance(line, str)]
+    (pip,) = (line["pip"] for line in ENVIRONMENT["dependencies"] if isinstance(line, dict))
+    (install,) = re.findall(r"pip install -q (.*)", MAKEFILE)
+    assert install.replace("'", "") == " ".join(pip)
+    assert ENVIRONMENT["name"] == PYPROJECT["name"]
+    (python,) = (line.split("=")[1] for line in conda if line.startswith("python="))
+    assert SpecifierSet(PYPROJECT["requires-python"]).contains(f"{python}.0")
+    assert f"Python {python} was not found" in MAKEFILE
+
+
+def test_help_is_the_default_and_names_every_public_target():
+    printed = make()
+    assert printed.returncode == 0
+    named = set(re.findall(r"^  (\w+) ", printed.stdout, re.MULTILINE))
+    assert named >= {"help", "install", "book", "chapters", "site", "test", "reproduce", "clean"}
+
+
+@pytest.mark.parametrize("target", ["help", "book", "test"])
+def test_unknown_profile_stops_with_one_line_that_lists_the_valid_ones(target):
+    answer = make(target, "PROFILE=papper")
+    assert answer.returncode != 0
+    assert answer.stdout == ""
+    (line,) = answer.stderr.splitlines()
+    assert "'papper'" in line
+    assert "smoke laptop paper" in line
+
+
+@pytest.mark.parametrize("target", ["book", "site", "test"])
+def test_no_python_stops_with_one_line_that_says_how_to_name_one(target, tmp_path):
+    answer = make(target, f"VENV={tmp_path}/venv", "PYTHON=no-such-python")
+    assert answer.returncode != 0
+    assert answer.stdout == ""
+    (line,) = answer.stderr.splitlines()
+    assert "Python 3.11 was not found" in line
+    assert "PYTHON=" in line
+    assert list(tmp_path.iterdir()) == []

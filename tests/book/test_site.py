@@ -1,0 +1,131 @@
+"""The built site, opened page by page in a real browser, from the files, without a network.
+
+It needs a Chromium (on the PATH, or named by CHROMIUM) and the site in _build/html (`make site`).
+"""
+
+import os
+import pathlib
+import shutil
+from urllib.parse import unquote, urldefrag, urlparse
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+SITE = ROOT / "_build" / "html"
+PAGES = sorted(path.relative_to(SITE).as_posix() for path in SITE.rglob("*.html") if "_static" not in path.parts)
+PAGE_BYTES, SITE_BYTES = 3_000_000, 80_000_000
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--allow-file-access-from-files",  # the theme preloads its icon fonts, which a file: page may use but not preload
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+pytestmark = pytest.mark.site
+
+# The formulas of the article that MathJax has not typeset, or with an error (a macro that it does not know is red)
+UNSET_FORMULAS = """() => [...document.querySelectorAll('article .math')].filter(e =>
+    !e.querySelector('mjx-container') || e.querySelector('mjx-merror, mjx-mtext[style*="red"]')
+).map(e => e.textContent.slice(0, 60))"""
+LITERAL_TEX = r"""() => {
+    const article = document.querySelector('article')?.cloneNode(true);
+    if (!article) return [];
+    article.querySelectorAll('pre, code, script, mjx-container').forEach(e => e.remove());
+    return article.textContent.match(/\\[(\[].{0,40}|\$\$.{0,40}/g) ?? [];
+}"""
+IMAGES = """async () => {
+    const images = [...document.querySelectorAll('article img')];
+    images.forEach(i => i.loading = 'eager');
+    await Promise.all(images.map(i => i.decode().catch(() => {})));
+    return images.filter(i => !(i.naturalWidth > 0)).map(i => i.src.slice(0, 200));
+}"""
+PLAYERS = """async () => {
+    const duration = player => new Promise(done => {
+        const answer = () => done(player.duration);
+        if (player.readyState >= 1) return answer();
+        for (const event of ['loadedmetadata', 'error']) player.addEventListener(event, answer);
+        player.querySelectorAll('source').forEach(s => s.addEventListener('error', answer));
+        setTimeout(answer, 10000);
+        player.preload = 'metadata';
+        player.load();
+    });
+    const all = await Promise.all([...document.querySelectorAll('audio')].map(duration));
+    return all.map((d, i) => [i, String(d), Number.isFinite(d) && d > 0]).filter(([, , ok]) => !ok);
+}"""
+LINKS = "() => [...document.querySelectorAll('a[href]')].map(a => a.href).filter(h => h.startsWith('file:'))"
+
+
+def chromium():
+    """The browser to use. One that is named must be there; where none is found, the tests are skipped."""
+    named = os.environ.get("CHROMIUM")
+    if named:
+        path = shutil.which(named)
+        assert path, f"CHROMIUM={named} is no program"
+        return path
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    return found or pytest.skip("no Chromium on this machine: apt-get install chromium, or set CHROMIUM=/path/to/one")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    path = chromium()
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+def test_site_is_built():
+    assert (SITE / "index.html").exists(), "the site is not built: run `make site`"
+    for src in (ROOT / "book" / "src").glob("*.md"):
+        assert f"book/{src.stem}.html" in PAGES
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page(browser, name):
+    external, failed, complaints = [], [], []
+    context = browser.new_context()
+    page = context.new_page()
+
+    def guard(route):
+        url = route.request.url
+        if urlparse(url).scheme in ("file", "data", "blob"):
+            route.continue_()
+        else:
+            external.append(url)
+            route.abort()
+
+    page.route("**/*", guard)
+    page.on("requestfailed", lambda request: failed.append(f"{request.url[:200]}: {request.failure}"))
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+
+    page.goto((SITE / name).as_uri(), wait_until="load")
+    page.wait_for_load_state("networkidle")
+    page.evaluate("() => window.MathJax?.startup?.promise")
+
+    assert external == [], f"{name} asks for something outside the site"
+    assert failed == []
+    assert complaints == []
+    assert page.evaluate(UNSET_FORMULAS) == []
+    assert page.evaluate(LITERAL_TEX) == []
+    assert page.evaluate(IMAGES) == []
+    assert page.evaluate(PLAYERS) == []
+    local = {unquote(urlparse(urldefrag(link)[0]).path) for link in page.evaluate(LINKS)}
+    assert sorted(path for path in local if not pathlib.Path(path).exists()) == []
+    context.close()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_is_within_its_budget(name):
+    assert (SITE / name).stat().st_size <= PAGE_BYTES
+
+
+def test_site_is_within_its_budget():
+    assert sum(path.stat().st_size for path in SITE.rglob("*") if path.is_file()) <= SITE_BYTES

@@ -1,0 +1,117 @@
+"""A whole profile at toy size: metrics to table, with everything but the metrics' values real."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pnpkit.experiment import pipeline
+from pnpkit.experiment import workspace as workspaces
+from pnpkit.experiment.artefacts import config_dict
+from pnpkit.experiment.config import GridConfig, Profile
+from pnpkit.experiment.pipeline import run_profile
+from pnpkit.experiment.precompute import metrics as precompute
+from pnpkit.experiment.profiles import PROFILES
+from pnpkit.experiment.results.tables import claim_table, summary_table, table
+from pnpkit.experiment.training.run_folder import read_config
+from pnpkit.experiment.workspace import Workspace
+
+
+@pytest.fixture
+def profile(monkeypatch: pytest.MonkeyPatch) -> Profile:
+    """One epoch of P and PNP; metrics are a constant (their computation has tests of its own)."""
+
+    def constant(grid: GridConfig, items: slice) -> np.ndarray:
+        M = np.diag([0.3, 300.0, 5000.0])
+        return np.broadcast_to(M, (items.stop - items.start, 2, 3, 3)).copy()
+
+    training = dataclasses.replace(PROFILES["smoke"].training, epochs=1)
+    tiny = dataclasses.replace(PROFILES["smoke"], name="tiny", training=training, losses=("p", "pnp"))
+    monkeypatch.setitem(PROFILES, "tiny", tiny)
+    monkeypatch.setattr(precompute, "metrics_of", constant)
+    return tiny
+
+
+def _here(task: Callable[..., Any], arguments: Sequence[tuple[Any, ...]], **options: Any) -> None:
+    """Runs the tasks in this process, where the monkeypatches are."""
+    for a in arguments:
+        result = task(*a)
+        if "finished" in options:
+            options["finished"](result)
+        if "waiting" in options:
+            options["waiting"]()
+
+
+def test_profile_end_to_end(profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "run_tasks", _here)
+    monkeypatch.setattr(precompute, "run_tasks", _here)
+    monkeypatch.setenv("PNPKIT_DATA", str(tmp_path / "elsewhere"))
+    seen: dict[str, tuple[int, int]] = {}
+
+    def progress(stage: str, done: int, total: int) -> None:
+        seen[stage] = done, total
+
+    results = run_profile("tiny", progress=progress, root=tmp_path)
+    assert not (tmp_path / "elsewhere").exists()
+    assert seen["metrics"] == seen["features"] == (216, 216)
+    assert (seen["epochs of training"], seen["evaluations"]) == ((2, 2), (3, 3))
+    workspace = Workspace.open("tiny", tmp_path)
+    assert workspace.results() == config_dict(results), "what is returned is what is written"
+    assert set(workspace.finished_runs()) == {("p", 0), ("pnp", 0)}
+
+    shown = table(results)
+    assert shown.loc["SP", "JTFS"] == "—", "a row with no run prints a dash"
+    assert float(results["rows"]["last"]["p"]["jtfs"]["mean"]) > 0
+    assert len(claim_table(results)) >= 4
+    one = summary_table(workspace.evaluation("p", 0).summary, workspace.problem.space).value
+    assert float(one["last", "jtfs, mean"]) == pytest.approx(results["rows"]["last"]["p"]["jtfs"]["mean"], rel=1e-3)
+    assert int(one["best", "items ok"]) + int(one["best", "items not finite"]) <= len(workspace.problem.table)
+    assert {"error of f_c (Hz), median", "gamma out of range"} <= set(one["last"].index)
+    for config in profile.runs():
+        assert read_config(workspace.run_folder(config.loss, config.seed)) == config
+    exact_carrier = results["references"]["f_c exact, rest train mean"]["jtfs"]["mean"]
+    assert exact_carrier < results["references"]["train mean"]["jtfs"]["mean"]
+
+    assert workspace.begun_runs() == workspace.finished_runs()
+    assert workspace.curve("p", 0).epoch.tolist() == [0, 1]
+    other = dataclasses.replace(
+        profile, name="other", losses=("p", "pnp"), shares="tiny", overrides={"pnp": {"start_from": "p"}}
+    )
+    monkeypatch.setitem(PROFILES, "other", other)
+    monkeypatch.setattr(precompute, "metrics_of", None)  # those of the first profile serve
+    assert run_profile("other", root=tmp_path)["rows"]["last"]["p"] == results["rows"]["last"]["p"]
+    sharing = Workspace.open("other", tmp_path)
+    assert sharing.run_folder("p", 0) == workspace.run_folder("p", 0)
+    assert sorted(path.name for path in sharing.folder.iterdir()) == ["evaluation", "results.json", "runs"]
+    constant = sharing.reference("train mean").of("last").jtfs
+    assert constant.mean() == pytest.approx(results["references"]["train mean"]["jtfs"]["mean"]), "those it shares"
+    tuned = sharing.run_folder("pnp", 0)
+    assert read_config(tuned).start_from == "p"
+    assert (tuned / "probe.csv").read_text().splitlines()[1] != (
+        workspace.run_folder("pnp", 0) / "probe.csv"
+    ).read_text().splitlines()[1], "its first answers are those of the network it started from"
+    (workspace.run_folder("p", 0) / "weights.safetensors").unlink()
+    assert sharing.train("pnp", 0).finished
+    with pytest.raises(FileNotFoundError, match=r"weights.safetensors is needed to start from, .*\(--out\)"):
+        sharing.train("pnp", 0, resume=False)
+    assert sharing.train("pnp", 0).finished, "what cannot begin anew stays as it was"
+    (workspace.run_folder("p", 0) / "provenance.json").rename(tmp_path / "away")
+    with pytest.raises(FileNotFoundError, match="--profile tiny --loss p --seed 0` makes it"):
+        sharing.train("pnp", 0, resume=False)
+    (tmp_path / "away").rename(workspace.run_folder("p", 0) / "provenance.json")
+
+    calls: list[str] = []
+    monkeypatch.setattr(workspaces, "train", lambda *a, **k: calls.append("train"))
+    again = workspace.write_results()
+    assert again["rows"] == results["rows"], "evaluations are reused, and give the same numbers"
+    assert not calls
+    with pytest.raises(ValueError, match=r"profile tiny has seeds \[0\], not \[0, 1\]"):
+        workspace.compute_results(seeds=(1, 0))
+    monkeypatch.setitem(PROFILES, "tiny", dataclasses.replace(profile, seeds=(0, 1)))
+    more = Workspace.open("tiny", tmp_path)
+    with pytest.raises(ValueError, match=r"'p' has seeds \[0\], not \[0, 1\]"):
+        more.write_results()
+    assert more.compute_results(seeds=[0])["rows"] == results["rows"], "what is there of a profile that is not done"

@@ -1,0 +1,63 @@
+"""Profiles: every run of a recipe is one configuration, and what is unknown is named."""
+
+import dataclasses
+
+import pytest
+
+from pnpkit.experiment.artefacts import config_hash
+from pnpkit.experiment.config import LOSS_LABELS
+from pnpkit.experiment.profiles import PROFILES, VARIANTS, get_profile
+from pnpkit.experiment.workspace import Workspace
+
+
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=list(PROFILES))
+def test_runs_are_all_pairs_of_loss_and_seed_and_a_seed_is_finished_before_the_next(profile):
+    runs = profile.runs()
+    assert [(r.seed, r.loss) for r in runs] == [(s, loss) for s in profile.seeds for loss in profile.losses]
+    assert len({config_hash(run) for run in runs}) == len(runs)
+    assert {run.grid for run in runs} == {profile.grid}
+
+
+def test_the_papers_protocol_is_the_papers():
+    run = get_profile("paper").run("pnp-mean", 0)
+    assert (run.grid.n_steps, run.epochs, run.batch_size, run.learning_rate) == (30, 70, 256, 1e-3)
+    assert (run.coordinates, run.head, run.lam, run.gain) == ("raw", "leaky_relu", 1.0, "detached")
+    assert not run.bias_at_mean
+    assert {"p", "pnp", "pnp-mean"} <= set(get_profile("paper").losses)
+
+
+def test_the_study_goes_on_where_the_laptop_stops(tmp_path):
+    """Its runs include the laptop's, with the same configurations: what is trained once serves both."""
+    laptop, study = get_profile("laptop"), get_profile("study")
+    assert set(laptop.runs()) < set(study.runs())
+    assert {run.loss for run in study.runs()} == {"p", "weighted-p", "sp", "pnp", "pnp-identity", "pnp-mean"}
+    for sharing in (p for p in PROFILES.values() if p.shares):
+        base = get_profile(sharing.shares)
+        assert (sharing.grid, sharing.training.features) == (base.grid, base.training.features)
+    folders = [Workspace.open("study", tmp_path).run_folder("p", seed) for seed in (1, 2)]
+    assert [folder.parents[2].name for folder in folders] == ["laptop", "study"]
+    assert study.run("sp", 3).epochs < study.run("pnp", 3).epochs == laptop.training.epochs
+
+
+def test_a_variant_is_the_laptops_recipe_with_one_thing_changed():
+    base = get_profile("laptop").run("pnp-mean", 0)
+    # Units and output belong together; two variants ask what is left of one change beside another
+    changed = {"raw": 2, "raw-long": 3, "raw-bias": 3, "cosine-unit-trace": 2, "raw-bias-unit-trace": 4}
+    for variant in VARIANTS.values():
+        (run, *_) = (r for r in variant.runs() if r.loss.startswith("pnp"))
+        fields = [f.name for f in dataclasses.fields(run) if getattr(run, f.name) != getattr(base, f.name)]
+        assert len(set(fields) - {"loss"}) == changed.get(variant.name, 1), variant.name
+        assert bool(variant.shares) == (variant.name != "literal")
+        if "p" not in variant.losses:  # P must be of the recipe that differs in the metric alone, or in λ
+            same = {"gain": run.gain, "unit_trace": run.unit_trace, "lam": run.lam}
+            assert dataclasses.replace(get_profile(variant.shares).run("p", 0), loss=run.loss, **same) == run
+    decades = {loss: sorted(v.training.lam for v in VARIANTS.values() if loss in v.losses and v.name[:6] == "lambda")
+               for loss in ("pnp-mean", "pnp-identity")}  # fmt: skip
+    assert all(max(*values, 1) / min(*values, 1) == pytest.approx(1e6) for values in decades.values())
+
+
+def test_unknown_names_list_the_valid_ones():
+    with pytest.raises(ValueError, match=f"'papper'; valid ones: {', '.join(PROFILES)}$"):
+        get_profile("papper")
+    with pytest.raises(ValueError, match=f"'l2'; valid ones: {', '.join(LOSS_LABELS)}".replace("+", r"\+")):
+        get_profile("smoke").run("l2", 0)

@@ -11,7 +11,7 @@ import torch
 import xarray
 from test_site import FLAGS, chromium
 
-from pnpkit.figures import interactive
+from pnpkit.figures import between, interactive
 from pnpkit.synth import Arpeggio
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -52,14 +52,15 @@ def figures(grid, other):
 
     columns = ["last_f_c", "last_f_m", "last_gamma"]
     answers = {
-        name: (tables[loss].loc[ids, columns].to_numpy(copy=True), distances(f"{loss}/0")) for loss, name in LOSSES.items()
+        name: (tables[loss].loc[ids, columns].to_numpy(copy=True), distances(f"{loss}/0"))
+        for loss, name in LOSSES.items()
     }
     guess, distance = answers["PNP"]
     guess[0], distance[0] = np.nan, np.nan  # a network may answer no number
     heard = (0.01 * theta[:, 0] * np.sqrt(M[:, 0, 0])).reshape(30, 900)
     cells = heard.argmax(0), np.arange(900)
     return {
-        "explorer": interactive.explorer(*grid, interactive.interpolation_error(*grid, *other), FALLBACK),
+        "explorer": interactive.explorer(*grid, between.interpolation_error(*grid, *other), FALLBACK),
         "listening": interactive.listening(theta[ids], answers, distances("train-mean"), FALLBACK),
         "atlas": interactive.atlas(theta.reshape(30, 900, 3)[cells], heard[cells], FALLBACK),
     }
@@ -93,7 +94,9 @@ def visit(browser, site):
     contexts, complaints = [], []
 
     def open_page(kind, init=None, html=None, **options):
-        contexts.append(browser.new_context(viewport=options.pop("viewport", {"width": 1280, "height": 800}), **options))
+        contexts.append(
+            browser.new_context(viewport=options.pop("viewport", {"width": 1280, "height": 800}), **options)
+        )
         page = contexts[-1].new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
@@ -137,7 +140,8 @@ def test_metric_and_losses_are_exact_at_the_sounds_of_the_grid(visit, grid):
     theta, M = grid
     for i in rng.integers(len(theta), size=40):
         guess = np.exp(rng.uniform(np.log([512, 4, 0.5]), np.log([1024, 16, 4])))
-        script = """([i, g]) => { const e = PNP.explorer; e.set(e.metrics.point(i), g); return [e.metric.M, e.metric.exact, e.losses()]; }"""
+        script = """([i, g]) => { const e = PNP.explorer; e.set(e.metrics.point(i), g);
+            return [e.metric.M, e.metric.exact, e.losses()]; }"""
         found, exact, (p, pnp) = page.evaluate(script, [int(i), guess.tolist()])
         d = guess - theta[i]
         assert exact
@@ -150,8 +154,8 @@ def test_between_them_the_page_interpolates_as_python_does_and_says_how_well(vis
     page, (theta, M) = visit("explorer"), (other[0][:60], other[1][:60])
     found = np.array(page.evaluate("points => points.map(t => PNP.explorer.metrics.at(t).M)", theta.tolist()))
     scale = np.sqrt(np.einsum("nii,njj->nij", M, M))
-    np.testing.assert_allclose(found / scale, interactive.interpolate(*grid, theta) / scale, rtol=1e-3, atol=1e-3)
-    median, most = interactive.interpolation_error(*grid, *other)
+    np.testing.assert_allclose(found / scale, between.interpolate(*grid, theta) / scale, rtol=1e-3, atol=1e-3)
+    median, most = between.interpolation_error(*grid, *other)
     page.evaluate("PNP.explorer.set([700, 8, 1.5], [710, 9, 1.2])")
     text = page.inner_text(".pnp")
     assert "approximate" in text
@@ -162,11 +166,11 @@ def test_between_them_the_page_interpolates_as_python_does_and_says_how_well(vis
 def test_interpolation_keeps_the_grid_and_beats_the_mean_of_neighbours(grid, other):
     theta, M = grid
     scale = np.sqrt(np.einsum("nii,njj->nij", M, M))
-    np.testing.assert_allclose(interactive.interpolate(theta, M, theta) / scale, M / scale, atol=1e-4)
+    np.testing.assert_allclose(between.interpolate(theta, M, theta) / scale, M / scale, atol=1e-4)
     points, truth = other
-    found = interactive.interpolate(theta, M, points)
+    found = between.interpolate(theta, M, points)
     assert (np.linalg.eigvalsh(found) > 0).all()
-    np.testing.assert_allclose(interactive.interpolate(theta, 3 * M, points), 3 * found, rtol=1e-6)
+    np.testing.assert_allclose(between.interpolate(theta, 3 * M, points), 3 * found, rtol=1e-6)
     spans = np.log([2, 4, 8])
     near = [np.argsort((np.log(theta / p) ** 2 / spans**2).sum(1))[:8] for p in points]
     logs = M * theta[:, :, None] * theta[:, None]
@@ -181,7 +185,10 @@ def test_interpolation_keeps_the_grid_and_beats_the_mean_of_neighbours(grid, oth
 
 def test_a_slider_stays_in_its_range_and_obeys_keys(visit):
     page = visit("explorer")
-    number, slider = page.get_by_label("The sound: carrier f_c in Hz"), page.get_by_label("The sound: carrier f_c", exact=True)
+    number, slider = (
+        page.get_by_label("The sound: carrier f_c in Hz"),
+        page.get_by_label("The sound: carrier f_c", exact=True),
+    )
     for typed, kept in (("99999", 1024), ("-5", 512), ("", 512), ("600", 600)):
         number.fill(typed)
         number.press("Tab")
@@ -199,8 +206,9 @@ def test_a_slider_stays_in_its_range_and_obeys_keys(visit):
 def test_every_control_is_named_and_reached_with_a_visible_focus(visit, kind):
     page = visit(kind)
     controls = "document.querySelectorAll('.pnp :is(button, input, select, canvas[tabindex]):not(:disabled)')"
-    reached, script = set(), """() => { const e = document.activeElement, s = getComputedStyle(e);
-        return [e.closest('.pnp') !== null, s.outlineStyle, [...%s].indexOf(e)]; }""" % controls
+    focused = """const e = document.activeElement;
+        return [e.closest('.pnp') !== null, getComputedStyle(e).outlineStyle, """
+    script, reached = f"() => {{ {focused} [...{controls}].indexOf(e)]; }}", set()
     for _ in range(40):
         page.keyboard.press("Tab")
         inside, outline, place = page.evaluate(script)
@@ -236,7 +244,9 @@ def test_without_web_audio_there_are_players_and_a_word(visit, kind):
     page = visit(kind, init=SILENT)
     assert "no Web Audio" in page.inner_text(".pnp")
     page.wait_for_function("[...document.querySelectorAll('audio')].every(a => a.src.startsWith('blob:'))")
-    script = "a => new Promise(done => { a.onloadedmetadata = () => done(a.duration); a.preload = 'metadata'; a.load(); })"
+    script = (
+        "a => new Promise(done => { a.onloadedmetadata = () => done(a.duration); a.preload = 'metadata'; a.load(); })"
+    )
     for player in page.locator("audio").all():
         assert player.evaluate(script) > 0.3
 
@@ -349,7 +359,7 @@ def test_data_survive_the_way_into_the_page(figures):
 
 
 def test_wrong_shapes_are_named():
-    with pytest.raises(ValueError, match="PNP"):
+    with pytest.raises(ValueError, match="3"):
         interactive.listening(np.ones((4, 3)), {"PNP": (np.ones((3, 3)), np.ones(4))}, np.ones(4), FALLBACK)
     with pytest.raises(ValueError, match="square"):
         interactive.atlas(np.ones((5, 3)), np.ones(5), FALLBACK)

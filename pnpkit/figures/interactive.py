@@ -13,17 +13,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.spatial import cKDTree
+
+from pnpkit.figures.between import KERNEL, NEIGHBOURS
 
 SCRIPTS = {
     "explorer": ("core.js", "sound.js", "metric.js", "explorer.js"),
     "listening": ("core.js", "sound.js", "listening.js"),
     "atlas": ("core.js", "sound.js", "atlas.js"),
 }
-# Scales of the interpolation per octave: trends along f_c and f_m, the helix over a band of Φ, the one over an octave of
-# f_m; the trend along f_m/γ is one. Of greatest likelihood for the laptop's 14³ metrics, where the paper's had no part.
-KERNEL = (0.105, 0.079, 0.092, 0.041)
-NEIGHBOURS = 24
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,7 @@ def explorer(
     Args:
         theta: (n, 3), sounds of the grid, raw units.
         M: (n, 3, 3), their metrics in raw units.
-        error: median and 90 % quantile of :func:`interpolation_error`.
+        error: median and 90 % quantile of :func:`pnpkit.figures.between.interpolation_error`.
         fallback: for readers without JavaScript.
         start: row of the first sound shown; by default the one nearest to the middle.
     """
@@ -79,10 +76,7 @@ def explorer(
 
 
 def listening(
-    theta: ArrayLike,
-    answers: Mapping[str, tuple[ArrayLike, ArrayLike]],
-    constant: ArrayLike,
-    fallback: str,
+    theta: ArrayLike, answers: Mapping[str, tuple[ArrayLike, ArrayLike]], constant: ArrayLike, fallback: str
 ) -> Interactive:
     """All test sounds over γ and f_m, and what each network answers to them, to be heard.
 
@@ -95,14 +89,12 @@ def listening(
     Raises:
         ValueError: if lengths differ.
     """
-    n = len(np.asarray(theta))
+    n, parts = len(np.asarray(theta)), [constant, *(part for pair in answers.values() for part in pair)]
+    if {len(np.asarray(part)) for part in parts} != {n}:
+        raise ValueError(f"{n} sounds need as many answers and distances, not {[len(np.asarray(p)) for p in parts]}")
     data: dict[str, Any] = {"settings": {"names": list(answers)}, "theta": theta, "constant": constant}
-    for k, (name, (guess, distance)) in enumerate(answers.items()):
-        if np.shape(guess) != (n, 3) or np.shape(distance) != (n,):
-            raise ValueError(f"{name}: {np.shape(guess)} answers and {np.shape(distance)} distances for {n} sounds")
+    for k, (guess, distance) in enumerate(answers.values()):
         data |= {f"answer{k}": guess, f"distance{k}": distance}
-    if np.shape(constant) != (n,):
-        raise ValueError(f"{np.shape(constant)} distances of the constant answer for {n} sounds")
     return Interactive("listening", "The test sounds and each network's answers, to be heard", data, fallback)
 
 
@@ -124,82 +116,6 @@ def atlas(theta: ArrayLike, heard: ArrayLike, fallback: str, raised: float = 1.0
         raise ValueError(f"{n} sounds and {np.shape(heard)} distances make no square map")
     data = {"settings": {"raised": raised, "side": side}, "theta": theta, "heard": heard}
     return Interactive("atlas", "A carrier one per cent higher: what Φ says, and what you hear", data, fallback)
-
-
-def interpolate(theta: ArrayLike, M: ArrayLike, at: ArrayLike, neighbours: int = NEIGHBOURS) -> np.ndarray:
-    r"""Metrics between the sounds of a grid.
-
-    .. math:: \tilde M = \exp \sum_i w_i \log \tilde M_i, \qquad \tilde M_{jk} = \theta_j \theta_k M_{jk}
-
-    The weights are those of ordinary kriging with a Matérn kernel (3/2) over the nearest sounds, in coordinates in which
-    Φ repeats itself: f_m/γ, which is half the notes an octave; f_c within one of Φ's bands, f_m within an octave, as
-    helices; and slow trends.
-
-    Args:
-        theta: (n, 3), where metrics are known, raw units.
-        M: (n, 3, 3), those metrics, raw units.
-        at: (m, 3), where they are wanted.
-        neighbours: how many sounds have a weight.
-
-    Returns:
-        (m, 3, 3), raw units; positive definite, and M itself at a sound of the grid.
-
-    >>> points = np.array([[600.0, 8.0, 1.0], [700.0, 8.0, 1.0], [800.0, 8.0, 1.0]])
-    >>> metrics = np.stack([np.diag([1.0, 10.0, 100.0])] * 3)
-    >>> interpolate(points, metrics, points[:1], neighbours=3).round(6)[0].diagonal()
-    array([  1.,  10., 100.])
-    """
-    points, wanted = np.asarray(theta, np.float64), np.asarray(at, np.float64)
-    places, targets = _embed(points), _embed(wanted)
-    ids = cKDTree(places).query(targets, min(neighbours, len(points)))[1]
-    local = places[ids]
-    K = _matern(local[:, :, None] - local[:, None]) + 1e-9 * np.eye(ids.shape[1])
-    k = _matern(local - targets[:, None])
-    both = np.linalg.solve(K, np.stack([k, np.ones_like(k)], -1))
-    rest = (1 - both[..., 0].sum(1)) / both[..., 1].sum(1)
-    weights = both[..., 0] + rest[:, None] * both[..., 1]
-    logs = _of_matrix(np.asarray(M, np.float64) * points[:, :, None] * points[:, None], np.log)
-    mean = _of_matrix(np.einsum("mn,mnij->mij", weights, logs[ids]), np.exp)
-    return mean / wanted[:, :, None] / wanted[:, None]
-
-
-def interpolation_error(
-    theta: ArrayLike, M: ArrayLike, at: ArrayLike, truth: ArrayLike, seed: int = 0
-) -> tuple[float, float]:
-    """Median and 90 % quantile of the PNP loss's relative error for guesses anywhere in the box of ``at``.
-
-    Args:
-        theta, M: as in :func:`interpolate`.
-        at: (m, 3), other sounds.
-        truth: (m, 3, 3), their metrics.
-        seed: of the guesses, log-uniform.
-    """
-    sounds, true = np.asarray(at, np.float64), np.asarray(truth, np.float64)
-    low, high = np.log(sounds.min(0)), np.log(sounds.max(0))
-    d = np.exp(np.random.default_rng(seed).uniform(low, high, sounds.shape)) - sounds
-    guessed, exact = (np.einsum("ni,nij,nj->n", d, m, d) for m in (interpolate(theta, M, sounds), true))
-    median, most = np.quantile(np.abs(guessed / exact - 1), [0.5, 0.9])
-    return float(median), float(most)
-
-
-def _embed(theta: np.ndarray) -> np.ndarray:
-    """Coordinates in which sounds of equal metrics are near."""
-    c, m, g = np.log2(theta).T
-    a, b, r, s = KERNEL
-    band, octave = 24 * np.pi * c, 2 * np.pi * m
-    columns = [a * c, b * m, m - g, r * np.cos(band), r * np.sin(band), s * np.cos(octave), s * np.sin(octave)]
-    return np.stack(columns, -1)
-
-
-def _matern(difference: np.ndarray) -> np.ndarray:
-    d = np.sqrt(3 * (difference**2).sum(-1))
-    return (1 + d) * np.exp(-d)
-
-
-def _of_matrix(A: np.ndarray, function: Any) -> np.ndarray:
-    """A function of symmetric matrices, through their eigenvalues."""
-    values, vectors = np.linalg.eigh(A)
-    return np.einsum("...ij,...j,...kj->...ik", vectors, function(values), vectors)
 
 
 def _script(name: str, value: Any) -> str:

@@ -64,7 +64,7 @@
     const now = P.h("p", { role: "status" }), table = P.h("div", { class: "pnp-table" });
     const show = () => {
       now.replaceChildren(...(trial ? ["A hidden pair: same or different? Play it as often as you like."]
-        : [...P.words(sound(chosen)), `; with its carrier ${percent} higher, Φ says, ${P.digits(heard[chosen], 2)} units away.`]));
+        : [...P.words(sound(chosen)), `. A carrier ${percent} higher is ${P.digits(heard[chosen], 2)} units away, says Φ.`]));
       say.forEach(b => (b.disabled = !trial));
       const median = pool => P.digits(pool.map(i => heard[i]).sort((a, b) => a - b)[pool.length >> 1], 2);
       table.replaceChildren(P.table(["hidden pairs", "Φ says (median)", "you said different"], KINDS.map((kind, k) => [

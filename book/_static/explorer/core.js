@@ -3,7 +3,7 @@ window.PNP ??= {};
 (P => {
   if (P.boot) return; // a page with two figures reads this file twice
   P.parameters = [
-    { name: "carrier", html: "<i>f</i><sub>c</sub>", text: "f_c", unit: "Hz", low: 512, high: 1024, ticks: [512, 724, 1024] },
+    { name: "carrier", html: "<i>f</i><sub>c</sub>", text: "f_c", unit: "Hz", low: 512, high: 1024, ticks: [512, 768, 1024] },
     { name: "modulation", html: "<i>f</i><sub>m</sub>", text: "f_m", unit: "Hz", low: 4, high: 16, ticks: [4, 8, 16] },
     { name: "chirp rate", html: "<i>γ</i>", text: "γ", unit: "octave/s", low: 0.5, high: 4, ticks: [0.5, 1, 2, 4] },
   ];
@@ -84,7 +84,8 @@ window.PNP ??= {};
     const at = P.clamp(v, 0, 1, 0) * (STOPS.length - 1), i = Math.min(STOPS.length - 2, Math.floor(at));
     return STOPS[i].map((c, k) => Math.round(c + (at - i) * (STOPS[i + 1][k] - c)));
   };
-  P.dark = () => getComputedStyle(document.querySelector(".pnp")).getPropertyValue("--dark").trim() === "1";
+  const night = matchMedia("(prefers-color-scheme: dark)");
+  P.dark = () => ({ light: false, dark: true })[document.documentElement.dataset.theme] ?? night.matches;
   /** A bar of colours for a key; `tint` gives the colour of 0 … 1. */
   P.bar = tint => {
     const bar = P.h("span", { class: "pnp-bar", "aria-hidden": "true" });
@@ -104,7 +105,7 @@ window.PNP ??= {};
   // ---- axes: a canvas, an SVG over it, drawn again when the width or the theme changes ---------------------------
   const redraws = new Set(), repaint = () => redraws.forEach(P.frame);
   new MutationObserver(repaint).observe(document.documentElement, { attributeFilter: ["data-theme"] });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
+  night.addEventListener("change", repaint);
   P.axis = i => ({ ...P.parameters[i], label: `${P.parameters[i].text} (${P.parameters[i].unit})` });
   const scale = ({ linear, low, high }, from, to) => {
     const f = linear ? v => v : Math.log;

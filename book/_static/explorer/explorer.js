@@ -66,13 +66,13 @@
     const planes = PLANES.map(([a, b]) => {
       const [p, q] = [P.parameters[a], P.parameters[b]];
       const canvas = { "aria-label": `Plane of ${p.name} and ${q.name}: the sound, its ellipse, your guess` };
-      const plane = P.plot({ canvas, ratio: 0.9, most: 144, x: P.axis(a), y: P.axis(b) }, view => {
+      const plane = P.plot({ canvas, ratio: 0.9, most: 132, x: P.axis(a), y: P.axis(b) }, view => {
         const { svg, x, y, left, top, w: width, h: height } = view, id = `pnp-clip-${a}${b}`;
         const [[sx, sy], [gx, gy], heard] = [sound, guess, probe].map(t => t && [x(t[a]), y(t[b])]);
         const ball = (kind, r) => P.s("path", { class: kind, d: ellipse(metric.M, sound, [a, b], r, view) });
         svg.append(
           P.s("clipPath", { id }, P.s("rect", { x: left, y: top, width, height })),
-          P.s("g", { "clip-path": `url(#${id})` }, ball("ball far", 3 * RADIUS), ball("ball", RADIUS)),
+          P.s("g", { "clip-path": `url(#${id})` }, ball("ball wide", 3 * RADIUS), ball("ball", RADIUS)),
           P.s("path", { class: "error", d: `M${sx} ${sy}L${gx} ${gy}` }),
           P.s("circle", { class: "sound", cx: sx, cy: sy, r: 3.5 }),
           P.s("path", { class: "guess", d: `M${gx} ${gy - 7}l7 7l-7 7l-7 -7z` }));
@@ -108,7 +108,7 @@
     });
     const tours = [tour("Equal steps in θ", () => [1, 1, 1]), tour("Equal steps in M", steps)];
 
-    const table = P.h("dl", { class: "pnp-numbers" }), source = note(), lengths = note(), said = P.h("p", { class: "pnp-said", role: "status" });
+    const table = P.h("div", { class: "pnp-numbers" }), source = note(), lengths = note(), said = P.h("p", { class: "pnp-said", role: "status" });
     const nearest = P.press("Take the nearest exact one", () => {
       sound.splice(0, 3, ...metrics.point(metrics.nearest(sound, 1)[0]));
       ours.show();
@@ -122,13 +122,14 @@
         ["PNP loss", "½ ⟨δ | M | δ⟩", sign + P.digits(pnp, 4), ""],
         ["Predicted distance", "√(2 · PNP loss)", sign + P.digits(Math.sqrt(2 * pnp), 3), "units of Φ"],
       ].map(([name, formula, value, unit]) => P.h("div", {},
-        P.h("dt", {}, name, P.h("small", {}, formula)), P.h("dd", {}, value, P.h("small", {}, unit)))));
+        P.h("b", {}, name), P.h("small", {}, formula), P.h("p", {}, value, " ", P.h("small", {}, unit)))));
       source.replaceChildren(...(metric.exact
         ? [`M is exact here: the sound is one of the ${metrics.n} whose metric was computed.`]
         : [`M is approximate here, interpolated between ${metrics.n} computed metrics: ± ${middle} on the PNP loss in the median, `,
           `one in ten off by more than ${most}. `, nearest]));
       const sizes = steps().map((s, i) => `${+P.digits(s, 2)} ${P.parameters[i].unit}`).join(", ");
-      lengths.textContent = `You hear the sound, then one step along each parameter. In θ: 1 Hz, 1 Hz, 1 octave/s. In M: ${sizes}, each ${RADIUS} units of Φ.`;
+      lengths.textContent = "You hear the sound, then a step along each parameter, in θ 1 Hz, 1 Hz, 1 octave/s; "
+        + `in M ${sizes}: ${RADIUS} units of Φ each.`;
       [listen, other, ...tours].forEach(b => b.refresh());
     };
 

@@ -56,7 +56,7 @@
       }), text);
       choices.replaceChildren(P.h("legend", {}, "Heard now"), ...["Target", ...order.map((_, j) => title(j))].map(radio));
       const far = (k, i) => P.digits(distance(k)[i], 3) + (failed(k, i) ? " ◆" : "");
-      table.replaceChildren(P.table(["", ...P.parameters.map(p => `${p.html}<small>${p.unit}</small>`), "distance<small>units of Φ</small>"], [
+      table.replaceChildren(P.table(["sound", ...P.parameters.map(p => `${p.html}<small>${p.unit}</small>`), "distance<small>units of Φ</small>"], [
         ["Target", ...target(chosen).map(marked), "0"],
         ...order.map((k, j) => (hidden ? [title(j), "", "", "", ""] : [title(j), ...answer(k, chosen).map(marked), far(k, chosen)])),
         ["Constant answer", "", "", "", P.digits(constant[chosen], 3)]]));

@@ -57,12 +57,14 @@ def figures(grid, other):
     }
     guess, distance = answers["PNP"]
     guess[0], distance[0] = np.nan, np.nan  # a network may answer no number
-    heard = (0.01 * theta[:, 0] * np.sqrt(M[:, 0, 0])).reshape(30, 900)
-    cells = heard.argmax(0), np.arange(900)
+    predicted = (0.01 * theta[:, 0] * np.sqrt(M[:, 0, 0])).reshape(30, 900)
+    cells = predicted.argmax(0), np.arange(900)
     return {
         "explorer": interactive.explorer(*grid, between.interpolation_error(*grid, *other), FALLBACK),
         "listening": interactive.listening(theta[ids], answers, distances("train-mean"), FALLBACK),
-        "atlas": interactive.atlas(theta.reshape(30, 900, 3)[cells], heard[cells], FALLBACK),
+        "atlas": interactive.atlas(
+            theta.reshape(30, 900, 3)[cells], predicted[cells], FALLBACK, 0.7 * predicted[cells]
+        ),
     }
 
 
@@ -331,6 +333,7 @@ def test_answers_are_tallied_kept_and_cleared(visit):
         assert page.locator(".pnp-plot circle").count() == 0  # where it is, is hidden too
         page.get_by_role("button", name=button, exact=True).click()
         assert "You said" in page.get_by_role("status").inner_text()
+        assert page.evaluate("document.activeElement.textContent") == "Hidden pair"  # the keyboard can go on
     tally = np.array(page.evaluate("PNP.atlas.state.tally"))
     assert tally.sum(0).tolist() == [3, 2]
     page.reload()

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 from scipy.spatial import cKDTree
 
 # Scales of the interpolation per octave, where f_m/γ has one: trends along f_c and f_m, the helix over a band of Φ, the
-# one over an octave of f_m. Of greatest likelihood for the laptop's 14³ metrics; the paper's 27 000 had no part in it.
+# one over an octave of f_m. Of greatest likelihood for the laptop's 14³ metrics.
 KERNEL = (0.105, 0.079, 0.092, 0.041)
 NEIGHBOURS = 24
 

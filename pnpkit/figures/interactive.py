@@ -31,7 +31,7 @@ class Interactive:
         kind: ``"explorer"``, ``"listening"`` or ``"atlas"``.
         label: its accessible name.
         data: arrays, stored as float32, and what JSON can say, by name.
-        fallback: HTML for readers without JavaScript, such as a sentence that points to figures.
+        fallback: HTML where no script runs (no JavaScript, or a notebook apart from its site): where to look instead.
         static: where the page finds ``book/_static/explorer``.
     """
 
@@ -50,7 +50,7 @@ class Interactive:
         return (
             f'<link rel="stylesheet" href="{self.static}/explorer.css">\n'
             f'<div class="pnp" data-kind="{self.kind}" role="group" aria-label="{html.escape(self.label)}">\n'
-            f'<div class="pnp-stage"><noscript><p>{self.fallback}</p></noscript></div>\n{data}\n</div>\n{scripts}'
+            f'<div class="pnp-stage"><p class="pnp-fallback">{self.fallback}</p></div>\n{data}\n</div>\n{scripts}'
         )
 
 
@@ -63,7 +63,7 @@ def explorer(
         theta: (n, 3), sounds of the grid, raw units.
         M: (n, 3, 3), their metrics in raw units.
         error: median and 90 % quantile of :func:`pnpkit.figures.between.interpolation_error`.
-        fallback: for readers without JavaScript.
+        fallback: as in :class:`Interactive`.
         start: row of the first sound shown; by default the one nearest to the middle.
     """
     points, metrics = np.asarray(theta, np.float64), np.asarray(M, np.float64)
@@ -84,7 +84,7 @@ def listening(
         theta: (n, 3), the test sounds, raw units.
         answers: by name, a network's θ̃, (n, 3), and JTFS distances, (n,); NaN where there is none.
         constant: (n,), JTFS distances of the constant answer, the mean of the train fold.
-        fallback: for readers without JavaScript.
+        fallback: as in :class:`Interactive`.
 
     Raises:
         ValueError: if lengths differ.
@@ -98,24 +98,29 @@ def listening(
     return Interactive("listening", "The test sounds and each network's answers, to be heard", data, fallback)
 
 
-def atlas(theta: ArrayLike, heard: ArrayLike, fallback: str, raised: float = 1.01) -> Interactive:
+def atlas(
+    theta: ArrayLike, predicted: ArrayLike, fallback: str, heard: ArrayLike | None = None, raised: float = 1.01
+) -> Interactive:
     """A map of sounds over f_m and γ, each to be heard beside itself with a raised carrier.
 
     Args:
         theta: (n, 3), a sound for each cell of a square map, γ fastest, as one layer of the grid is.
-        heard: (n,), distance in units of Φ between it and the other.
-        fallback: for readers without JavaScript.
+        predicted: (n,), distance between it and the other by the metric, units of Φ.
+        fallback: as in :class:`Interactive`.
+        heard: (n,), the same by Φ itself, which a step of that size bends; None leaves it out.
         raised: factor on the carrier.
 
     Raises:
         ValueError: if the cells make no square.
     """
-    n = len(np.asarray(theta))
+    n, parts = len(np.asarray(theta)), {"predicted": predicted} | ({} if heard is None else {"heard": heard})
     side = round(n**0.5)
-    if side * side != n or np.shape(heard) != (n,):
-        raise ValueError(f"{n} sounds and {np.shape(heard)} distances make no square map")
-    data = {"settings": {"raised": raised, "side": side}, "theta": theta, "heard": heard}
-    return Interactive("atlas", "A carrier one per cent higher: what Φ says, and what you hear", data, fallback)
+    if side * side != n or {np.shape(part) for part in parts.values()} != {(n,)}:
+        raise ValueError(f"{n} sounds and distances of {[np.shape(p) for p in parts.values()]} make no square map")
+    data = {"settings": {"raised": raised, "side": side}, "theta": theta, **parts}
+    return Interactive(
+        "atlas", "A carrier one per cent higher: what the metric says, and what you hear", data, fallback
+    )
 
 
 def _script(name: str, value: Any) -> str:

@@ -81,7 +81,7 @@
       return known[Math.floor(share * (known.length - 1))] ?? 0;
     };
     const next = go("", () => all.find(i => i > chosen && failed(shown, i)) ?? all.find(i => failed(shown, i)) ?? chosen);
-    const blind = P.h("input", { type: "checkbox", onchange: shuffle }), reveal = P.press("Reveal", () => { hidden = false; show(); });
+    const blind = P.h("input", { type: "checkbox", onchange: shuffle }), reveal = P.press("Reveal", () => { hidden = false; show(); blind.focus(); });
     const select = P.h("select", { onchange: () => { shown = select.selectedIndex; show(); } }, ...names.map(name => P.h("option", {}, name)));
 
     select.selectedIndex = shown;

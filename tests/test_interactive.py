@@ -204,6 +204,26 @@ def test_a_slider_stays_in_its_range_and_obeys_keys(visit):
     assert slider.get_attribute("aria-valuetext").endswith(" Hz")
 
 
+@pytest.mark.parametrize("touch", [False, True])
+def test_the_guess_follows_the_pointer_and_stays_in_the_box(visit, touch):
+    page = visit("explorer", has_touch=touch)
+    plane = page.locator(".pnp-planes canvas").nth(1)  # f_m and γ
+    plane.scroll_into_view_if_needed()
+    box, f_c = plane.bounding_box(), page.evaluate("PNP.explorer.guess[0]")
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 3
+    if touch:
+        page.touchscreen.tap(x, y)
+    else:
+        page.mouse.move(x + 30, y)
+        page.mouse.down()
+        page.mouse.move(x, y)
+    assert page.evaluate("PNP.explorer.guess") == pytest.approx([f_c, 8.0, 2.0], rel=0.03)
+    if not touch:
+        page.mouse.move(box["x"] + 2000, box["y"] - 2000)
+        page.mouse.up()
+        assert page.evaluate("PNP.explorer.guess") == pytest.approx([f_c, 16.0, 4.0])
+
+
 @pytest.mark.parametrize("kind", interactive.SCRIPTS)
 def test_every_control_is_named_and_reached_with_a_visible_focus(visit, kind):
     page = visit(kind)

@@ -79,14 +79,16 @@
         if (heard) svg.append(P.s("circle", { class: "probe", cx: heard[0], cy: heard[1], r: 8 }));
       });
       const drag = event => {
+        const tap = event.type === "click";
+        if (event.pointerType === "touch" && !tap) return; // a finger may only be scrolling
         if (event.type === "pointerdown") plane.ground.setPointerCapture(event.pointerId);
-        if (!plane.ground.hasPointerCapture(event.pointerId)) return;
+        if (!tap && !plane.ground.hasPointerCapture(event.pointerId)) return;
         const share = P.share(plane.ground, event);
         [guess[a], guess[b]] = [place(p, share[0]), place(q, share[1])];
         theirs.show();
         guessed();
       };
-      ["pointerdown", "pointermove"].forEach(type => plane.ground.addEventListener(type, drag));
+      ["pointerdown", "pointermove", "click"].forEach(type => plane.ground.addEventListener(type, drag));
       return plane;
     });
 
@@ -143,8 +145,9 @@
         column("sound", "The sound", pictures[0], ours, listen), column("guess", "Your guess", pictures[1], theirs, other)),
       table, source,
       P.h("div", { class: "pnp-planes" }, ...planes.map(p => p.box)),
-      note(`Around the sound: all guesses at ${RADIUS} units of Φ (filled) and ${3 * RADIUS} (outline) by the metric, the third parameter `,
-        "being right; logarithmic axes. Drag the diamond, or use its sliders. The picture is linear: trust it near the ellipse, not far beyond."),
+      note(`Around the sound: all guesses at ${RADIUS} units of Φ (filled) and ${3 * RADIUS} (outline) by the metric, the third `,
+        "parameter being right; logarithmic axes. Drag the diamond, tap, or use its sliders. The picture is linear: trust it near ",
+        "the ellipse, not far beyond."),
       P.h("div", { class: "pnp-buttons" }, ...tours), lengths, said,
     ];
   });

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 import torch
 import xarray
-from test_site import FLAGS, chromium
+from tests.book.test_site import FLAGS, chromium
 
 from pnpkit.figures import between, interactive
 from pnpkit.synth import Arpeggio
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 STATIC = (ROOT / "book" / "_static" / "explorer").as_uri()
 FALLBACK = "Without JavaScript, see the figures of chapter 5."
 SILENT = "for (const name of ['AudioContext', 'webkitAudioContext']) delete window[name];"

@@ -1,15 +1,18 @@
-"""Write the headline tables of some profiles' results into README.md, between its markers.
+"""Write what README.md shows of the results: its figure, and the tables of data/RESULTS.md.
 
-python tools/readme.py [PROFILE …]
+python tools/readme.py
 """
 
 import pathlib
-import re
-import sys
+
+import matplotlib.pyplot as plt
 
 from pnpkit.experiment.results.tables import render, table
 from pnpkit.experiment.workspace import Workspace
+from pnpkit.figures.front import plot_headline
+from pnpkit.figures.plotting import STYLE
 
+PROFILES = ("paper", "raw-long", "study")
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 COLUMNS = ["epochs", "MSS", "MSS, paper", "JTFS", "JTFS, paper", "JTFS ÷ P", "JTFS ÷ P, paper"]
 
@@ -29,12 +32,18 @@ def headline(profile: str) -> str:
     return f"{render(shown, 'markdown')}\n\n{note}"
 
 
-def filled(text: str, content: str) -> str:
-    """The README with ``content`` between its markers."""
-    return re.sub(r"(<!-- table -->\n).*?(<!-- /table -->)", lambda m: f"{m[1]}{content}\n{m[2]}", text, flags=re.S)
+def tables() -> str:
+    """All of data/RESULTS.md."""
+    head = (
+        "# Results\n\nMean distances on the test fold, ± standard deviation over seeds, beside the paper's Table 1. "
+        "Chapter 7 has the verdict on each claim, chapter 12 the smaller studies, chapters 6, 8 and 9 the reasons. "
+        "Written by `tools/readme.py` from `results.json`.\n\n"
+    )
+    return head + "\n\n".join(map(headline, PROFILES)) + "\n"
 
 
 if __name__ == "__main__":
-    readme = ROOT / "README.md"
-    profiles = sys.argv[1:] or ["paper", "raw-long", "study"]
-    readme.write_text(filled(readme.read_text(), "\n\n".join(map(headline, profiles))))
+    (ROOT / "data" / "RESULTS.md").write_text(tables())
+    plt.rcParams.update(STYLE)
+    figure = plot_headline(Workspace.open("paper", ROOT / "data").results())
+    figure.savefig(ROOT / "book" / "_static" / "headline.png")

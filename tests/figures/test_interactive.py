@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 import torch
 import xarray
-from tests.book.test_site import FLAGS, chromium
 
 from pnpkit.figures import between, interactive
 from pnpkit.synth import Arpeggio
+from tests.book.test_site import FLAGS, chromium
 
 ROOT = pathlib.Path(__file__).parents[2]
 STATIC = (ROOT / "book" / "_static" / "explorer").as_uri()

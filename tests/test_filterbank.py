@@ -88,7 +88,7 @@ def test_frequential_matrices_convolve_with_the_reference_filters(stored, level,
         np.testing.assert_allclose(wave.conj(), down, atol=1e-6)  # the other spin
 
 
-# kymatio, an independent hand ------------------------------------------------------------------------------------------
+# kymatio, an independent hand -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("Q", [1, 2, 8, 12, 24])

@@ -10,7 +10,7 @@ import pytest
 import torch
 from direct_jtfs import DirectJTFS
 
-from pnpkit.jtfs import JTFS, kernels, log_compress, modulus
+from pnpkit.jtfs import JTFS, Phi, kernels, log_compress, modulus
 from pnpkit.metric import riemannian_metric
 from pnpkit.synth import Arpeggio
 
@@ -204,6 +204,18 @@ def test_log_compress():
     assert log_compress(torch.tensor([0.0, 1e-3, 1.0])).tolist() == pytest.approx([0, math.log(2), math.log(1001)])
     with pytest.raises(ValueError, match="eps must be positive, not 0"):
         log_compress(torch.zeros(1), 0.0)
+
+
+def test_phi_is_the_logarithm_of_the_operator(small):
+    x = noise(2, 1024)
+    phi = Phi(small, eps=0.01)
+    assert torch.equal(phi(x), log_compress(small(x), 0.01))
+    assert phi.paths is phi.jtfs.paths
+    whole = Phi.reference(2**13)
+    assert torch.equal(whole(x.repeat(1, 8)), log_compress(JTFS.reference(2**13)(x.repeat(1, 8))))
+    for eps in (0.0, -1.0, math.nan):
+        with pytest.raises(ValueError, match=f"eps must be positive, not {eps}"):
+            Phi(small, eps)
 
 
 def test_silence_has_a_zero_gradient_and_a_finite_derivative(small):

@@ -38,9 +38,10 @@ class Scatter(Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         ctx.jtfs = inputs[0]
+        x, kept = inputs[1], output[1:]
         ctx.set_materialize_grads(False)
-        ctx.mark_non_differentiable(*output[1:])
-        ctx.save_for_backward(*output[1:])
+        ctx.mark_non_differentiable(*kept)
+        ctx.save_for_backward(x, *kept)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor | None, *_: Any) -> Any:
@@ -54,12 +55,15 @@ class Scatter(Function):
 
 
 class _Gradient(Function):
-    """Gradient of waveforms (items, n) from that of S (items, k)."""
+    """Gradient of waveforms x (items, n) from that of S (items, k); what was not kept is computed again."""
 
     @staticmethod
-    def forward(jtfs: Operator, gradient: Tensor, *kept: Tensor) -> Tensor:
+    def forward(jtfs: Operator, gradient: Tensor, x: Tensor, *kept: Tensor) -> Tensor:
+        ways = list(kept)
         with torch.autocast(gradient.device.type, enabled=False):
-            return jtfs.pull_back(gradient.unsqueeze(0), kept)[0]
+            if not ways:  # as nobody can tell within vmap whether a gradient will be asked for
+                jtfs.scatter(x.unsqueeze(0), ways)
+            return jtfs.pull_back(gradient.unsqueeze(0), ways)[0]
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -70,9 +74,10 @@ class _Gradient(Function):
         raise NotImplementedError("JTFS is differentiable once: its gradient has no derivative of its own")
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[Any, ...], jtfs: Operator, gradient: Tensor, *kept: Tensor) -> Any:
-        folded = [fold(k, dim, info.batch_size, 1) for k, dim in zip(kept, in_dims[2:], strict=True)]
-        out = _Gradient.apply(jtfs, fold(gradient, in_dims[1], info.batch_size, 0), *folded)
+    def vmap(info: Any, in_dims: tuple[Any, ...], jtfs: Operator, *tensors: Tensor) -> Any:
+        items = (0, 0, *[1] * (len(tensors) - 2))  # where they are counted: in the gradient, x, and what was kept
+        folded = [fold(t, d, info.batch_size, n) for t, d, n in zip(tensors, in_dims[1:], items, strict=True)]
+        out = _Gradient.apply(jtfs, *folded)
         return out.unflatten(0, (info.batch_size, -1)), 0
 
 

@@ -11,7 +11,7 @@ from torch.autograd import forward_ad
 
 from pnpkit._checks import require_finite, require_floating
 from pnpkit.jtfs.autograd import PushForward, Scatter
-from pnpkit.jtfs.design import Sizes, design
+from pnpkit.jtfs.design import Sizes, design, one_quality, require_whole
 from pnpkit.jtfs.modulus import modulus
 from pnpkit.jtfs.stages import Envelopes, JointFirstOrder, LowPass, SecondOrder, fit, rfft_back
 
@@ -35,12 +35,13 @@ class JTFS(nn.Module):
 
     Args:
         J: log2 of the largest temporal scale, in samples.
-        Q: wavelets an octave in time; the second order has one.
+        Q: wavelets an octave in time; the second order has one, and (Q, 1) says the same.
         J_fr: log2 of the largest scale along log-frequency, in rows.
         Q_fr: wavelets an octave along log-frequency.
         F: scale in rows of the frequential low-pass.
         T: averaging scale in samples, a power of two; None averages over the sound and leaves one frame.
-        n_samples: length N of the waveform, a power of two.
+        n_samples: length of the waveform, 4 or more. N is the next power of two: a waveform in between is followed by
+            zeros, and has the paths, frames and norms of one of N samples.
         global_second_order: average second-order paths over the whole padded time whatever T, times √T, as the
             authors' operator does; a constant envelope of 1 then gives √T/2.
         coarse_quirk: reproduce a quirk of the authors' operator. It kept copies of each second-order filter at
@@ -48,7 +49,7 @@ class JTFS(nn.Module):
             last pass only; so bands with j ≥ 1, which met a subsampled copy, came out weaker by about 0.787.
 
     Raises:
-        ValueError: if a size is out of range (the message names it).
+        ValueError: if a size is no whole number or out of range (the message names it).
 
     Source: Andén, Lostanlen, Mallat, IEEE TSP 2019; settings of GRETSI 2023.
 
@@ -63,7 +64,7 @@ class JTFS(nn.Module):
     def __init__(
         self,
         J: int,
-        Q: int,
+        Q: int | tuple[int, int],
         *,
         J_fr: int = 6,
         Q_fr: int = 1,
@@ -74,11 +75,13 @@ class JTFS(nn.Module):
         coarse_quirk: bool = False,
     ) -> None:
         super().__init__()
-        self.sizes = sizes = Sizes(J, Q, J_fr, Q_fr, F, T, n_samples, global_second_order, coarse_quirk)
-        self.n_samples, self.T, self.length, self.frames = n_samples, T, sizes.length, sizes.frames
+        self.n_samples, self.T = require_whole("n_samples", n_samples, 4), T
+        N = 1 << (self.n_samples - 1).bit_length()
+        self.sizes = sizes = Sizes(J, one_quality(Q), J_fr, Q_fr, F, T, N, global_second_order, coarse_quirk)
+        self.length, self.frames = sizes.length, sizes.frames
         plan = design(sizes)
         self.paths = plan.paths
-        self.low_pass = LowPass(plan.low_pass, T, n_samples)
+        self.low_pass = LowPass(plan.low_pass, T, N)
         self.first = nn.ModuleList(Envelopes(b, self.length) for b in plan.bands)
         in_time = self.low_pass if sizes.second_in_time else None
         self.second = nn.ModuleList(SecondOrder(m, in_time, self.low_pass.mean_gain) for m in plan.modulations)
@@ -98,8 +101,19 @@ class JTFS(nn.Module):
         """Scattering coefficients S of each waveform, in the dtype and on the device of the module.
 
         Raises:
+            NotImplementedError: if it is traced, to be exported.
             ValueError: if the waveform is not floating-point, not finite, or of another length than ``n_samples``.
         """
+        if torch.compiler.is_exporting() or torch.jit.is_tracing():
+            raise NotImplementedError(
+                "JTFS cannot be traced or exported: on the CPU it runs loops that PyTorch does not see. "
+                "Export what comes before and after it; under torch.compile the graph breaks here by itself"
+            )
+        return self._forward(x)
+
+    @torch._disable_dynamo  # the public torch.compiler.disable takes a second to import what it disables
+    def _forward(self, x: Tensor) -> Tensor:
+        """The same, outside compiled graphs."""
         require_floating("x", x)
         if x.ndim == 0 or x.shape[-1] != self.n_samples:
             raise ValueError(f"x has shape {tuple(x.shape)}; its last dimension must be n_samples = {self.n_samples}")

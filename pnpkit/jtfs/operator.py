@@ -7,12 +7,14 @@ import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch._compile import _disable_dynamo
 from torch.autograd import forward_ad
 
 from pnpkit._checks import require_finite, require_floating
 from pnpkit.jtfs.autograd import PushForward, Scatter
-from pnpkit.jtfs.design import Sizes, design, one_quality, require_whole
+from pnpkit.jtfs.design import design
 from pnpkit.jtfs.modulus import modulus
+from pnpkit.jtfs.sizes import Sizes, one_quality, require_whole
 from pnpkit.jtfs.stages import Envelopes, JointFirstOrder, LowPass, SecondOrder, fit, rfft_back
 
 EPS = 1e-3  # ε of Φ: GRETSI 2023, Eq (9)
@@ -104,14 +106,14 @@ class JTFS(nn.Module):
             NotImplementedError: if it is traced, to be exported.
             ValueError: if the waveform is not floating-point, not finite, or of another length than ``n_samples``.
         """
-        if torch.compiler.is_exporting() or torch.jit.is_tracing():
+        if torch.compiler.is_exporting() or torch.jit.is_tracing():  # type: ignore[attr-defined]
             raise NotImplementedError(
                 "JTFS cannot be traced or exported: on the CPU it runs loops that PyTorch does not see. "
                 "Export what comes before and after it; under torch.compile the graph breaks here by itself"
             )
         return self._forward(x)
 
-    @torch._disable_dynamo  # the public torch.compiler.disable takes a second to import what it disables
+    @_disable_dynamo  # the public torch.compiler.disable takes a second to import what it disables
     def _forward(self, x: Tensor) -> Tensor:
         """The same, outside compiled graphs."""
         require_floating("x", x)

@@ -5,10 +5,10 @@ from threading import RLock
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Inexact
 from torch import Tensor
 
-from pnpkit._checks import require_finite
+from pnpkit._checks import require_finite, somewhere
 from pnpkit._names import require_known
 
 _ONE_AT_A_TIME = RLock()  # torch counts the levels of forward-mode differentiation per process, not per thread
@@ -16,7 +16,7 @@ _ONE_AT_A_TIME = RLock()  # torch counts the levels of forward-mode differentiat
 
 def jacobian(
     g: Callable[[Tensor], Tensor], phi: Callable[[Tensor], Tensor], theta: Float[Tensor, "*batch d"]
-) -> Float[Tensor, "*batch k d"]:
+) -> Inexact[Tensor, "*batch k d"]:
     r"""Jacobian of Φ∘g by forward-mode differentiation, one tangent a parameter.
 
     .. math:: \mathbf{J}_{ki} = \partial(\Phi\circ g)_k(\theta) / \partial\theta_i
@@ -25,8 +25,8 @@ def jacobian(
 
     Args:
         g: synthesiser, (…, d) → (…, n); applied item by item along the batch.
-        phi: descriptor, (…, n) → (…, K).
-        theta: parameters in raw units.
+        phi: descriptor, (…, n) → (…, K), real or complex.
+        theta: parameters in raw units. Under :func:`torch.func.vmap` an item is what it maps to.
 
     Returns:
         J, in units of Φ per unit of θ, in the dtype of Φ.
@@ -36,7 +36,7 @@ def jacobian(
 
 def value_and_jacobian(
     g: Callable[[Tensor], Tensor], phi: Callable[[Tensor], Tensor], theta: Float[Tensor, "*batch d"]
-) -> tuple[Float[Tensor, "*batch k"], Float[Tensor, "*batch k d"]]:
+) -> tuple[Inexact[Tensor, "*batch k"], Inexact[Tensor, "*batch k d"]]:
     """Φ(g(θ)) and its Jacobian in one pass; see :func:`jacobian`. Threads of one process take turns."""
     d = theta.shape[-1]
     flat = theta.reshape(-1, d)
@@ -47,8 +47,8 @@ def value_and_jacobian(
 
     directions = torch.eye(d, dtype=theta.dtype, device=theta.device)
     with _ONE_AT_A_TIME:
-        value, columns = torch.func.vmap(along, out_dims=(None, 0))(directions)  # type: ignore[arg-type]
-    batch = theta.shape[:-1]
+        values, columns = torch.func.vmap(along)(directions)
+    batch, value = theta.shape[:-1], values[0]  # one for all directions, expanded
     k = value.shape[-1]  # said, as an empty batch leaves it open
     return value.reshape(*batch, k), columns.movedim(0, -1).reshape(*batch, k, d)
 
@@ -58,6 +58,8 @@ def riemannian_metric(
 ) -> Float[Tensor, "*batch d d"]:
     r"""Pullback metric of Φ∘g, :math:`\mathbf{M}(\theta)=\mathbf{J}(\theta)^\top\mathbf{J}(\theta)`, in float64.
 
+    A complex Φ counts as its real and imaginary parts: :math:`\mathbf{M} = \operatorname{Re}\mathbf{J}^H\mathbf{J}`.
+
     Args:
         g, phi, theta: as in :func:`jacobian`.
 
@@ -65,7 +67,7 @@ def riemannian_metric(
         M in (units of Φ)² per (unit of θ)²; symmetric to the last bit, positive semi-definite up to rounding.
 
     Raises:
-        ValueError: if M is not finite, naming the θ that gave it.
+        ValueError: if M is not finite, naming the θ that gave it (under ``vmap`` it stays, as nobody can tell).
 
     Source: GRETSI 2023, Eq (3) and below.
 
@@ -77,13 +79,13 @@ def riemannian_metric(
     return pullback(jacobian(g, phi, theta), theta)
 
 
-def pullback(J: Float[Tensor, "*batch k d"], theta: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d d"]:
-    """JᵀJ in float64, symmetric to the last bit; θ is for the message should it not be finite."""
-    J = J.double()
+def pullback(J: Inexact[Tensor, "*batch k d"], theta: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d d"]:
+    """Re JᴴJ in float64, symmetric to the last bit; θ is for the message should it not be finite."""
+    J = torch.cat([J.real, J.imag], -2).double() if J.is_complex() else J.double()
     M = J.mT @ J
-    finite = torch.isfinite(M).flatten(-2).all(-1)
-    if not bool(finite.all()):
-        bad = theta.reshape(-1, theta.shape[-1])[~finite.reshape(-1)]
+    wrong = ~torch.isfinite(M).flatten(-2).all(-1)
+    if somewhere(wrong):
+        bad = theta.reshape(-1, theta.shape[-1])[wrong.reshape(-1)]
         raise ValueError(f"the metric is not finite at theta = {bad[:3].tolist()}" + (" …" if len(bad) > 3 else ""))
     return (M + M.mT) / 2
 

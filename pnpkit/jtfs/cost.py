@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from typing import cast
 
 from pnpkit.jtfs.operator import JTFS
-from pnpkit.jtfs.stages import Envelopes, RowModuli, SecondOrder
+from pnpkit.jtfs.rows import Rows
+from pnpkit.jtfs.stages import Envelopes, SecondOrder
 
 
 def operations(jtfs: JTFS) -> dict[str, float]:
@@ -20,8 +21,7 @@ def operations(jtfs: JTFS) -> dict[str, float]:
         moduli += len(bands.starts) * bands.length
     for scale in cast(Iterable[SecondOrder], jtfs.second):
         transforms += 5 * scale.rows * scale.length * math.log2(scale.length)
-        for along_rows in cast(Iterable[RowModuli], scale.filters):
-            matrices = along_rows.weights.numel() + (along_rows.reduction.numel() if along_rows.reduced else 0)
-            products += 4 * matrices * scale.length  # on real and imaginary parts
-            moduli += len(along_rows.weights) * scale.length
+        moduli += sum(scale.sizes) * scale.length / (scale.low_pass[0].frames if scale.low_pass else 1)
+        for along_rows in cast(Iterable[Rows], scale.filters):
+            products += 4 * sum(matrix.numel() for matrix in along_rows.buffers()) * scale.length  # re and im
     return {"transforms": transforms, "products": products, "moduli": moduli}

@@ -9,6 +9,7 @@ import pandas as pd
 from pnpkit.jtfs import filterbank as fb
 from pnpkit.jtfs.frequential import FrequentialBank, RowFilters
 from pnpkit.jtfs.paths import Path, path_table
+from pnpkit.jtfs.sizes import Sizes
 
 # A filter's bins below these shares of its peak are left out: 4.8 and 4.3 standard deviations of a Gaussian
 FIRST_THRESHOLD, SECOND_THRESHOLD = 1e-5, 1e-4
@@ -49,52 +50,6 @@ class Modulation:
     gains: fb.Array
     length: int
     filters: list[RowFilters]
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """Arguments of :class:`pnpkit.jtfs.JTFS`, where they are explained.
-
-    Raises:
-        ValueError: if one is out of range; the message names it.
-    """
-
-    J: int
-    Q: int
-    J_fr: int
-    Q_fr: int
-    F: int
-    T: int | None
-    n_samples: int
-    global_second_order: bool
-    coarse_quirk: bool
-
-    def __post_init__(self) -> None:
-        for name in ("J", "Q", "J_fr", "Q_fr", "F"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        n, J, T = self.n_samples, self.J, self.T
-        if n < 4 or n & (n - 1):
-            raise ValueError(f"n_samples must be a power of two from 4 on, not {n}")
-        if n < 2**J:
-            raise ValueError(f"J = {J} needs at least 2^{J} = {2**J} samples; n_samples is {n}")
-        if T is not None and (not 1 <= T <= n or T & (T - 1)):
-            raise ValueError(f"T must be None or a power of two from 1 to n_samples = {n}, not {T}")
-
-    @property
-    def length(self) -> int:
-        """Samples of the padded waveform."""
-        return 2 * self.n_samples
-
-    @property
-    def frames(self) -> int:
-        """Instants that first-order paths keep."""
-        return 1 if self.T is None else self.n_samples // self.T
-
-    @property
-    def second_in_time(self) -> bool:
-        """Whether second-order paths keep as many."""
-        return self.T is not None and not self.global_second_order
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,14 @@
 """Wavelets of the scattering transform: where they sit, how wide they are, and how loud.
 
-The shapes (Morlet, Gaussian, their L1 normalisation) are kymatio's. What is written here is the choice of centre
-frequencies and the energy normalisation of the authors' operator, which no released kymatio has.
+Shapes and widths are those of Andén and Mallat (*Deep scattering spectrum*, IEEE TSP 2014) as kymatio samples them, and
+tested equal to it; the choice of centre frequencies and the energy normalisation are those of the authors' operator,
+which no released kymatio has.
 """
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
-from kymatio.scattering1d.filter_bank import compute_sigma_psi, gauss_1d, get_max_dyadic_subsampling, morlet_1d
 from numpy.typing import NDArray
 
 SIGMA_LOWPASS = 0.1  # a low-pass of scale T has a frequency-domain standard deviation of 0.1/T cycles/sample
@@ -49,7 +49,7 @@ def centre_frequencies(J: int, Q: int, n_samples: float = math.inf) -> list[tupl
     out.
     """
     xi = max(1 / (1 + 2 ** (1 / Q)), 0.4)
-    sigma = compute_sigma_psi(xi, Q, r=R_PSI)
+    sigma = width(xi, Q)
     sigma_min = SIGMA_LOWPASS / 2**J
     bank = [(xi, sigma)]
     while bank[-1][1] > sigma_min * 2 ** (1 / Q):
@@ -59,16 +59,50 @@ def centre_frequencies(J: int, Q: int, n_samples: float = math.inf) -> list[tupl
     return [(xi, sigma) for xi, sigma in bank if xi * n_samples >= 1]
 
 
+def width(xi: float, Q: int) -> float:
+    r"""Standard deviation, cycles/sample, at which a Gaussian at ξ meets the next below, at ξ/2^(1/Q), at R_PSI.
+
+    The widths are in proportion to the frequencies, so the two meet where both are as many of their own standard
+    deviations from their centres: :math:`\xi - n\sigma = 2^{-1/Q}(\xi + n\sigma)` with n = √(2 ln 1/R_PSI).
+    """
+    ratio = 2 ** (-1 / Q)
+    return xi * (1 - ratio) / (1 + ratio) / math.sqrt(-2 * math.log(R_PSI))
+
+
+def subsampling(xi: float, sigma: float) -> int:
+    """log2 of the largest subsampling under which a wavelet stays below Nyquist, on ALPHA standard deviations."""
+    return math.floor(-math.log2(min(xi + ALPHA * sigma, 0.5))) - 1
+
+
+def _gaussian(length: int, centre: float, sigma: float) -> Array:
+    """Gaussian on the bins of a transform, periodised, as sampling in time makes a spectrum.
+
+    Three periods do: no width here is above 0.16, Q = 1's, and what the others would add is below 1e-8.
+    """
+    frequencies = np.arange(length) / length - centre
+    return sum((np.exp(-((frequencies + period) ** 2) / (2 * sigma**2)) for period in (-1, 0, 1)), np.zeros(length))
+
+
+def morlet(length: int, xi: float, sigma: float) -> Array:
+    r"""Morlet wavelet on all bins, real, of unit L1 norm: a Gaussian at ξ less a multiple of one at 0, so of zero mean.
+
+    .. math:: \hat\psi(f) \propto \hat g(f - \xi) - \kappa\, \hat g(f), \qquad \hat\psi(0) = 0
+    """
+    at_xi, at_zero = _gaussian(length, xi, sigma), _gaussian(length, 0.0, sigma)
+    spectrum = at_xi - at_xi[0] / at_zero[0] * at_zero
+    return spectrum / np.abs(np.fft.ifft(spectrum)).sum()
+
+
 def wavelet(length: int, xi: float, sigma: float) -> Wavelet:
     """Analytic Morlet wavelet on ``length`` bins, of unit L1 norm before its negative frequencies are cut.
 
-    Computed at the lowest sampling rate that holds it (one octave above its own), where kymatio's formula gives the
-    same bins at a fraction of the cost.
+    Computed at the lowest sampling rate that holds it (one octave above its own), where the formula gives the same bins
+    at a fraction of the cost.
     """
-    j = get_max_dyadic_subsampling(xi, sigma, alpha=ALPHA)
+    j = subsampling(xi, sigma)
     shift = max(min(j - 1, int(math.log2(length)) - 4), 0)
     half = (length >> shift) // 2
-    spectrum = morlet_1d(length >> shift, xi * 2**shift, sigma * 2**shift)[: half + 1].copy()
+    spectrum = morlet(length >> shift, xi * 2**shift, sigma * 2**shift)[: half + 1].copy()
     spectrum[half] /= 2  # the Nyquist bin belongs to both halves
     support = np.flatnonzero(np.abs(spectrum) > 1e-7 * spectrum.max())
     return Wavelet(xi, sigma, j, spectrum[: support[-1] + 1])
@@ -76,7 +110,8 @@ def wavelet(length: int, xi: float, sigma: float) -> Wavelet:
 
 def low_pass(length: int, scale: float) -> Array:
     """Gaussian of time scale ``scale`` samples on the non-negative bins of ``length``; its value at zero is 1."""
-    return gauss_1d(length, SIGMA_LOWPASS / scale)[: length // 2 + 1]
+    spectrum = _gaussian(length, 0.0, SIGMA_LOWPASS / scale)
+    return (spectrum / np.abs(np.fft.ifft(spectrum)).sum())[: length // 2 + 1]
 
 
 def energy_normalise(bank: list[Wavelet], length: int, phi: Array | None, target: float) -> tuple[list[Wavelet], Array]:

@@ -13,17 +13,26 @@ RANK_TOLERANCE = 1e-6  # singular values below this share of the bank's largest 
 
 @dataclass(frozen=True)
 class RowFilters:
-    """Wavelets and low-pass along the rows as one real matrix, applied after an optional reduction of the rows.
+    """Wavelets and perhaps a low-pass along the rows, as real matrices on the two foldings of the rows.
+
+    A wavelet's impulse response is Hermitian, so its real part is even and its imaginary part odd: each maps what is
+    symmetric about the middle row and what is antisymmetric apart. On sums and differences of the rows that mirror each
+    other, half as many products do, and give the upper half of the rows; see :func:`pnpkit.jtfs.kernels.add_moduli`.
 
     Args:
         wavelets: how many.
-        weights: (2·wavelets·rows + rows of the low-pass, inputs): wavelets' real parts, imaginary parts, low-pass.
-        reduction: (inputs, rows), or None where the inputs are the rows themselves.
+        even: weights on the sums, ((2·wavelets + low-pass)·⌈rows/2⌉, inputs): wavelets' real parts, imaginary parts,
+            low-pass.
+        odd: the same on the differences.
+        even_inputs: combinations of the sums, (inputs, ⌈rows/2⌉), or None where the inputs are the sums themselves.
+        odd_inputs: the same for the differences.
     """
 
     wavelets: int
-    weights: fb.Array
-    reduction: fb.Array | None = None
+    even: fb.Array
+    odd: fb.Array
+    even_inputs: fb.Array | None = None
+    odd_inputs: fb.Array | None = None
 
 
 class FrequentialBank:
@@ -68,31 +77,57 @@ class FrequentialBank:
         return low[lag], np.stack([w[lag] for w in waves]) if waves else np.zeros((0, rows, rows), np.complex128)
 
     def filters(self, rows: int, kept: int | None = None) -> list[RowFilters]:
-        """The same as real matrices: fine wavelets and low-pass on the rows, coarse wavelets on fewer inputs.
+        """The same as matrices on foldings: fine wavelets and low-pass on all of them, coarse wavelets on fewer inputs.
 
         A coarse wavelet hears slow variation along the rows only. All those from the k-th on see the rows through a few
         combinations of them, the leading right singular vectors of their matrices; where to split is what costs least.
 
         Args:
-            rows: how many come in.
-            kept: how many of them to give out, and to choose the wavelets by; all if None.
+            rows: how many there are.
+            kept: choose the wavelets that so many rows can hold; all if None.
         """
         low, waves = self.matrices(rows)
-        low, waves = low[:kept], waves[: len(self.scales(kept or rows)), :kept]
+        waves = waves[: len(self.scales(kept or rows))]
+        low_folded, folded = _fold(low[None]), [_fold(np.stack([wave.real, wave.imag])) for wave in waves]
 
-        def stack(chosen: NDArray[np.complex128]) -> fb.Array:
-            return np.concatenate([chosen.real.reshape(-1, rows), chosen.imag.reshape(-1, rows)])
+        def stack(parity: int, chosen: slice) -> fb.Array:
+            """Real parts, then imaginary parts, of some wavelets."""
+            parts = [wave[parity][c] for c in (0, 1) for wave in folded[chosen]]
+            return np.concatenate([low_folded[parity][0, :0], *parts])
 
-        largest = np.linalg.norm(stack(waves), 2) if len(waves) else 0.0
-        cost, split, reduction = stack(waves).size, len(waves), low[:0]
+        every = slice(None)
+        largest = max(
+            (float(np.linalg.norm(stack(parity, every), 2)) for parity in (0, 1) if rows > parity), default=0.0
+        )
+        cost, split, reductions = sum(stack(parity, every).size for parity in (0, 1)), len(waves), None
         for k in range(len(waves)):
-            coarse = stack(waves[k:])
-            _, values, vectors = np.linalg.svd(coarse, full_matrices=False)
-            rank = int((values > RANK_TOLERANCE * largest).sum())
-            split_cost = stack(waves[:k]).size + rank * (rows + len(coarse))
+            coarse = [stack(parity, slice(k, None)) for parity in (0, 1)]
+            spaces = [_row_space(matrix, RANK_TOLERANCE * largest) for matrix in coarse]
+            split_cost = sum(
+                stack(parity, slice(k)).size + len(spaces[parity]) * sum(coarse[parity].shape) for parity in (0, 1)
+            )
             if split_cost < cost:
-                cost, split, reduction = split_cost, k, vectors[:rank]
-        filters = [RowFilters(split, np.concatenate([stack(waves[:split]), low]))]
-        if split < len(waves):
-            filters.append(RowFilters(len(waves) - split, stack(waves[split:]) @ reduction.T, reduction))
+                cost, split, reductions = split_cost, k, spaces
+        fine = [np.concatenate([stack(parity, slice(split)), low_folded[parity][0]]) for parity in (0, 1)]
+        filters = [RowFilters(split, *fine)]
+        if reductions is not None:
+            weights = [stack(parity, slice(split, None)) @ reductions[parity].T for parity in (0, 1)]
+            filters.append(RowFilters(len(waves) - split, *weights, *reductions))
         return filters
+
+
+def _fold(matrices: fb.Array) -> tuple[fb.Array, fb.Array]:
+    """The upper halves of matrices (…, rows, rows), as they apply to sums and to differences of mirrored rows."""
+    rows = matrices.shape[-1]
+    half = (rows + 1) // 2
+    upper, mirrored = matrices[..., :half, :], matrices[..., :half, ::-1]
+    even, odd = ((upper + mirrored) / 2)[..., :half], ((upper - mirrored) / 2)[..., : rows // 2]
+    if rows % 2:
+        even[..., -1] /= 2  # the middle row is added to itself
+    return even, odd
+
+
+def _row_space(matrix: fb.Array, tolerance: float) -> fb.Array:
+    """An orthonormal basis, (rank, columns), of what a matrix does not map below a tolerance."""
+    _, values, vectors = np.linalg.svd(matrix, full_matrices=False)
+    return vectors[values > tolerance]

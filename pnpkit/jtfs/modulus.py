@@ -5,12 +5,12 @@ is linear treats all parts alike; the modulus is where they meet, d|z| = Re(z̄ 
 is slow (it guards against overflow) and its derivative is undefined at zero; here a vanishing modulus has a zero
 gradient, so that silence differentiates to zero.
 
-:func:`mean_modulus` is where nearly all the time of a second-order scattering goes. It never stores the plane of
+:func:`mean_modulus` is where most of the time of a second-order scattering goes. It never stores the plane of
 coefficients: a tile is multiplied, taken the modulus of and summed while it is in cache, and the gradient computes it
 again rather than remember it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,9 +20,25 @@ from torch import Tensor
 from torch.autograd import Function
 
 from pnpkit.jtfs import kernels
+from pnpkit.jtfs.rows import Rows
 
 TILE = 2**19  # floats of one tile of products: what a core's share of the last-level cache holds
 TINY = 1e-37  # squared modulus below which a direction is taken to be zero; the smallest normal float32 is 1.2e-38
+
+
+def compiled(signals: Tensor) -> bool:
+    """Whether the loops of :mod:`pnpkit.jtfs.kernels` run on a tensor; plain PyTorch does otherwise."""
+    return signals.device.type == "cpu"
+
+
+def tiny(like: Tensor) -> Any:
+    """TINY as a scalar of numpy, so that the compiled loops stay in the precision of the signals."""
+    return np.float32(TINY) if like.dtype in (torch.float32, torch.complex64) else np.float64(TINY)
+
+
+def interleaved(z: Complex[Tensor, "*batch n"]) -> Any:
+    """A complex tensor as an array of floats, (…, 2·n), of the same memory if it is contiguous."""
+    return torch.view_as_real(z.contiguous()).flatten(-2).numpy()
 
 
 def modulus(z: Complex[Tensor, "parts items ..."]) -> Float[Tensor, "parts items ..."]:
@@ -30,20 +46,122 @@ def modulus(z: Complex[Tensor, "parts items ..."]) -> Float[Tensor, "parts items
     return _Modulus.apply(z)
 
 
+def modulus_back(
+    z: Complex[Tensor, "parts items ..."], gradient: Float[Tensor, "parts items ..."]
+) -> Complex[Tensor, "parts items ..."]:
+    """Gradient with respect to z of Σ gradient · |z|."""
+    if not compiled(z):
+        return gradient * _direction(z)
+    out = torch.empty_like(z, memory_format=torch.contiguous_format)
+    flat, share = interleaved(z).reshape(-1), gradient.contiguous().view(-1).numpy()
+    kernels.modulus_back(flat, share, tiny(z), interleaved(out).reshape(-1))
+    return out
+
+
 def mean_modulus(
-    weights: Float[Tensor, "out rows"], n: int, signals: Float[Tensor, "parts items rows interleaved"]
+    filters: Sequence[Rows], z: Complex[Tensor, "parts items rows time"]
 ) -> Float[Tensor, "parts items out"]:
     r"""Time averages :math:`\langle |\mathbf{A} z| \rangle_t` for both spins and the low-pass, of a jet.
 
     Args:
-        weights: convolution matrices of ``n`` wavelet rows, real parts a then imaginary parts b, and of the low-pass.
-        n: number of wavelet rows (wavelets × rows).
-        signals: z, one a row, real and imaginary parts interleaved along time.
+        filters: along the rows, a low-pass among them.
+        z: a plane.
 
     Returns:
-        ⟨|(a + ib)z|⟩ (n values: up), ⟨|(a − ib)z|⟩ (n: down), ⟨|φz|⟩ (the others).
+        ⟨|(a + ib)z|⟩ (wavelets × rows values: up), ⟨|(a − ib)z|⟩ (as many: down), ⟨|φz|⟩ (rows).
     """
-    return _MeanModulus.apply(weights, n, signals)
+    parts, items, rows, time = z.shape
+    wavelets = sum(group.wavelets for group in filters)
+    out = z.real.new_zeros(items, parts, (2 * wavelets + 1) * rows)
+    if not compiled(z):
+        for i, tile in _tiles(filters, z):
+            out[i] += modulus(torch.cat(planes(filters, z[:, i : i + 1, :, tile]), -2))[:, 0].sum(-1)
+    else:
+        for i, _, groups in _tiles_of_products(filters, z):
+            for first, _, (_, even), (_, odd) in groups:
+                kernels.add_moduli(even, odd, rows, first, wavelets, tiny(z), out[i].numpy())
+    return out.movedim(0, 1) / time
+
+
+def mean_modulus_back(
+    filters: Sequence[Rows], z: Complex[Tensor, "1 items rows time"], gradient: Float[Tensor, "1 items out"]
+) -> Complex[Tensor, "1 items rows time"]:
+    """Gradient with respect to z of Σ gradient · :func:`mean_modulus`; the products are computed again."""
+    rows, wavelets = z.shape[2], sum(group.wavelets for group in filters)
+    shares, out = (gradient[0] / z.shape[-1]).contiguous(), torch.empty_like(z)
+    if not compiled(z):
+        for i, tile in _tiles(filters, z):
+            with torch.enable_grad():
+                leaf = z[:, i : i + 1, :, tile].clone().requires_grad_()
+                moduli = modulus(torch.cat(planes(filters, leaf), -2)).sum(-1)
+            (out[:, i : i + 1, :, tile],) = torch.autograd.grad(moduli, leaf, shares[None, i : i + 1])
+        return out
+    target = interleaved(out)
+    for i, tile, groups in _tiles_of_products(filters, z):
+        sums: list[Tensor] = []
+        for first, group, (even_flat, even), (odd_flat, odd) in groups:
+            kernels.pull_back(even, odd, rows, first, wavelets, tiny(z), shares[i].numpy())
+            pulled = group.pull(even_flat, odd_flat)
+            sums = [a.add_(b) for a, b in zip(sums, pulled, strict=True)] if sums else list(pulled)
+        even, odd = (part.view(len(part), 1, 2, tile.stop - tile.start).numpy() for part in sums)
+        kernels.unfold(even, odd, i, tile.start, target)
+    return out
+
+
+def planes(filters: Sequence[Rows], z: Complex[Tensor, "parts items rows time"]) -> tuple[Tensor, Tensor, Tensor]:
+    """Up, down and low-pass planes of a signal, whole: differentiable, for short ones and for other devices."""
+    ups, downs, lows = [], [], []
+    for group in filters:
+        parts = group(torch.view_as_real(z.resolve_conj()).flatten(-2))
+        a, b, low = (torch.view_as_complex(part.unflatten(-1, (-1, 2)).contiguous()) for part in parts)
+        ups.append(a + 1j * b)
+        downs.append(a - 1j * b)
+        lows.append(low)
+    return torch.cat(ups, -2), torch.cat(downs, -2), torch.cat(lows, -2)
+
+
+def _tiles(filters: Sequence[Rows], z: Tensor) -> Iterator[tuple[int, slice]]:
+    """Items, and stretches of time of one length whose products fit a tile."""
+    parts, items, _, time = z.shape
+    outputs, step = max(2 * len(group.even) for group in filters), time
+    while 2 * parts * outputs * step > TILE and step % 4 == 0 and step > 16:
+        step //= 2
+    for i in range(items):
+        for begin in range(0, time, step):
+            yield i, slice(begin, begin + step)
+
+
+Buffer = tuple[Tensor, Any]  # (n, parts · 2 · tile), and the same memory as an array (n, parts, 2, tile)
+
+
+def _tiles_of_products(
+    filters: Sequence[Rows], z: Tensor
+) -> Iterator[tuple[int, slice, Iterator[tuple[int, Rows, Buffer, Buffer]]]]:
+    """For each tile the groups of filters one after the other: index of their first wavelet, and what they make of it.
+
+    On the CPU; all tiles share their buffers, which the caller may overwrite.
+    """
+    parts, _, rows, _ = z.shape
+    source = interleaved(z)
+
+    def buffer(n: int, tile: slice) -> Buffer:
+        flat = z.real.new_empty(n, parts * 2 * (tile.stop - tile.start))
+        return flat, flat.view(n, parts, 2, tile.stop - tile.start).numpy()
+
+    def products() -> Iterator[tuple[int, Rows, Buffer, Buffer]]:
+        first = 0
+        for group, (even, odd) in zip(filters, made, strict=True):
+            group.products(sums[0], differences[0], out=(even[0], odd[0]))
+            yield first, group, even, odd
+            first += group.wavelets
+
+    made: list[tuple[Buffer, Buffer]] = []
+    for i, tile in _tiles(filters, z):
+        if not made:
+            sums, differences = buffer((rows + 1) // 2, tile), buffer(rows // 2, tile)
+            made = [(buffer(len(group.even), tile), buffer(len(group.odd), tile)) for group in filters]
+        kernels.fold(source, i, tile.start, sums[1], differences[1])
+        yield i, tile, products()
 
 
 def _direction(z: Tensor) -> Tensor:
@@ -59,128 +177,17 @@ def _modulus_jet(z: Tensor) -> Tensor:
     return torch.cat([torch.addcmul(z[:1].real ** 2, z[:1].imag, z[:1].imag).sqrt(), slopes])
 
 
-def planes(products: Tensor, n: int) -> Tensor:
-    """Up, down and low-pass planes, complex, from the real products of the weights with z, along dimension −2."""
-    a, b, low = torch.view_as_complex(products.unflatten(-1, (-1, 2))).tensor_split((n, 2 * n), -2)
-    return torch.cat([a + 1j * b, a - 1j * b, low], -2)
-
-
-def _add_moduli(products: Tensor, n: int, out: Tensor) -> None:
-    if products.device.type == "cpu":
-        kernels.add_moduli(products.numpy(), n, _tiny(products), out.numpy())
-    else:
-        out += _modulus_jet(planes(products, n)).sum(-1)
-
-
-def _pull_back(products: Tensor, n: int, gradient: Tensor) -> Tensor:
-    if products.device.type == "cpu":
-        kernels.pull_back(products.numpy(), n, _tiny(products), gradient.numpy())
-        return products
-    return _pull_back_torch(products, n, gradient)
-
-
-def _pull_back_torch(products: Tensor, n: int, gradient: Tensor) -> Tensor:
-    """:func:`kernels.pull_back` in plain PyTorch."""
-    up, down, low = (gradient.unsqueeze(-1) * _direction(planes(products, n))).tensor_split((n, 2 * n), -2)
-    return torch.view_as_real(torch.cat([up + down, -1j * (up - down), low], -2)).flatten(-2)
-
-
-def _tiny(like: Tensor) -> Any:
-    """A scalar of numpy, so that the compiled loops stay in the precision of the signals."""
-    return np.float32(TINY) if like.dtype == torch.float32 else np.float64(TINY)
-
-
-def _tiles(rows: int, length: int) -> Iterator[slice]:
-    """Slices of an interleaved time axis of that length, whose products with so many rows fit a tile."""
-    step = length
-    while rows * step > TILE and step % 4 == 0 and step > 16:
-        step //= 2
-    for t in range(0, length, step):
-        yield slice(t, t + step)
-
-
-def fold(z: Tensor, dim: int | None, size: int, items: int) -> Tensor:
-    """A mapped dimension (or, if None, ``size`` copies) folded into dimension ``items``."""
-    z = z.unsqueeze(items).expand(*z.shape[:items], size, *z.shape[items:]) if dim is None else z.movedim(dim, items)
-    return z.flatten(items, items + 1)
-
-
 class _Modulus(Function):
     @staticmethod
-    def forward(z: Tensor) -> Tensor:
-        if z.device.type != "cpu":
+    def forward(ctx: Any, z: Tensor) -> Tensor:
+        ctx.save_for_backward(z)
+        if not compiled(z):
             return _modulus_jet(z)
-        interleaved = torch.view_as_real(z.contiguous()).reshape(len(z), -1)
-        out = interleaved.new_empty(z.shape)
-        kernels.modulus_jet(interleaved.numpy(), _tiny(interleaved), out.view(len(z), -1).numpy())
+        out = z.real.new_empty(z.shape)
+        kernels.modulus_jet(interleaved(z).reshape(len(z), -1), tiny(z), out.view(len(z), -1).numpy())
         return out
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (z,) = ctx.saved_tensors
-        return grad * _direction(z)
-
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[int], z: Tensor) -> tuple[Tensor, int]:
-        return modulus(fold(z, in_dims[0], info.batch_size, 1)).unflatten(1, (info.batch_size, -1)), 1
-
-
-class _MeanModulus(Function):
-    @staticmethod
-    def forward(weights: Tensor, n: int, signals: Tensor) -> Tensor:
-        parts, items, _, length = signals.shape
-        out = signals.new_zeros(items, parts, len(weights))
-        for i in range(items):
-            for t in _tiles(parts * len(weights), length):
-                products = signals.new_empty(parts, len(weights), t.stop - t.start)
-                for p in range(parts):
-                    torch.mm(weights, signals[p, i, :, t], out=products[p])
-                _add_moduli(products, n, out[i])
-        return out.movedim(0, 1) * (2 / length)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, int, Tensor], output: Tensor) -> None:
-        weights, ctx.n, signals = inputs
-        ctx.save_for_backward(weights, signals)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, None, Tensor]:
-        weights, signals = ctx.saved_tensors
-        return None, None, _Gradient.apply(weights, ctx.n, signals, grad)
-
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[Any, ...], weights: Tensor, n: int, signals: Tensor) -> tuple[Tensor, int]:
-        out = mean_modulus(weights, n, fold(signals, in_dims[2], info.batch_size, 1))
-        return out.unflatten(1, (info.batch_size, -1)), 1
-
-
-class _Gradient(Function):
-    """Reverse mode of :class:`_MeanModulus`, for one part: gradient of the signals from that of the averages."""
-
-    @staticmethod
-    def forward(weights: Tensor, n: int, signals: Tensor, grad: Tensor) -> Tensor:
-        length = signals.shape[-1]
-        grad, out = grad.contiguous() * (2 / length), torch.empty_like(signals)
-        for i in range(signals.shape[1]):
-            for t in _tiles(len(weights), length):
-                torch.mm(weights.mT, _pull_back(weights @ signals[0, i, :, t], n, grad[0, i]), out=out[0, i, :, t])
-        return out
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        """Nothing to save: second derivatives are not defined."""
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
-        raise NotImplementedError("JTFS is differentiable once: its gradient has no derivative of its own")
-
-    @staticmethod
-    def vmap(
-        info: Any, in_dims: tuple[Any, ...], weights: Tensor, n: int, signals: Tensor, grad: Tensor
-    ) -> tuple[Tensor, int]:
-        folded = [fold(v, d, info.batch_size, 1) for v, d in ((signals, in_dims[2]), (grad, in_dims[3]))]
-        return _Gradient.apply(weights, n, *folded).unflatten(1, (info.batch_size, -1)), 1
+        return modulus_back(z, gradient)

@@ -1,17 +1,21 @@
-"""The joint time–frequency scattering operator."""
+"""The joint time–frequency scattering operator, and the descriptor Φ that its logarithm makes."""
 
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import cast
 
 import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.autograd import Function, forward_ad
+from torch._compile import _disable_dynamo
+from torch.autograd import forward_ad
 
 from pnpkit._checks import require_finite, require_floating
-from pnpkit.jtfs.design import Sizes, design
-from pnpkit.jtfs.modulus import fold, modulus
-from pnpkit.jtfs.stages import Envelopes, JointFirstOrder, LowPass, SecondOrder, fit
+from pnpkit.jtfs.autograd import PushForward, Scatter
+from pnpkit.jtfs.design import design
+from pnpkit.jtfs.modulus import modulus
+from pnpkit.jtfs.sizes import Sizes, one_quality, require_whole
+from pnpkit.jtfs.stages import Envelopes, JointFirstOrder, LowPass, SecondOrder, fit, rfft_back
 
 EPS = 1e-3  # ε of Φ: GRETSI 2023, Eq (9)
 
@@ -33,12 +37,13 @@ class JTFS(nn.Module):
 
     Args:
         J: log2 of the largest temporal scale, in samples.
-        Q: wavelets an octave in time; the second order has one.
+        Q: wavelets an octave in time; the second order has one, and (Q, 1) says the same.
         J_fr: log2 of the largest scale along log-frequency, in rows.
         Q_fr: wavelets an octave along log-frequency.
         F: scale in rows of the frequential low-pass.
         T: averaging scale in samples, a power of two; None averages over the sound and leaves one frame.
-        n_samples: length N of the waveform, a power of two.
+        n_samples: length of the waveform, 4 or more. N is the next power of two: a waveform in between is followed by
+            zeros, and has the paths, frames and norms of one of N samples.
         global_second_order: average second-order paths over the whole padded time whatever T, times √T, as the
             authors' operator does; a constant envelope of 1 then gives √T/2.
         coarse_quirk: reproduce a quirk of the authors' operator. It kept copies of each second-order filter at
@@ -46,7 +51,7 @@ class JTFS(nn.Module):
             last pass only; so bands with j ≥ 1, which met a subsampled copy, came out weaker by about 0.787.
 
     Raises:
-        ValueError: if a size is out of range (the message names it).
+        ValueError: if a size is no whole number or out of range (the message names it).
 
     Source: Andén, Lostanlen, Mallat, IEEE TSP 2019; settings of GRETSI 2023.
 
@@ -61,7 +66,7 @@ class JTFS(nn.Module):
     def __init__(
         self,
         J: int,
-        Q: int,
+        Q: int | tuple[int, int],
         *,
         J_fr: int = 6,
         Q_fr: int = 1,
@@ -72,15 +77,17 @@ class JTFS(nn.Module):
         coarse_quirk: bool = False,
     ) -> None:
         super().__init__()
-        self.sizes = sizes = Sizes(J, Q, J_fr, Q_fr, F, T, n_samples, global_second_order, coarse_quirk)
-        self.n_samples, self.T, self.length, self.frames = n_samples, T, sizes.length, sizes.frames
+        self.n_samples, self.T = require_whole("n_samples", n_samples, 4), T
+        N = 1 << (self.n_samples - 1).bit_length()
+        self.sizes = sizes = Sizes(J, one_quality(Q), J_fr, Q_fr, F, T, N, global_second_order, coarse_quirk)
+        self.length, self.frames = sizes.length, sizes.frames
         plan = design(sizes)
         self.paths = plan.paths
-        self.low_pass = LowPass(plan.low_pass, T, n_samples)
+        self.low_pass = LowPass(plan.low_pass, T, N)
         self.first = nn.ModuleList(Envelopes(b, self.length) for b in plan.bands)
         in_time = self.low_pass if sizes.second_in_time else None
         self.second = nn.ModuleList(SecondOrder(m, in_time, self.low_pass.mean_gain) for m in plan.modulations)
-        self.joint = JointFirstOrder(plan.joint, plan.joint_rows)
+        self.joint = JointFirstOrder(plan.joint, sum(len(b.starts) for b in plan.bands), plan.joint_rows)
 
     @classmethod
     def reference(cls, n_samples: int) -> "JTFS":
@@ -96,8 +103,19 @@ class JTFS(nn.Module):
         """Scattering coefficients S of each waveform, in the dtype and on the device of the module.
 
         Raises:
+            NotImplementedError: if it is traced, to be exported.
             ValueError: if the waveform is not floating-point, not finite, or of another length than ``n_samples``.
         """
+        if torch.compiler.is_exporting() or torch.jit.is_tracing():  # type: ignore[attr-defined]
+            raise NotImplementedError(
+                "JTFS cannot be traced or exported: on the CPU it runs loops that PyTorch does not see. "
+                "Export what comes before and after it; under torch.compile the graph breaks here by itself"
+            )
+        return self._forward(x)
+
+    @_disable_dynamo  # the public torch.compiler.disable takes a second to import what it disables
+    def _forward(self, x: Tensor) -> Tensor:
+        """The same, outside compiled graphs."""
         require_floating("x", x)
         if x.ndim == 0 or x.shape[-1] != self.n_samples:
             raise ValueError(f"x has shape {tuple(x.shape)}; its last dimension must be n_samples = {self.n_samples}")
@@ -107,52 +125,66 @@ class JTFS(nn.Module):
         flat = x.reshape(-1, self.n_samples).to(self.low_pass.bins)
         value, tangent = forward_ad.unpack_dual(flat)
         if tangent is None:
-            S = self.scatter(flat.unsqueeze(0)).squeeze(0)
+            S = Scatter.apply(self, flat, torch.is_grad_enabled() and flat.requires_grad)[0]
         else:
-            S, slope = _PushForward.apply(self, value, tangent.unsqueeze(0))
+            S, slope = PushForward.apply(self, value, tangent.unsqueeze(0))
             S = forward_ad.make_dual(S, slope.squeeze(0))
         return S.reshape(*x.shape[:-1], S.shape[-1])  # also of one waveform, which has no batch to unflatten
 
-    def scatter(self, x: Float[Tensor, "parts items n"]) -> Float[Tensor, "parts items k"]:
-        """Coefficients of a jet: waveforms (part 0) and their derivatives along directions (the other parts)."""
+    def scatter(
+        self, x: Float[Tensor, "parts items n"], kept: list[Tensor] | None = None
+    ) -> Float[Tensor, "parts items k"]:
+        """Coefficients of a jet: waveforms (part 0) and their derivatives along directions (the other parts).
+
+        What :meth:`pull_back` needs of the way there is appended to ``kept``.
+        """
         spectrum = torch.fft.rfft(x, n=self.length)
-        envelopes = [stage(spectrum) for stage in self.first]
+        envelopes, ways = [], []
+        for stage in cast(Iterable[Envelopes], self.first):
+            bands = stage.bands(spectrum)
+            envelopes.append(stage.of_bands(bands))
+            ways.append(bands if kept is not None else None)
+        mean, low = spectrum[..., :1], torch.cat([fit(e, len(self.low_pass.bins)) for e in envelopes], 2)
+        second = []
+        for scale in cast(Iterable[SecondOrder], self.second):
+            plane = scale.plane(envelopes)
+            second.append(scale(plane))
+            ways.append(plane if kept is not None else None)
+        if kept is not None:
+            kept += [mean.clone(), low, *(way for way in ways if way is not None)]
+        blocks = self._averaged(mean, low)
+        return torch.cat(blocks + [block for kind in zip(*second, strict=True) for block in kind], -1)
+
+    def _averaged(self, mean: Tensor, low: Tensor) -> list[Tensor]:
+        """Paths without a wavelet in time: S0, S1 and φ_t, from the mean and the lowest bins of the envelopes."""
         # The authors kept the sign of the mean, which log1p cannot take below −ε; Φ and M of their sounds are the same
-        s0 = modulus(spectrum[..., :1]) * (self.low_pass.gain / self.length)
-        s1 = self.low_pass(torch.cat([fit(e, len(self.low_pass.bins)) for e in envelopes], 2))
-        second = zip(*(stage(envelopes) for stage in self.second), strict=True)  # all low-pass, all up, all down
-        blocks = [s0, s1.flatten(2), *self.joint(s1)]
-        return torch.cat(blocks + [block for kind in second for block in kind], -1)
+        s0 = modulus(mean) * (self.low_pass.gain / self.length)
+        s1 = self.low_pass(low)
+        return [s0, s1.flatten(2), *self.joint(s1)]
 
-
-class _PushForward(Function):
-    """S and its derivatives along d directions at once: x (items, n), dx (d, items, n).
-
-    Under ``torch.func.vmap``, as in :func:`pnpkit.metric.jacobian`, the mapped dimension joins d, so that what depends
-    on x alone is computed once for all directions.
-    """
-
-    @staticmethod
-    def forward(jtfs: JTFS, x: Tensor, dx: Tensor) -> tuple[Tensor, Tensor]:
-        S = jtfs.scatter(torch.cat([x.unsqueeze(0), dx]))
-        return S[0], S[1:]
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        """Nothing to save: second derivatives are not defined."""
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        raise NotImplementedError("JTFS is differentiable once: its forward-mode derivative has none of its own")
-
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[Any, ...], jtfs: JTFS, x: Tensor, dx: Tensor) -> Any:
-        b, (_, x_dim, dx_dim) = info.batch_size, in_dims
-        if x_dim is None:  # directions at common points
-            S, slope = _PushForward.apply(jtfs, x, fold(dx, dx_dim, b, 0))
-            return (S, slope.unflatten(0, (b, -1))), (None, 0)
-        S, slope = _PushForward.apply(jtfs, fold(x, x_dim, b, 0), fold(dx, dx_dim, b, 1))  # a batch of points
-        return (S.unflatten(0, (b, -1)), slope.unflatten(1, (b, -1))), (0, 1)
+    def pull_back(self, gradient: Float[Tensor, "1 items k"], kept: Sequence[Tensor]) -> Float[Tensor, "1 items n"]:
+        """Gradient with respect to waveforms from that of their coefficients: the adjoint of :meth:`scatter`."""
+        (mean, low), ways = kept[:2], iter(kept[2:])
+        bands = [next(ways) for _ in self.first]
+        with torch.enable_grad():
+            leaves = [mean.detach().requires_grad_(), low.detach().requires_grad_()]
+            averaged = torch.cat(self._averaged(*leaves), -1)
+        averages, kinds = gradient.tensor_split((averaged.shape[-1],), -1)
+        mean, low = torch.autograd.grad(averaged, leaves, averages)
+        envelopes = [z.new_zeros(*z.shape[:-1], z.shape[-1] // 2 + 1) for z in bands]
+        for envelope, lowest in zip(envelopes, low.split([z.shape[2] for z in bands], 2), strict=True):
+            n = min(envelope.shape[-1], lowest.shape[-1])
+            envelope[..., :n] = lowest[..., :n]
+        scales = list(cast(Iterable[SecondOrder], self.second))
+        sizes = [size for kind in zip(*(scale.sizes for scale in scales), strict=True) for size in kind]
+        blocks = kinds.split(sizes, -1)
+        for n, scale in enumerate(scales):
+            scale.pull_back(next(ways), tuple(blocks[n :: len(scales)]), envelopes)
+        spectrum = mean.new_zeros(*mean.shape[:2], self.length // 2 + 1)
+        spectrum[..., :1] = mean
+        for stage, z, envelope in zip(cast(Iterable[Envelopes], self.first), bands, envelopes, strict=True):
+            stage.pull_back(z, envelope, spectrum)
+        return rfft_back(spectrum, self.length, "forward")[..., : self.n_samples]
 
 
 def log_compress(S: Float[Tensor, "*batch k"], eps: float = EPS) -> Float[Tensor, "*batch k"]:
@@ -170,6 +202,49 @@ def log_compress(S: Float[Tensor, "*batch k"], eps: float = EPS) -> Float[Tensor
     >>> log_compress(torch.tensor([0.0, 1e-3]))
     tensor([0.0000, 0.6931])
     """
-    if eps <= 0:
-        raise ValueError(f"eps must be positive, not {eps}")
+    _require_positive(eps)
     return torch.log1p(S / eps)
+
+
+class Phi(nn.Module):
+    r"""Perceptual descriptor of a waveform in one object: scattering, then compression.
+
+    .. math:: \Phi(x) = \log(1 + S(x)/\varepsilon)
+
+    Args:
+        jtfs: the scattering operator, x → S.
+        eps: ε > 0, in the unit of S, as in :func:`log_compress`.
+
+    Raises:
+        ValueError: if ε is not positive.
+
+    Source: GRETSI 2023, Eq (9).
+
+    >>> phi = Phi.reference(2**15)
+    >>> phi(torch.zeros(2, 2**15)).shape, len(phi.paths)
+    (torch.Size([2, 16018]), 288)
+    """
+
+    def __init__(self, jtfs: JTFS, eps: float = EPS) -> None:
+        super().__init__()
+        _require_positive(eps)
+        self.jtfs, self.eps = jtfs, eps
+
+    @classmethod
+    def reference(cls, n_samples: int) -> "Phi":
+        """The authors' Φ, for waveforms of that length: :meth:`JTFS.reference` and ε = 10⁻³."""
+        return cls(JTFS.reference(n_samples))
+
+    @property
+    def paths(self) -> pd.DataFrame:
+        """What each coefficient measures, as in :attr:`JTFS.paths`."""
+        return self.jtfs.paths
+
+    def forward(self, x: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch k"]:
+        """Φ of each waveform; takes and refuses what :meth:`JTFS.forward` does."""
+        return log_compress(self.jtfs(x), self.eps)
+
+
+def _require_positive(eps: float) -> None:
+    if not eps > 0:
+        raise ValueError(f"eps must be positive, not {eps}")

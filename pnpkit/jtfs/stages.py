@@ -1,21 +1,23 @@
-"""The stages of the operator, each on jets (1 + d, items, …): envelopes, their low-pass, and the second order."""
+"""The stages of the operator on jets (1 + d, items, …): envelopes, their low-pass, the second order.
+
+Each stage has a ``forward`` and, for one part, its adjoint ``pull_back``: reverse mode is written out, as an automatic
+one would keep a copy of all gradients for each of the many stages that read the same envelopes.
+"""
 
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Complex, Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pnpkit.jtfs import kernels
 from pnpkit.jtfs.design import Bands, Modulation
 from pnpkit.jtfs.frequential import RowFilters
-from pnpkit.jtfs.modulus import mean_modulus, modulus, planes
-
-
-def keep(module: nn.Module, name: str, constant: NDArray) -> None:
-    """Register a constant: it follows the module's device and dtype, and stays out of its state."""
-    module.register_buffer(name, torch.from_numpy(constant.copy()).float(), persistent=False)
+from pnpkit.jtfs.modulus import compiled, interleaved, mean_modulus, mean_modulus_back, modulus, modulus_back, planes
+from pnpkit.jtfs.rows import Rows, keep
 
 
 def fit(spectrum: Tensor, n: int) -> Tensor:
@@ -24,23 +26,81 @@ def fit(spectrum: Tensor, n: int) -> Tensor:
     return nn.functional.pad(spectrum, (0, missing)) if missing > 0 else spectrum[..., :n]
 
 
-class Envelopes(nn.Module):
-    """Fourier transforms of |x * ψ| for the bands of one length."""
+def rfft_back(gradient: Tensor, n: int, norm: str) -> Tensor:
+    """Adjoint of ``rfft`` of n samples (even), over n if ``norm`` is "backward"; overwrites what it is given."""
+    gradient[..., 1 : n // 2] /= 2  # a bin stands for its mirror image too
+    return torch.fft.irfft(gradient, n=n, norm=norm)
+
+
+class Placement(nn.Module):
+    """Bands of spectra, weighted and moved to zero frequency, and the signals they make at their own rate."""
 
     weights: Tensor
 
-    def __init__(self, bands: Bands, padded_length: int) -> None:
+    def __init__(self, starts: Sequence[int], weights: NDArray, length: int) -> None:
         super().__init__()
-        self.starts, self.length = bands.starts, bands.length
-        keep(self, "weights", bands.weights / padded_length)
+        self.starts, self.length = np.asarray(starts, dtype=np.int64), length
+        keep(self, "weights", weights)
+
+    def channels(self, spectra: Sequence[Tensor]) -> list[tuple[int, int]]:
+        """First band and number of bands that each spectrum gives: one a channel, or all if it has one channel only."""
+        bands, first, found = len(self.starts), 0, []
+        for spectrum in spectra:
+            count = bands if len(spectra) == 1 and spectrum.shape[2] == 1 else min(spectrum.shape[2], bands - first)
+            found.append((first, count))
+            first += count
+        return found
+
+    def place(self, spectra: Sequence[Complex[Tensor, "parts items _ _"]]) -> Complex[Tensor, "parts items bands n"]:
+        """The signals, from spectra of one channel or more, which follow one another."""
+        bands, width = self.weights.shape
+        out = spectra[0].new_empty(*spectra[0].shape[:2], bands, self.length)
+        for spectrum, (first, count) in zip(spectra, self.channels(spectra), strict=True):
+            if compiled(out):
+                source, target = (interleaved(s.flatten(0, 1)) for s in (spectrum, out))
+                kernels.place(source, self.starts, self.weights.numpy(), first, count, target)
+                continue
+            for b in range(count):
+                band = fit(spectrum[:, :, min(b, spectrum.shape[2] - 1), self.starts[first + b] :], width)
+                out[:, :, first + b] = fit(band * self.weights[first + b], self.length)
+        return torch.fft.ifft(out, norm="forward")
+
+    def place_back(self, gradient: Tensor, spectra: Sequence[Tensor]) -> None:
+        """Add to gradients of the spectra (contiguous) what follows from that of the signals."""
+        gradient = torch.fft.fft(gradient)
+        for spectrum, (first, count) in zip(spectra, self.channels(spectra), strict=True):
+            if compiled(gradient):
+                source, target = (interleaved(s.flatten(0, 1)) for s in (gradient, spectrum))
+                kernels.place_back(source, self.starts, self.weights.numpy(), first, count, target)
+                continue
+            for b in range(count):
+                target = spectrum[:, :, min(b, spectrum.shape[2] - 1), self.starts[first + b] :]
+                n = min(self.weights.shape[1], target.shape[-1])
+                target[..., :n] += gradient[:, :, first + b, :n] * self.weights[first + b, :n]
+
+
+class Envelopes(Placement):
+    """Fourier transforms of |x * ψ| for the bands of one length."""
+
+    def __init__(self, bands: Bands, padded_length: int) -> None:
+        super().__init__(bands.starts, bands.weights / padded_length, bands.length)
+
+    def bands(self, spectrum: Complex[Tensor, "parts items bins"]) -> Complex[Tensor, "parts items bands time"]:
+        """x * ψ, each at zero frequency."""
+        return self.place([spectrum.unsqueeze(2)])
 
     def forward(self, spectrum: Complex[Tensor, "parts items bins"]) -> Complex[Tensor, "parts items bands low"]:
         """Cut out each band, take it to zero frequency, invert, take the modulus, transform."""
-        width = self.weights.shape[-1]
-        spectrum = fit(spectrum, max(self.starts) + width)  # a band narrower than its group may end at Nyquist
-        cut = torch.stack([spectrum[..., start : start + width] for start in self.starts], 2)
-        band = torch.fft.ifft(cut * self.weights, n=self.length, norm="forward")
-        return torch.fft.rfft(modulus(band), norm="forward")
+        return self.of_bands(self.bands(spectrum))
+
+    def of_bands(self, z: Complex[Tensor, "parts items bands time"]) -> Complex[Tensor, "parts items bands low"]:
+        """The transforms of the moduli of what :meth:`bands` gives."""
+        return torch.fft.rfft(modulus(z), norm="forward")
+
+    def pull_back(self, z: Tensor, gradient: Tensor, spectrum: Tensor) -> None:
+        """Add to the gradient of the spectrum; uses that of the envelopes up."""
+        moduli = rfft_back(gradient, self.length, "backward")
+        self.place_back(modulus_back(z, moduli), [spectrum.unsqueeze(2)])
 
 
 class LowPass(nn.Module):
@@ -64,86 +124,69 @@ class LowPass(nn.Module):
         return torch.fft.irfft(filtered, n=self.length, norm="forward")[..., : 2 * self.frames : 2]
 
 
-class Rows(nn.Module):
-    """Filters along the rows: convolution as a matrix product, on all rows or on a few combinations of them."""
-
-    weights: Tensor
-    reduction: Tensor
-
-    def __init__(self, filters: RowFilters, rows: int) -> None:
-        super().__init__()
-        self.n = filters.wavelets * rows  # rows of the real parts, then as many of the imaginary parts
-        self.reduced = filters.reduction is not None
-        keep(self, "weights", filters.weights)
-        if filters.reduction is not None:
-            keep(self, "reduction", filters.reduction)
-
-    def inputs(self, x: Float[Tensor, "*batch rows columns"]) -> Float[Tensor, "*batch inputs columns"]:
-        """What the weights apply to."""
-        return self.reduction @ x if self.reduced else x
-
-
 class JointFirstOrder(nn.Module):
     """φ_t paths: the averaged first order, filtered along log-frequency."""
 
-    def __init__(self, filters: list[RowFilters], rows: int) -> None:
+    def __init__(self, filters: list[RowFilters], rows: int, kept: int) -> None:
         super().__init__()
+        self.rows, self.kept = rows, kept
         self.filters = nn.ModuleList(Rows(f, rows) for f in filters)
 
     def forward(self, s1: Float[Tensor, "parts items bands frames"]) -> list[Tensor]:
         """Low-pass and wavelets. One spin serves for both, hence a factor √2 on the latter."""
         lows, psis = [], []
         for rows in self.filters:
-            assert isinstance(rows, Rows)
-            re, im, low = (rows.weights @ rows.inputs(s1)).tensor_split((rows.n, 2 * rows.n), 2)
+            re, im, low = (p.unflatten(2, (-1, self.rows))[:, :, :, : self.kept] for p in rows(s1))
             lows.append(low.flatten(2))
             psis.append(modulus(torch.complex(re, im)).flatten(2) * math.sqrt(2))
         return lows + psis
 
 
-class RowModuli(Rows):
-    """Filters along the rows of a plane, the modulus, and its average over time."""
-
-    def __init__(self, filters: RowFilters, rows: int, low_pass: LowPass | None, gain: float) -> None:
-        super().__init__(filters, rows)
-        self.low_pass = [] if low_pass is None else [low_pass]  # in a list, so as not to own it twice
-        self.gain = gain
-
-    def forward(self, z: Complex[Tensor, "parts items rows time"]) -> tuple[Tensor, ...]:
-        """Averages of up, down and low-pass rows, each (parts, items, rows, frames)."""
-        signals = self.inputs(torch.view_as_real(z).flatten(-2))
-        if self.low_pass:
-            moduli = modulus(planes(self.weights @ signals, self.n))
-            averages = self.low_pass[0](torch.fft.rfft(moduli, norm="forward"))
-        else:
-            averages = mean_modulus(self.weights, self.n, signals).unsqueeze(-1) * self.gain
-        return averages.tensor_split((self.n, 2 * self.n), 2)
-
-
-class SecondOrder(nn.Module):
+class SecondOrder(Placement):
     """One second-order wavelet: envelopes in, averages out."""
 
-    weights: Tensor
-    gains: Tensor
-
     def __init__(self, modulation: Modulation, low_pass: LowPass | None, gain: float) -> None:
-        super().__init__()
-        self.rows, self.start, self.length = len(modulation.gains), modulation.start, modulation.length
-        keep(self, "weights", modulation.weights)
-        keep(self, "gains", modulation.gains[:, None])
-        self.filters = nn.ModuleList(RowModuli(f, self.rows, low_pass, gain) for f in modulation.filters)
+        rows = len(modulation.gains)
+        weights = modulation.gains[:, None] * modulation.weights
+        super().__init__([modulation.start] * rows, weights, modulation.length)
+        self.rows, self.gain = rows, gain
+        self.low_pass = [] if low_pass is None else [low_pass]  # in a list, so as not to own it twice
+        self.filters = nn.ModuleList(Rows(f, rows) for f in modulation.filters)
+        self.outputs = sum(f.wavelets for f in modulation.filters) * rows  # of one spin
+        frames = 1 if low_pass is None else low_pass.frames
+        self.sizes = (rows * frames, self.outputs * frames, self.outputs * frames)  # low-pass, up, down
 
-    def forward(self, envelopes: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Low-pass along the rows, spin up, spin down: each (parts, items, coefficients)."""
-        pieces, missing, width = [], self.rows, self.weights.shape[-1]
-        for envelope in envelopes:
-            if missing > 0:
-                pieces.append(fit(envelope[:, :, :missing, self.start :], width))
-                missing -= envelope.shape[2]
-        z = torch.fft.ifft(torch.cat(pieces, 2) * (self.gains * self.weights), n=self.length, norm="forward")
-        kinds: tuple[list[Tensor], ...] = ([], [], [])
-        for stage in self.filters:
-            for kind, block in zip(kinds, stage(z), strict=True):
-                kind.append(block.flatten(2))
-        up, down, low = (torch.cat(kind, -1) for kind in kinds)
+    def plane(self, envelopes: Sequence[Tensor]) -> Complex[Tensor, "parts items rows time"]:
+        """The envelopes filtered in time."""
+        return self.place(self._seen(envelopes))
+
+    def forward(self, z: Complex[Tensor, "parts items rows time"]) -> tuple[Tensor, Tensor, Tensor]:
+        """Averages of a plane: low-pass along the rows, spin up, spin down; each (parts, items, coefficients)."""
+        if self.low_pass:
+            moduli = modulus(torch.cat(planes(self._rows, z), -2))
+            averages = self.low_pass[0](torch.fft.rfft(moduli, norm="forward"))
+        else:
+            averages = mean_modulus(self._rows, z).unsqueeze(-1) * self.gain
+        up, down, low = (part.flatten(2) for part in averages.tensor_split((self.outputs, 2 * self.outputs), 2))
         return low, up, down
+
+    def pull_back(self, z: Tensor, gradients: tuple[Tensor, Tensor, Tensor], envelopes: Sequence[Tensor]) -> None:
+        """Add to the gradients of the envelopes."""
+        if self.low_pass:
+            with torch.enable_grad():
+                leaf = z.detach().requires_grad_()
+                averages = self(leaf)
+            (gradient,) = torch.autograd.grad(averages, leaf, gradients)
+        else:
+            low, up, down = gradients
+            gradient = mean_modulus_back(self._rows, z, torch.cat([up, down, low], -1) * self.gain)
+        self.place_back(gradient, self._seen(envelopes))
+
+    @property
+    def _rows(self) -> list[Rows]:
+        return [rows for rows in self.filters if isinstance(rows, Rows)]
+
+    def _seen(self, envelopes: Sequence[Tensor]) -> list[Tensor]:
+        """The groups of envelopes, from the highest on, that hold the rows."""
+        ends = np.cumsum([envelope.shape[2] for envelope in envelopes])
+        return list(envelopes[: int(np.searchsorted(ends, self.rows)) + 1])

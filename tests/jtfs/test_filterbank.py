@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from kymatio.scattering1d import filter_bank as peer
 
 from pnpkit.jtfs import filterbank as fb
 from pnpkit.jtfs.frequential import FrequentialBank
@@ -87,11 +88,36 @@ def test_frequential_matrices_convolve_with_the_reference_filters(stored, level,
         np.testing.assert_allclose(wave.conj(), down, atol=1e-6)  # the other spin
 
 
+# kymatio, an independent hand -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("Q", [1, 2, 8, 12, 24])
+def test_widths_and_subsamplings_are_kymatios(Q):
+    for xi in (0.4, 0.21, 0.03, 1e-4):
+        sigma = peer.compute_sigma_psi(xi, Q)
+        assert fb.width(xi, Q) == pytest.approx(sigma, rel=1e-14)
+        assert fb.subsampling(xi, sigma) == peer.get_max_dyadic_subsampling(xi, sigma, alpha=fb.ALPHA)
+
+
+@pytest.mark.parametrize("length", [64, 2**12, 3 * 2**9])
+def test_shapes_are_kymatios_to_rounding(length):
+    for J, Q in ((5, 1), (4, 12), (3, 4)):
+        for xi, sigma in fb.centre_frequencies(J, Q):
+            np.testing.assert_allclose(fb.morlet(length, xi, sigma), peer.morlet_1d(length, xi, sigma), atol=2e-15)
+    for scale in (1, 2, 16):
+        gauss = peer.gauss_1d(length, fb.SIGMA_LOWPASS / scale)
+        np.testing.assert_allclose(fb.low_pass(length, scale), gauss[: length // 2 + 1], atol=1e-15)
+
+
+def test_a_wavelet_has_no_mean_and_unit_norm():
+    spectrum = fb.morlet(LENGTH, 0.1, 0.01)
+    assert spectrum[0] == 0
+    assert np.abs(np.fft.ifft(spectrum)).sum() == pytest.approx(1, rel=1e-12)
+
+
 def test_the_cheap_wavelet_is_the_full_one():
     """A narrow wavelet is computed at a lower sampling rate: the same bins."""
-    from kymatio.scattering1d.filter_bank import morlet_1d
-
     for xi, sigma in fb.centre_frequencies(13, 12, N)[::15]:
-        direct = morlet_1d(LENGTH, xi, sigma)[:N]
+        direct = peer.morlet_1d(LENGTH, xi, sigma)[:N]
         ours = full(fb.wavelet(LENGTH, xi, sigma))[:N]
         np.testing.assert_allclose(ours, direct, atol=2e-7 * direct.max())

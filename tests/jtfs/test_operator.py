@@ -10,7 +10,9 @@ import pytest
 import torch
 from direct_jtfs import DirectJTFS
 
-from pnpkit.jtfs import JTFS, kernels, log_compress, modulus
+from pnpkit.jtfs import JTFS, Phi, log_compress, modulus, stages
+from pnpkit.jtfs.frequential import FrequentialBank
+from pnpkit.jtfs.rows import Rows
 from pnpkit.metric import riemannian_metric
 from pnpkit.synth import Arpeggio
 
@@ -160,30 +162,59 @@ def test_averages_of_a_constant_envelope_do_not_depend_on_the_scale():
     assert loudest[None] == pytest.approx(loudest[2**9], rel=0.1)
 
 
+@pytest.fixture
+def plain(monkeypatch):
+    """Plain PyTorch, as on other devices than the CPU, from where it is called."""
+
+    def without_kernels() -> None:
+        for module in (modulus, stages):
+            monkeypatch.setattr(module, "compiled", lambda _: False)
+
+    return without_kernels
+
+
+@pytest.mark.parametrize("rows", [1, 2, 13, 16])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_compiled_kernels_equal_plain_torch(dtype):
-    """Devices other than the CPU use the latter; value, derivatives and gradient, a vanishing modulus included."""
-    n, rows, time, tiny = 5, 13, 24, np.dtype(str(dtype)[6:]).type(modulus.TINY)
-    products = noise(3, rows, 2 * time).to(dtype)
-    products[:, [0, n, 2 * n], :8] = 0
+def test_compiled_moduli_equal_plain_torch(plain, dtype, rows):
+    """Value, derivatives and gradient, a vanishing modulus included; a second way of writing down what is asked."""
+    found = FrequentialBank(4, 1, 2)
+    filters = [Rows(f, rows).to(dtype) for f in found.filters(rows)]
+    z = torch.view_as_complex(noise(3, 2, rows, 24, 2).to(dtype))
+    z[..., :8] = 0
+    share = noise(1, 2, (2 * sum(f.wavelets for f in filters) + 1) * rows, seed=3).to(dtype)
     tolerance = {"rtol": 1e-5, "atol": 1e-5} if dtype == torch.float32 else {}
-    sums = torch.zeros(3, rows, dtype=dtype)
-    kernels.add_moduli(products.numpy(), n, tiny, sums.numpy())
-    torch.testing.assert_close(sums, modulus._modulus_jet(modulus.planes(products, n)).sum(-1), **tolerance)
 
-    value, share = products[0].clone().requires_grad_(), noise(rows, seed=3).to(dtype)
-    (share * modulus._modulus_jet(modulus.planes(value, n)[None])[0].sum(-1)).sum().backward()
-    pulled = products[0].clone()
-    kernels.pull_back(pulled.numpy(), n, tiny, share.numpy())
-    torch.testing.assert_close(pulled, modulus._pull_back_torch(products[0], n, share), **tolerance)
-    away = products[0].abs().sum(0) > 0  # autograd has 0/0 where the modulus vanishes
-    away[:8] = False
-    torch.testing.assert_close(pulled[:, away], value.grad[:, away], **tolerance)
+    def everything():
+        value = modulus.mean_modulus(filters, z)
+        return value, modulus.mean_modulus_back(filters, z[:1], share), modulus.modulus(z)
 
-    z = torch.view_as_complex(products.unflatten(-1, (-1, 2))).contiguous()
-    out = torch.empty(3, rows * time, dtype=dtype)
-    kernels.modulus_jet(torch.view_as_real(z).reshape(3, -1).numpy(), tiny, out.numpy())
-    torch.testing.assert_close(out.view(3, rows, time), modulus._modulus_jet(z), **tolerance)
+    fast = everything()
+    low, waves = (torch.from_numpy(matrix).to(z) for matrix in found.matrices(rows))
+    moduli = [(matrix @ z[0]).abs().mean(-1) for matrix in (*waves, *waves.conj(), low)]
+    torch.testing.assert_close(
+        fast[0][0], torch.cat(moduli, -1), rtol=1e-5, atol=1e-5
+    )  # as far as singular values are kept
+    plain()
+    for ours, theirs in zip(fast, everything(), strict=True):
+        torch.testing.assert_close(ours, theirs, **tolerance)
+    leaf = z[:1, :, :, 8:].clone().requires_grad_()  # autograd has 0/0 where the modulus vanishes
+    averages = torch.cat(modulus.planes(filters, leaf), -2).abs().sum(-1) / z.shape[-1]
+    torch.testing.assert_close(fast[1][..., 8:], *torch.autograd.grad(averages, leaf, share), **tolerance)
+
+
+@pytest.mark.parametrize("sizes", [{"T": 2**8}, {"T": None}], ids=str)
+def test_compiled_stages_equal_plain_torch(plain, sizes):
+    operator = JTFS(8, 4, J_fr=3, n_samples=2**10, **sizes).double()
+    x, u = noise(2, 1024), noise(2, 1024, seed=1)
+
+    def everything():
+        S, slope = torch.func.jvp(operator, (x,), (u,))
+        return S, slope, *torch.func.vjp(operator, x)[1](noise(*S.shape, seed=2))
+
+    fast = everything()
+    plain()
+    for ours, theirs in zip(fast, everything(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
 
 
 def test_jacobians_by_either_mode_are_one(small):
@@ -204,6 +235,18 @@ def test_log_compress():
     assert log_compress(torch.tensor([0.0, 1e-3, 1.0])).tolist() == pytest.approx([0, math.log(2), math.log(1001)])
     with pytest.raises(ValueError, match="eps must be positive, not 0"):
         log_compress(torch.zeros(1), 0.0)
+
+
+def test_phi_is_the_logarithm_of_the_operator(small):
+    x = noise(2, 1024)
+    phi = Phi(small, eps=0.01)
+    assert torch.equal(phi(x), log_compress(small(x), 0.01))
+    assert phi.paths is phi.jtfs.paths
+    whole = Phi.reference(2**13)
+    assert torch.equal(whole(x.repeat(1, 8)), log_compress(JTFS.reference(2**13)(x.repeat(1, 8))))
+    for eps in (0.0, -1.0, math.nan):
+        with pytest.raises(ValueError, match=f"eps must be positive, not {eps}"):
+            Phi(small, eps)
 
 
 def test_silence_has_a_zero_gradient_and_a_finite_derivative(small):
@@ -293,10 +336,10 @@ def test_dtype_and_device_follow_the_module():
         ({"J": 0}, "J must be at least 1, not 0"),
         ({"Q": 0}, "Q must be at least 1, not 0"),
         ({"F": -1}, "F must be at least 1, not -1"),
-        ({"n_samples": 1000}, "n_samples must be a power of two from 4 on, not 1000"),
+        ({"n_samples": 0}, "n_samples must be at least 4, not 0"),
         ({"J": 12}, r"J = 12 needs at least 2\^12 = 4096 samples; n_samples is 1024"),
         ({"T": 2**11}, "T must be None or a power of two from 1 to n_samples = 1024, not 2048"),
-        ({"n_samples": 2, "J": 1, "T": None}, "n_samples must be a power of two from 4 on, not 2"),
+        ({"n_samples": 2, "J": 1, "T": None}, "n_samples must be at least 4, not 2"),
         ({"J_fr": 0}, "J_fr must be at least 1, not 0"),
         ({"T": 100}, "T must be None or a power of two from 1 to n_samples = 1024, not 100"),
     ],

@@ -1,0 +1,62 @@
+"""Filters along the rows as matrix products on their foldings; see :class:`pnpkit.jtfs.frequential.RowFilters`."""
+
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pnpkit.jtfs.frequential import RowFilters
+
+
+def keep(module: nn.Module, name: str, constant: NDArray) -> None:
+    """Register a constant: it follows the module's device and dtype, and stays out of its state."""
+    with torch.inference_mode(False):  # an operator made inside that mode differentiates outside it
+        module.register_buffer(name, torch.from_numpy(constant.copy()).float(), persistent=False)
+
+
+class Rows(nn.Module):
+    """Filters along a given number of rows."""
+
+    even: Tensor
+    odd: Tensor
+    even_inputs: Tensor
+    odd_inputs: Tensor
+
+    def __init__(self, filters: RowFilters, rows: int) -> None:
+        super().__init__()
+        self.wavelets, self.rows, self.reduced = filters.wavelets, rows, filters.even_inputs is not None
+        for name in ("even", "odd", "even_inputs", "odd_inputs"):
+            matrix = getattr(filters, name)
+            if matrix is not None:
+                keep(self, name, matrix)
+
+    def products(
+        self, even: Tensor, odd: Tensor, out: tuple[Tensor | None, Tensor | None] = (None, None)
+    ) -> tuple[Tensor, Tensor]:
+        """What the weights make of sums and differences of mirrored rows, each (…, rows of them, columns)."""
+        if self.reduced:
+            even, odd = self.even_inputs @ even, self.odd_inputs @ odd
+        return torch.matmul(self.even, even, out=out[0]), torch.matmul(self.odd, odd, out=out[1])
+
+    def pull(self, even: Float[Tensor, "out n"], odd: Float[Tensor, "out n"]) -> tuple[Tensor, Tensor]:
+        """Adjoint of :meth:`products`."""
+        even, odd = self.even.mT @ even, self.odd.mT @ odd
+        return (self.even_inputs.mT @ even, self.odd_inputs.mT @ odd) if self.reduced else (even, odd)
+
+    def forward(self, x: Float[Tensor, "*batch rows columns"]) -> tuple[Tensor, Tensor, Tensor]:
+        """Real and imaginary parts of the wavelets, (…, wavelets · rows, columns), and low-pass (0 or rows)."""
+        half, mirrored = (self.rows + 1) // 2, x.flip(-2)
+        even, odd = self.products((x + mirrored)[..., :half, :], (x - mirrored)[..., : self.rows // 2, :])
+        n = self.wavelets * half
+        (a_even, b_even, low_even), (a_odd, b_odd, low_odd) = (p.tensor_split((n, 2 * n), -2) for p in (even, odd))
+        return (
+            self._unfold(a_even + a_odd, a_even - a_odd),
+            self._unfold(b_odd + b_even, b_odd - b_even),
+            self._unfold(low_even + low_odd, low_even - low_odd),
+        )
+
+    def _unfold(self, upper: Tensor, lower: Tensor) -> Tensor:
+        """Rows in order, from the upper halves and the lower ones, mirrored."""
+        half = (self.rows + 1) // 2
+        upper, lower = (part.unflatten(-2, (-1, half)) for part in (upper, lower))
+        return torch.cat([upper, lower[..., : self.rows // 2, :].flip(-2)], -2).flatten(-3, -2)

@@ -155,7 +155,7 @@ def contrast_table(decided: Mapping[str, Contrast]) -> pd.DataFrame:
 
 def answer(decided: Mapping[str, Contrast]) -> str:
     """Metrics or units, in one sentence of Markdown: the three primary contrasts, each with its verdict."""
-    parts = [f"*{name}*: {decided[name].words}" for name in PRIMARY]
-    if all(decided[name].verdict == "not decided" for name in PRIMARY):
-        return f"**open** ({'; '.join(parts)})"
-    return "; ".join(parts)
+    if all(decided[name].interval is None for name in PRIMARY):
+        seeds = ", ".join(f"*{name}* has {len(decided[name].differences)}" for name in PRIMARY)
+        return f"**open**: of the {SEEDS} seeds that each contrast needs, {seeds}"
+    return "; ".join(f"*{name}*: **{decided[name].words}**" for name in PRIMARY)

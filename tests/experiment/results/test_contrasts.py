@@ -103,11 +103,14 @@ def test_the_page_names_what_each_contrast_subtracts():
     assert page.loc["units", ["difference", "seed 0"]].tolist() == ["P over σ² − P", "-14.0"]
     total = sum(np.mean(list(decided[k].differences.values())) for k in ("units", "average perception"))
     assert total == pytest.approx(level["weighted-p"] - level["p"])
-    assert c.answer(decided).startswith("*units*: helps: -14.0")
+    assert c.answer(decided).startswith("*units*: **helps: -14.0")
 
 
 def test_the_answer_is_open_until_a_contrast_is_decided():
-    assert c.answer(c.contrasts({})).startswith("**open** (*units*: not decided: 0 of 3 seeds;")
+    assert c.answer(c.contrasts({})).startswith("**open**: of the 3 seeds that each contrast needs, *units* has 0,")
+    some = c.answer(c.contrasts({"p": seeds(44.0, 44.0, 44.0), "sigma-p": seeds(30.0, 31.0, 32.0)}))
+    assert "*units*: **helps" in some
+    assert "*single sounds*: **not decided: 0 of 3 seeds**" in some
 
 
 def phi_of(waveform):

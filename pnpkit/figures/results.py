@@ -38,7 +38,7 @@ def plot_bars(
     offsets = (np.arange(values.shape[1]) - (values.shape[1] - 1) / 2) * 0.2
     for k, column in enumerate(values):
         at = np.arange(len(values)) + offsets[k]
-        spread = errors[column].fillna(0.0)
+        spread = errors[column]  # NaN draws no bar, and no caps
         look: dict[str, Any] = {"color": PALETTE[1 + k], "marker": "osD^v"[k], "ls": "", "capsize": 4}
         ax.errorbar(at, values[column], spread, label=str(column), **look)
     ax.set_xticks(range(len(values)), list(map(str, values.index)))

@@ -26,6 +26,14 @@ def test_bars_skip_what_is_missing():
     np.testing.assert_array_equal(np.array(heights, dtype=float), values.to_numpy().T)
 
 
+def test_one_seed_has_a_mark_but_neither_bar_nor_caps():
+    values = pd.DataFrame({"ours": [45.0, 44.0]}, index=["P", "PNP"])
+    ax = p.plot_bars(values, pd.DataFrame({"ours": [np.nan, 2.0]}, index=values.index), label="JTFS distance")
+    mark, caps, _ = ax.containers[0].lines
+    assert list(mark.get_ydata()) == [45.0, 44.0]
+    assert [list(cap.get_ydata()) for cap in caps] == [pytest.approx([np.nan, y], nan_ok=True) for y in (42.0, 46.0)]
+
+
 def test_a_loss_keeps_its_colour_and_each_seed_has_its_line():
     history = pd.DataFrame({"epoch": [1, 2, 3], "validation_loss": [3.0, 2.0, 1.0]})
     ax = p.plot_history({"pnp": [history, history], "p": [history]}, "validation_loss")

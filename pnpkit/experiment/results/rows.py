@@ -13,6 +13,7 @@ from pnpkit.experiment.config import LOSS_LABELS
 from pnpkit.experiment.evaluation.folder import Evaluation
 from pnpkit.experiment.evaluation.items import DISTANCES, WEIGHTS, bootstrap_interval
 from pnpkit.experiment.results import claims as verdict
+from pnpkit.experiment.results.intervals import welch_interval
 
 
 def build_results(
@@ -127,7 +128,7 @@ def _compare(a: list[Evaluation], b: list[Evaluation], weights: str) -> dict[str
             "difference": float(kept.mean()) if len(kept) else None,
             "left_out": int(len(difference) - len(kept)),
             "items": bootstrap_interval(kept),
-            "seeds": verdict.welch_interval(*means) if known else None,
+            "seeds": welch_interval(*means) if known else None,
         }
     return result
 

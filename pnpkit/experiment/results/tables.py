@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from pnpkit._names import require_known
 from pnpkit.experiment.config import LOSS_LABELS
+from pnpkit.experiment.evaluation.folder import Evaluation
 from pnpkit.experiment.evaluation.items import DISTANCES
 from pnpkit.experiment.results import claims as verdict
 from pnpkit.synth import ParameterSpace
@@ -68,6 +70,30 @@ def error_table(results: Mapping[str, Any], weights: str = "last") -> pd.DataFra
     for name, reference in sorted(results["references"].items()):
         rows[name] = {title: _number(reference[key]["median"]) for key, title in columns.items()}
     return pd.DataFrame.from_dict(rows, orient="index").fillna(DASH).rename_axis("loss")
+
+
+def split_table(runs: Mapping[str, Evaluation], parameter: str, weights: str = "last") -> pd.DataFrame:
+    """What a mean JTFS distance is made of: a row a run, with and without answers whose parameter is out of range.
+
+    Median and root mean square, which is what the losses minimise, say how much of a mean is in its tail. The
+    validation fold, the core of the grid, has a dash where a run did not predict it.
+    """
+    rows = {}
+    for label, run in runs.items():
+        items = run.of(weights)
+        items = items[items.status == "ok"]
+        outside = items[f"outside_{parameter}"]
+        validation = (run.validation or {}).get(weights)
+        rows[label] = {
+            "mean": _number(items.jtfs.mean()),
+            "median": _number(items.jtfs.median()),
+            "root mean square": _number(float(np.sqrt((items.jtfs**2).mean()))),
+            f"{parameter} out of range": str(int(outside.sum())),
+            "their mean": _number(items.jtfs[outside].mean()) if outside.any() else DASH,
+            "mean of the others": _number(items.jtfs[~outside].mean()) if not outside.all() else DASH,
+            "validation fold, mean": _number(validation["jtfs"]["mean"]) if validation else DASH,
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("JTFS distance")
 
 
 def summary_table(summary: Mapping[str, Any], space: ParameterSpace) -> pd.DataFrame:

@@ -20,8 +20,9 @@ class Folded:
     details: Sequence[str] | pd.DataFrame
 
     def __repr__(self) -> str:
-        table = isinstance(self.details, pd.DataFrame)
-        return "\n".join([self.line, self.details.to_string()] if table else [self.line, *self.details])
+        if isinstance(self.details, pd.DataFrame):
+            return f"{self.line}\n{self.details.to_string()}"
+        return "\n".join([self.line, *self.details])
 
     def _repr_html_(self) -> str:
         if isinstance(self.details, pd.DataFrame):

@@ -1,0 +1,32 @@
+"""What a page shows in one line and keeps in full: provenance, and tables that few will read."""
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+
+@dataclass(frozen=True, eq=False)
+class Folded:
+    """A line of text that unfolds: on a page by a click, in print and without a browser it stands in full.
+
+    Args:
+        line: what is seen at once.
+        details: lines, or a table.
+    """
+
+    line: str
+    details: Sequence[str] | pd.DataFrame
+
+    def __repr__(self) -> str:
+        if isinstance(self.details, pd.DataFrame):
+            return f"{self.line}\n{self.details.to_string()}"
+        return "\n".join([self.line, *self.details])
+
+    def _repr_html_(self) -> str:
+        if isinstance(self.details, pd.DataFrame):
+            body = self.details.to_html(border=0)
+        else:
+            body = "<br>".join(map(html.escape, self.details))
+        return f'<details class="folded"><summary>{html.escape(self.line)}</summary>{body}</details>'

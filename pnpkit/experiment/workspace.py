@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from pnpkit.experiment.artefacts import data_root, read_json, require_same_config, write_json
+from pnpkit.experiment.artefacts import data_root, read_csv, read_json, require_same_config
 from pnpkit.experiment.config import LOSS_LABELS, Profile, TrainingConfig
 from pnpkit.experiment.evaluation.curve import distance_curve
 from pnpkit.experiment.evaluation.folder import (
@@ -28,6 +28,7 @@ from pnpkit.experiment.precompute.metric_store import MetricConfig, MetricTable,
 from pnpkit.experiment.precompute.metrics import compute_metrics
 from pnpkit.experiment.problem import Problem, get_problem
 from pnpkit.experiment.profiles import get_profile
+from pnpkit.experiment.results.keep import read_results, write_results
 from pnpkit.experiment.results.rows import build_results
 from pnpkit.experiment.training.checkpoint import load_weights
 from pnpkit.experiment.training.loop import train
@@ -172,11 +173,12 @@ class Workspace:
         folder = self._finished(loss, seed)
         callback = _named(f"evaluation of {LOSS_LABELS[loss]}, seed {seed}", progress)
         with torch.no_grad():
-            return evaluate_run(folder, self.evaluation_folder(loss, seed), self.problem, callback)
+            out, config = self.evaluation_folder(loss, seed), self.profile.run(loss, seed)
+            return evaluate_run(folder, out, self.problem, callback, config)
 
     def evaluation(self, loss: str, seed: int) -> Evaluation:
         """The evaluation of a run, which must be there; see :func:`read_evaluation`."""
-        return read_evaluation(self.evaluation_folder(loss, seed))
+        return read_evaluation(self.evaluation_folder(loss, seed), self.profile.run(loss, seed))
 
     def verify_evaluation(self, loss: str, seed: int, n: int) -> float:
         """Compute a sample of an evaluation again; see :func:`verify_evaluation`."""
@@ -188,7 +190,7 @@ class Workspace:
         folders = self._folders(loss, seed)
         callback = _named(f"curve of {LOSS_LABELS[loss]}, seed {seed}", progress)
         with torch.no_grad():
-            return distance_curve(*folders, self.problem, callback)
+            return distance_curve(*folders, self.problem, callback, self.profile.run(loss, seed))
 
     def evaluate_references(self, progress: Progress | None = None) -> dict[str, Evaluation]:
         """The same for the predictions that need no training."""
@@ -225,16 +227,16 @@ class Workspace:
     def epochs_done(self, loss: str, seed: int) -> int:
         """How many epochs of a run have ended, 0 of one not begun."""
         path = self.run_folder(loss, seed) / "history.csv"
-        return len(pd.read_csv(path, usecols=["epoch"])) if path.exists() else 0
+        return len(read_csv(path, ["epoch"])) if path.exists() else 0
 
     def results(self) -> dict[str, Any]:
         """``results.json``, as :meth:`write_results` left it."""
-        return read_json(self.folder / "results.json", "table")
+        return read_results(self.folder)
 
-    def write_results(self, progress: Progress | None = None) -> dict[str, Any]:
-        """Evaluate every finished run and write ``results.json``; see :meth:`compute_results`."""
+    def write_results(self, progress: Progress | None = None, fewer: bool = False) -> dict[str, Any]:
+        """Evaluate every finished run and keep ``results.json``; see :meth:`compute_results`, :func:`write_results`."""
         results = self.compute_results(progress)
-        write_json(self.folder / "results.json", results)
+        write_results(self.folder, results, fewer)
         return results
 
     def compute_results(self, progress: Progress | None = None, seeds: Collection[int] | None = None) -> dict[str, Any]:
@@ -250,6 +252,9 @@ class Workspace:
         wanted = self.profile.seeds if seeds is None else tuple(sorted(set(seeds)))
         if not set(wanted) <= set(self.profile.seeds):
             raise ValueError(f"profile {self.profile.name} has seeds {list(self.profile.seeds)}, not {list(wanted)}")
+        if not self.finished_runs():
+            makes = f"`pnpkit run --profile {self.profile.name}` makes them"
+            raise FileNotFoundError(f"{self.folder} holds no finished run: is it the right folder? {makes}")
         evaluations = [self.evaluate(loss, s, progress) for loss, s in self.finished_runs() if s in wanted]
         return build_results(evaluations, self.evaluate_references(progress), wanted, config=self.profile)
 

@@ -1,0 +1,233 @@
+"""What a record vouches for: SHA-256 of its own content and of the files it speaks of, checked when they are read.
+
+    python -m pnpkit.experiment.integrity seal data/laptop data/paper   # give records of before digests theirs
+    python -m pnpkit.experiment.integrity check data                    # read everything, name what is damaged
+
+A record is JSON with one key more, ``sha256``: ``{"files": {name: digest}, "self": digest}``. Its own digest is of its
+content rather than of its bytes, so that white space and the order of keys are nobody's business. A digest is computed
+once a process, and again if date or size of the file have changed.
+"""
+
+import argparse
+import hashlib
+import json
+import logging
+import shlex
+import sys
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+KEY = "sha256"
+OPTIONAL = ".safetensors"  # weights are large, computed again in minutes, and not shipped: they may be absent
+
+_known: dict[tuple[str, int, int, int], str] = {}
+
+
+class Damaged(ValueError):
+    """A file is not what its record says."""
+
+
+def sha256_of_file(path: Path) -> str:
+    """SHA-256 of a file, from memory if this process has read it as it is now."""
+    status = path.stat()
+    key = (str(path), status.st_mtime_ns, status.st_size, status.st_ino)
+    if key not in _known:
+        with path.open("rb") as file:
+            _known[key] = hashlib.file_digest(file, "sha256").hexdigest()
+    return _known[key]
+
+
+def sha256_of_content(content: Any) -> str:
+    """SHA-256 of JSON's content, whatever its layout.
+
+    >>> sha256_of_content({"a": 1, "b": 2}) == sha256_of_content({"b": 2, "a": 1})
+    True
+    """
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def sealed(content: Mapping[str, Any], folder: Path, names: Iterable[str] = ()) -> dict[str, Any]:
+    """A record with the digests of those of the named files of a folder that are there, and its own."""
+    files = {name: sha256_of_file(folder / name) for name in sorted(names) if (folder / name).is_file()}
+    return sealed_with(content, files)
+
+
+def sealed_with(content: Mapping[str, Any], files: Mapping[str, str]) -> dict[str, Any]:
+    """A record with these digests of files, and its own."""
+    record: dict[str, Any] = {k: v for k, v in content.items() if k != KEY} | {KEY: {"files": dict(files)}}
+    record = json.loads(json.dumps(record, allow_nan=False))  # tuples as what they are read as
+    record[KEY]["self"] = sha256_of_content(record)
+    return record
+
+
+def opened(record: dict[str, Any], path: Path) -> tuple[dict[str, Any], dict[str, str] | None]:
+    """A record without its digests, and those of the files; None of a record of before there were any.
+
+    Raises:
+        Damaged: if the content is not what its digest says; names the file and what makes it again.
+    """
+    if KEY not in record:
+        return record, None
+    digests = record[KEY]
+    if not isinstance(digests, dict) or digests.keys() != {"files", "self"} or not isinstance(digests["files"], dict):
+        raise Damaged(f'{path}: field {KEY} must be {{"files": …, "self": …}}. {remedy(path)}')
+    found = sha256_of_content({**record, KEY: {"files": digests["files"]}})
+    if found != digests["self"]:
+        raise Damaged(
+            f"{path} was changed after it was written: its content has SHA-256 {found[:12]}…, "
+            f"not {str(digests['self'])[:12]}…. {remedy(path)}"
+        )
+    return {k: v for k, v in record.items() if k != KEY}, digests["files"]
+
+
+def verify_files(path: Path, files: Mapping[str, str] | None, only: Iterable[str] | None = None) -> None:
+    """Check files against the record that speaks of them.
+
+    Args:
+        path: of the record, beside which they lie.
+        files: digests by name; None of an old record, which is said once and believed.
+        only: the names to check; all by default.
+
+    Raises:
+        Damaged: if one is absent or another; names it, both digests, and what makes it again.
+    """
+    if files is None:
+        say_once(f"{path} holds no digests (it is older than they are): its files are read unchecked")
+        return
+    for name in files if only is None else [n for n in only if n in files]:
+        file = path.parent / name
+        try:
+            found = sha256_of_file(file)
+        except FileNotFoundError:
+            if file.suffix == OPTIONAL:
+                continue
+            raise Damaged(f"{file} is gone, and {path} speaks of it. {remedy(file)}") from None
+        if found != files[name]:
+            raise Damaged(
+                f"{file} is not the file that {path.name} speaks of: its SHA-256 is {found[:12]}…, not "
+                f"{files[name][:12]}…. {remedy(file)}"
+            )
+
+
+@cache
+def say_once(message: str) -> None:
+    """One line to the user, once a process."""
+    logging.getLogger("pnpkit").warning("pnpkit: %s", message)
+
+
+def remedy(path: Path) -> str:
+    """What to do about a damaged artefact: what to move away, and which command makes it again in that very place."""
+    parts = path.absolute().parts
+    for depth in range(len(parts) - 1, 1, -1):
+        stage, profile, root = parts[depth], parts[depth - 1], Path(*parts[: depth - 1])
+        if stage in ("runs", "evaluation") and len(parts) > depth + 2:
+            folder = Path(*parts[: depth + 3]) if len(parts) > depth + 3 else path.parent
+            name = f"--loss {parts[depth + 1]} --seed {parts[depth + 2]}"
+            if "checkpoint" in parts[depth:]:
+                at = parts.index("checkpoint", depth)
+                newest = Path(*parts[: at + 2])
+                again = _command(f"train --profile {profile} {name}", root)
+                return f"Delete {newest}: `{again}` then goes on from the checkpoint before it, or from the start"
+            if stage == "runs":
+                return f"Move {folder} away: `{_command(f'train --profile {profile} {name}', root)}` makes it again"
+            if len(parts) == depth + 3:  # a reference's folder has no seed below it
+                return f"Move {path.parent} away: `{_command(f'table --profile {profile}', root)}` makes it again"
+            curve = " --curve" if path.name == "curve.json" else ""
+            away = path if curve else folder
+            verb = _command(f"evaluate --profile {profile} {name}{curve}", root)
+            return f"Move {away} away: `{verb}` makes it again"
+        if stage == "metrics.zarr":
+            store = Path(*parts[: depth + 1])
+            return f"Move {store} away: `{_command(f'metrics --profile {profile}', root)}` makes it again"
+        if stage == "results.json":
+            return f"Delete it: `{_command(f'table --profile {profile}', root)}` makes it again"
+        if stage.startswith("features-"):
+            return f"Delete it: `{_command(f'train --profile {profile} --loss …', root)}` makes it again"
+    return "Move it away and make it again"
+
+
+def _command(verb: str, root: Path) -> str:
+    from pnpkit.experiment.artefacts import data_root
+
+    elsewhere = root != data_root().absolute()
+    return f"pnpkit {verb}" + (f" --out {shlex.quote(str(root))}" if elsewhere else "")
+
+
+# Migration ------------------------------------------------------------------------------------------------------------
+
+
+def seal_all(folder: Path) -> list[Path]:
+    """Give every record below a folder that has none its digests: what is there now is from then on what is meant.
+
+    Runs come first, then evaluations, then results. No number changes.
+
+    Returns:
+        The records that were written.
+    """
+    from pnpkit.experiment.artefacts import write_json
+    from pnpkit.experiment.precompute.metric_store import seal_store
+
+    written = []
+    for name, files in _records():
+        for path in sorted(folder.rglob(name)):
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if KEY in content:
+                continue
+            write_json(path, sealed(content, path.parent, files(path, content)))
+            written.append(path)
+    stores = [folder] if folder.suffix == ".zarr" else sorted(folder.rglob("metrics.zarr"))
+    return written + [store for store in stores if seal_store(store)]
+
+
+def check_all(folder: Path) -> list[str]:
+    """What is wrong with the records below a folder, and with the files they speak of."""
+    from pnpkit.experiment.artefacts import read_record
+    from pnpkit.experiment.precompute.metric_store import verify_store
+
+    def error_of(check: Any, path: Path) -> list[str]:
+        try:
+            check(path)
+        except (ValueError, OSError) as error:
+            return [str(error)]
+        return []
+
+    found = [e for name, _ in _records() for path in sorted(folder.rglob(name)) for e in error_of(read_record, path)]
+    return found + [e for store in sorted(folder.rglob("metrics.zarr")) for e in error_of(verify_store, store)]
+
+
+def _records() -> list[tuple[str, Any]]:
+    from pnpkit.experiment.evaluation.folder import FILES as ITEMS
+    from pnpkit.experiment.results.keep import items_of
+    from pnpkit.experiment.training.run_folder import FILES as RUN
+
+    return [
+        ("provenance.json", lambda path, _: [name for name in RUN if name != path.name]),
+        ("summary.json", lambda path, _: ITEMS.values()),
+        ("curve.json", lambda path, _: ()),
+        ("results.json", lambda path, content: items_of(path.parent, content)),
+    ]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Seal or check folders of artefacts."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("verb", choices=("seal", "check"))
+    parser.add_argument("folders", nargs="+", type=Path)
+    args = parser.parse_args(argv)
+    absent = [str(folder) for folder in args.folders if not folder.is_dir()]
+    if absent:
+        print(f"no such folder: {', '.join(absent)}", file=sys.stderr)
+        return 2
+    if args.verb == "seal":
+        print(f"{sum(len(seal_all(folder)) for folder in args.folders)} records sealed")
+        return 0
+    wrong = [line for folder in args.folders for line in check_all(folder)]
+    print("\n".join(wrong) or "every record and every file it speaks of is as it was written")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -34,6 +34,7 @@ from pnpkit.experiment.precompute.metric_store import (
     chunk_slices,
     create_store,
     missing_chunks,
+    seal_store,
     write_chunk,
 )
 from pnpkit.experiment.profiles import PROFILES
@@ -217,6 +218,7 @@ def test_metrics_are_computed_then_verified(store: Path, run: Run) -> None:
     assert run("metrics", "--profile", "smoke", "--verify", 50) == (0, f"50 of 216 metrics computed again: {said}", "")
     assert run("metrics", "--profile", "smoke", "--verify", 999)[1] == f"216 of 216 metrics computed again: {said}"
     write_chunk(store, slice(0, 27), 1.01 * constant(GridConfig(), slice(0, 27)))
+    seal_store(store, again=True)
     code, _, error = run("metrics", "--profile", "smoke", "--verify", 999)
     assert code == 1
     assert re.search(rf"{store}: the metric of id 0 differs .* by 9\.9e-03, tolerance 1e-04$", one_line(error))

@@ -159,10 +159,14 @@ def _command(verb: str, root: Path) -> str:
 # Migration ------------------------------------------------------------------------------------------------------------
 
 
-def seal_all(folder: Path) -> list[Path]:
+def seal_all(folder: Path, again: bool = False) -> list[Path]:
     """Give every record below a folder that has none its digests: what is there now is from then on what is meant.
 
     Runs come first, then evaluations, then results. No number changes.
+
+    Args:
+        folder: of artefacts.
+        again: whether to give new ones to those that have some.
 
     Returns:
         The records that were written.
@@ -174,12 +178,12 @@ def seal_all(folder: Path) -> list[Path]:
     for name, files in _records():
         for path in sorted(folder.rglob(name)):
             content = json.loads(path.read_text(encoding="utf-8"))
-            if KEY in content:
+            if KEY in content and not again:
                 continue
             write_json(path, sealed(content, path.parent, files(path, content)))
             written.append(path)
     stores = [folder] if folder.suffix == ".zarr" else sorted(folder.rglob("metrics.zarr"))
-    return written + [store for store in stores if seal_store(store)]
+    return written + [store for store in stores if seal_store(store, again)]
 
 
 def check_all(folder: Path) -> list[str]:
@@ -215,6 +219,7 @@ def main(argv: list[str] | None = None) -> int:
     """Seal or check folders of artefacts."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("verb", choices=("seal", "check"))
+    parser.add_argument("--again", action="store_true", help="seal also what is sealed: what is there is what is meant")
     parser.add_argument("folders", nargs="+", type=Path)
     args = parser.parse_args(argv)
     absent = [str(folder) for folder in args.folders if not folder.is_dir()]
@@ -222,7 +227,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"no such folder: {', '.join(absent)}", file=sys.stderr)
         return 2
     if args.verb == "seal":
-        print(f"{sum(len(seal_all(folder)) for folder in args.folders)} records sealed")
+        print(f"{sum(len(seal_all(folder, args.again)) for folder in args.folders)} records sealed")
         return 0
     wrong = [line for folder in args.folders for line in check_all(folder)]
     print("\n".join(wrong) or "every record and every file it speaks of is as it was written")

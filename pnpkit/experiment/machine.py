@@ -140,7 +140,7 @@ def run_tasks(
             pending = set(futures)
             while pending:
                 done, pending = wait(pending, None if waiting is None else TICK, FIRST_COMPLETED)
-                for future in done:
+                for future in sorted(done, key=lambda f: f.cancelled() or f.exception() is not None):  # results first
                     result = future.result()
                     if finished is not None:
                         finished(result)

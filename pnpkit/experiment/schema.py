@@ -1,4 +1,4 @@
-"""Records are read through schemas: dataclasses whose annotations are checked, so that an error names file and field."""
+"""Records are read through schemas: dataclasses whose annotations are checked, so that errors name file and field."""
 
 import dataclasses
 import math
@@ -53,7 +53,8 @@ def check(value: Any, schema: Any, path: Path, field: str = "") -> Any:
         if not isinstance(value, kind):
             raise _wrong(value, "an object" if kind is dict else "a list", path, field)
         inner = of[-1] if of else Any
-        for key, part in value.items() if kind is dict else enumerate(value):
+        parts: Any = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, part in parts:
             check(part, inner, path, f"{field}.{key}" if field else str(key))
         return value
     number = isinstance(value, (int, float)) and not isinstance(value, bool)

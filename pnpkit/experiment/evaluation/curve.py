@@ -32,11 +32,11 @@ from pnpkit.experiment.training.run_folder import read_history, read_provenance
 class Row:
     """Means over the probe after an epoch; ``seconds`` was recorded by older versions."""
 
-    epoch: int = at_least(0)
-    left_out: int = at_least(0)
     jtfs: float | None
     mss: float | None
     ddsp: float | None
+    epoch: int = at_least(0)
+    left_out: int = at_least(0)
     seconds: float | None = None
 
 

@@ -24,8 +24,8 @@ from pnpkit.experiment.artefacts import (
 )
 from pnpkit.experiment.config import TrainingConfig
 from pnpkit.experiment.evaluation.items import DISTANCES, evaluate, summarise
-from pnpkit.experiment.machine import torch_threads
 from pnpkit.experiment.integrity import say_once
+from pnpkit.experiment.machine import torch_threads
 from pnpkit.experiment.problem import Problem
 from pnpkit.experiment.schema import at_least, check
 from pnpkit.experiment.training.run_folder import read_provenance

@@ -145,12 +145,12 @@ def _digests(path: Path) -> dict[str, str]:
     return {name: sha256_of_file(path / name) for name in names if name != "zarr.json"}
 
 
-def seal_store(path: Path) -> bool:
-    """Give a store of before there were digests those of its files as they are; says whether it had none."""
+def seal_store(path: Path, again: bool = False) -> bool:
+    """Give a store of before there were digests (or any, ``again``) those of its files as they are; says whether."""
     attributes, files = _attributes(path)
-    if files is None:
+    if files is None or again:
         _write_attributes(path, attributes, _digests(path))
-    return files is None
+    return files is None or again
 
 
 def verify_store(path: Path) -> None:
@@ -234,7 +234,7 @@ def _whole(M: zarr.Array[Any], items: slice, path: Path, name: str, files: dict[
 def add_provenance(path: Path, record: dict[str, Any]) -> None:
     """Note in the store how its last missing chunks came to be; one of before there were digests gets them."""
     attributes, files = _attributes(path)
-    _write_attributes(path, attributes | {"provenance": record}, _digests(path) if files is None else files)
+    _write_attributes(path, attributes | {"provenance": record}, _digests(path) | (files or {}))
 
 
 def is_finished(path: Path, config: MetricConfig) -> bool:

@@ -53,10 +53,10 @@ class Progress:
     """What ``progress.json`` records."""
 
     config: dict[str, Any]
-    epoch: int = at_least(1)
     history: list[dict[str, float]]
-    best_epoch: int = at_least(0)
     best_loss: float
+    epoch: int = at_least(1)
+    best_epoch: int = at_least(0)
     seconds: float = at_least(0)
     sessions: int = at_least(0)
     relaxed: int = at_least(0)
@@ -148,8 +148,8 @@ def _check_progress(newest: Path, state: RunState, probe: Path, digest: str) -> 
         raise ValueError(f"{newest / 'progress.json'}: best_epoch {state.best_epoch} is after epoch {state.epoch}")
     if digest and probe_digest(probe, state.epoch) != digest:
         raise Damaged(
-            f"{probe} was changed since epoch {state.epoch} was done: begin this run again with --no-resume, or put the "
-            "file back"
+            f"{probe} was changed since epoch {state.epoch} was done: put the file back, or begin this run again with "
+            "--no-resume"
         )
 
 

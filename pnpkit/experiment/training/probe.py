@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from pnpkit.experiment.integrity import remedy
 from pnpkit.experiment.artefacts import digest
+from pnpkit.experiment.integrity import remedy
 
 
 def probe_digest(path: Path, epoch: int) -> str:

@@ -90,7 +90,7 @@ def read_history(folder: Path) -> pd.DataFrame:
         ValueError: if it is no such table, or not that of the checkpoint; names it.
     """
     path = folder / "history.csv"
-    history = read_csv(path, ["epoch", "train_loss", "validation_loss", "seconds"])
+    history = read_csv(path, ["epoch", "seconds"])
     if list(history.epoch) != list(range(1, len(history) + 1)):
         raise ValueError(f"{path} has not one row for each epoch from 1 on. {remedy(path)}")
     rows = progress_of(folder / "checkpoint")

@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from pnpkit.experiment.integrity import opened, remedy, sealed, verify_files
+from pnpkit.experiment.integrity import makes, opened, remedy, sealed, verify_files
 from pnpkit.experiment.schema import at_least, check
 
 if TYPE_CHECKING:
@@ -237,8 +237,11 @@ def read_with_digests(path: Path, verb: str = "") -> tuple[Any, dict[str, str] |
     try:
         content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
     except FileNotFoundError as error:
-        makes = f": `pnpkit {verb}` makes it" if verb else ""
-        raise FileNotFoundError(f"{path} is not there{makes}") from error
+        raise FileNotFoundError(f"{path} is not there{makes(path, verb)}") from error
+    except PermissionError as error:
+        raise PermissionError(f"{path} cannot be read ({error.strerror}): mend its permissions") from error
+    except IsADirectoryError as error:
+        raise ValueError(f"{path} is a folder. {remedy(path)}") from error
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON ({error}): was it truncated? {remedy(path)}") from error
     return opened(content, path) if isinstance(content, dict) else (content, None)
@@ -266,6 +269,10 @@ def read_csv(path: Path, numbers: Iterable[str] = (), **options: Any) -> "pd.Dat
         content = path.read_bytes()
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path} is not there. {remedy(path)}") from error
+    except PermissionError as error:
+        raise PermissionError(f"{path} cannot be read ({error.strerror}): mend its permissions") from error
+    except IsADirectoryError as error:
+        raise ValueError(f"{path} is a folder. {remedy(path)}") from error
     try:
         table = pd.read_csv(io.BytesIO(content), **options)
     except (ValueError, OverflowError) as error:  # pandas' own are ValueErrors

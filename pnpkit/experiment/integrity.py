@@ -118,6 +118,12 @@ def say_once(message: str) -> None:
     logging.getLogger("pnpkit").warning("pnpkit: %s", message)
 
 
+def makes(path: Path, verb: str = "") -> str:
+    """How a message says which command makes an artefact that is absent; "" if nobody knows."""
+    found = remedy(path).partition("`")[2].partition("`")[0] or (f"pnpkit {verb}" if verb else "")
+    return f": `{found}` makes it" if found else ""
+
+
 def remedy(path: Path) -> str:
     """What to do about a damaged artefact: what to move away, and which command makes it again in that very place."""
     parts = path.absolute().parts
@@ -129,30 +135,31 @@ def remedy(path: Path) -> str:
             if "checkpoint" in parts[depth:]:
                 at = parts.index("checkpoint", depth)
                 newest = Path(*parts[: at + 2])
-                again = _command(f"train --profile {profile} {name}", root)
+                again = command(f"train --profile {profile} {name}", root)
                 return f"Delete {newest}: `{again}` then goes on from the checkpoint before it, or from the start"
             if stage == "runs":
-                return f"Move {folder} away: `{_command(f'train --profile {profile} {name}', root)}` makes it again"
+                return f"Move {folder} away: `{command(f'train --profile {profile} {name}', root)}` makes it again"
             if len(parts) == depth + 3:  # a reference's folder has no seed below it
-                return f"Move {path.parent} away: `{_command(f'table --profile {profile}', root)}` makes it again"
+                return f"Move {path.parent} away: `{command(f'table --profile {profile}', root)}` makes it again"
             curve = " --curve" if path.name == "curve.json" else ""
             away = path if curve else folder
-            verb = _command(f"evaluate --profile {profile} {name}{curve}", root)
+            verb = command(f"evaluate --profile {profile} {name}{curve}", root)
             return f"Move {away} away: `{verb}` makes it again"
         if stage == "metrics.zarr":
             store = Path(*parts[: depth + 1])
-            return f"Move {store} away: `{_command(f'metrics --profile {profile}', root)}` makes it again"
+            return f"Move {store} away: `{command(f'metrics --profile {profile}', root)}` makes it again"
         if stage == "results.json":
-            return f"Delete it: `{_command(f'table --profile {profile}', root)}` makes it again"
+            return f"Delete it: `{command(f'table --profile {profile}', root)}` makes it again"
         if stage.startswith("features-"):
-            return f"Delete it: `{_command(f'train --profile {profile} --loss …', root)}` makes it again"
+            return f"Delete it: `{command(f'train --profile {profile} --loss …', root)}` makes it again"
     return "Move it away and make it again"
 
 
-def _command(verb: str, root: Path) -> str:
+def command(verb: str, root: Path) -> str:
+    """A command line that works on this folder of artefacts, with ``--out`` where it is not the default one."""
     from pnpkit.experiment.artefacts import data_root
 
-    elsewhere = root != data_root().absolute()
+    elsewhere = root.absolute() != data_root().absolute()
     return f"pnpkit {verb}" + (f" --out {shlex.quote(str(root))}" if elsewhere else "")
 
 

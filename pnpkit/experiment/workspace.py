@@ -23,6 +23,7 @@ from pnpkit.experiment.evaluation.folder import (
     verify_evaluation,
 )
 from pnpkit.experiment.evaluation.items import reference_predictions
+from pnpkit.experiment.integrity import command
 from pnpkit.experiment.precompute.inputs import compute_features
 from pnpkit.experiment.precompute.metric_store import MetricConfig, MetricTable, load_metrics
 from pnpkit.experiment.precompute.metrics import compute_metrics
@@ -109,7 +110,11 @@ class Workspace:
 
     def metrics(self) -> MetricTable:
         """The metrics, which must be there already; see :func:`load_metrics` for the errors."""
-        return load_metrics(self.metrics_path, self.metric_config, f"pnpkit metrics --profile {self.profile.name}")
+        return load_metrics(
+            self.metrics_path,
+            self.metric_config,
+            command(f"metrics --profile {self.profile.name}", self.folder.parent),
+        )
 
     def compute_metrics(
         self, workers: int = 2, executor: Executor | None = None, progress: Progress | None = None
@@ -164,8 +169,8 @@ class Workspace:
         """The folder of a run that must be finished."""
         folder = self.run_folder(loss, seed)
         if not (folder / "provenance.json").exists():
-            command = f"pnpkit train --profile {self.profile.name} --loss {loss} --seed {seed}"
-            raise FileNotFoundError(f"{folder} holds no finished run: `{command}` makes it")
+            verb = command(f"train --profile {self.profile.name} --loss {loss} --seed {seed}", self.folder.parent)
+            raise FileNotFoundError(f"{folder} holds no finished run: `{verb}` makes it")
         return folder
 
     def evaluate(self, loss: str, seed: int, progress: Progress | None = None) -> Evaluation:
@@ -236,8 +241,12 @@ class Workspace:
     def write_results(self, progress: Progress | None = None, fewer: bool = False) -> dict[str, Any]:
         """Evaluate every finished run and keep ``results.json``; see :meth:`compute_results`, :func:`write_results`."""
         results = self.compute_results(progress)
-        write_results(self.folder, results, fewer)
+        self.keep_results(results, fewer)
         return results
+
+    def keep_results(self, results: dict[str, Any], fewer: bool = False) -> None:
+        """Keep what :meth:`compute_results` gave, unless the numbers there are the same; see :func:`write_results`."""
+        write_results(self.folder, results, fewer)
 
     def compute_results(self, progress: Progress | None = None, seeds: Collection[int] | None = None) -> dict[str, Any]:
         """Table 1 and what belongs to it, from the evaluations of every finished run, computed where missing.
@@ -253,8 +262,8 @@ class Workspace:
         if not set(wanted) <= set(self.profile.seeds):
             raise ValueError(f"profile {self.profile.name} has seeds {list(self.profile.seeds)}, not {list(wanted)}")
         if not self.finished_runs():
-            makes = f"`pnpkit run --profile {self.profile.name}` makes them"
-            raise FileNotFoundError(f"{self.folder} holds no finished run: is it the right folder? {makes}")
+            verb = command(f"run --profile {self.profile.name}", self.folder.parent)
+            raise FileNotFoundError(f"{self.folder} holds no finished run: is it the right folder? `{verb}` makes them")
         evaluations = [self.evaluate(loss, s, progress) for loss, s in self.finished_runs() if s in wanted]
         return build_results(evaluations, self.evaluate_references(progress), wanted, config=self.profile)
 

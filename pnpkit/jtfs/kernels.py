@@ -11,7 +11,7 @@ slower).
 import math
 from typing import no_type_check
 
-from numba import njit
+from pnpkit._compile import njit
 
 # Sums may be reordered and quotients taken as products; infinities and NaN keep their meaning
 FAST = {"reassoc", "contract", "arcp", "afn", "nsz"}

@@ -7,6 +7,7 @@ import os
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from pnpkit.experiment.artefacts import (
 )
 from pnpkit.experiment.config import FeatureConfig
 from pnpkit.experiment.dataset import theta_of
-from pnpkit.experiment.integrity import remedy
+from pnpkit.experiment.integrity import remedy, say_once
 from pnpkit.experiment.machine import locked, torch_threads
 from pnpkit.experiment.schema import at_least
 from pnpkit.synth import Synthesiser
@@ -99,7 +100,12 @@ def compute_features(
     """
     key = features_key(table, synth, config)
     path = folder / f"features-{config_hash(key)}.npy"
-    with locked(folder), torch_threads(1):
+    with ExitStack() as held, torch_threads(1):
+        try:
+            held.enter_context(locked(folder, wait=False))
+        except RuntimeError as error:
+            say_once(f"waiting: {error}")
+            held.enter_context(locked(folder))
         if not path.exists():
             _compute(table, synth, config, key, path, progress)
         return open_features(path, key)

@@ -196,7 +196,7 @@ def test_analyse_reads_coordinates_and_features_from_the_run(coordinates: str, r
     write_json(folder / "config.json", {"coordinates": coordinates})
     code, _, said = run("analyse", tmp_path / "x.wav", "--run", folder)
     assert code == 1
-    assert f"{folder / 'config.json'} is not the configuration of a training run" in one_line(said)
+    assert f"{folder / 'config.json'}: field grid is missing" in one_line(said)
 
 
 def test_run_hands_over_its_folder(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,11 +79,16 @@ def require_same_config(path: Path, found: dict[str, Any], wanted: Any) -> None:
     if found == wanted_dict:
         return
     fields = sorted(k for k in found.keys() | wanted_dict.keys() if found.get(k) != wanted_dict.get(k))
-    differ = "; ".join(f"{k}: {found.get(k)!r} there, {wanted_dict.get(k)!r} wanted" for k in fields)
+    differ = "; ".join(f"{k}: {_short(found.get(k))} there, {_short(wanted_dict.get(k))} wanted" for k in fields)
     raise ArtefactMismatch(
         f"{path} was made with configuration {config_hash(found)}, not {config_hash(wanted_dict)} ({differ}). "
         "Move it away or choose another --out."
     )
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:197]}…"
 
 
 def provenance(config: Any, seconds: float) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import argparse
 import hashlib
 import json
 import logging
+import os
 import shlex
 import sys
 from collections.abc import Iterable, Mapping
@@ -69,6 +70,7 @@ def opened(record: dict[str, Any], path: Path) -> tuple[dict[str, Any], dict[str
     Raises:
         Damaged: if the content is not what its digest says; names the file and what makes it again.
     """
+    _note(path)
     if KEY not in record:
         return record, None
     digests = record[KEY]
@@ -81,6 +83,14 @@ def opened(record: dict[str, Any], path: Path) -> tuple[dict[str, Any], dict[str
             f"not {str(digests['self'])[:12]}…. {remedy(path)}"
         )
     return {k: v for k, v in record.items() if k != KEY}, digests["files"]
+
+
+@cache
+def _note(path: Path) -> None:
+    """Tell whoever executes a chapter which records it reads."""
+    if log := os.environ.get("PNPKIT_READ_LOG"):
+        with Path(log).open("a") as file:
+            file.write(f"{path.absolute()}\n")
 
 
 def verify_files(path: Path, files: Mapping[str, str] | None, only: Iterable[str] | None = None) -> None:

@@ -2,11 +2,11 @@
 
     python -m tests.campaign --n 5000 --seed 1
 
-Each fault has a verdict. *noticed*: one line that names what is damaged; for a kill, the same bits after going on.
-*harmless*: what is read is what was written, though bytes changed: white space in JSON, a curve that is computed again,
-a file that the reader has no use for. *said*: read as before, after one line that digests are missing. *valid*: a record
-that was changed and sealed again, or was never sealed, and that is a record like any other. All else is a failure:
-*silent*, *traceback*, *unnamed*, *lost*.
+Each fault has a verdict. *noticed*: one line that names what is damaged. *same bits*: after a kill and going on.
+*harmless*: what is read is what was written, though bytes changed: white space in JSON, an exchange of equal files, a
+curve that is computed again. *said*: read as before, after one line that digests are missing. *valid*: a record that
+was changed and sealed again, or was never sealed, and that is a record like any other. All else is a failure: *silent*,
+*traceback*, *unnamed*, *lost*.
 """
 
 from dataclasses import dataclass

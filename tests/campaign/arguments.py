@@ -33,7 +33,7 @@ def outcomes(plant: Plant, n: int, seed: int) -> Iterator[Outcome]:
         arguments = _drawn(plant, rng, sounds, scratch)
         outcome = one(plant, arguments)
         left = _names(plant.root) - before
-        if left and outcome.fine:
+        if left and outcome.fine and outcome.kind not in ("metrics", "train", "run"):  # whose work it is to make
             outcome = Outcome("arguments", outcome.kind, "lost", f"{arguments}: left {sorted(left)[:3]}")
         yield outcome
         for path in sorted(left, reverse=True):
@@ -69,7 +69,7 @@ def _drawn(plant: Plant, rng: random.Random, sounds: list[str], scratch: Path) -
     junk = lambda: rng.choice(JUNK)  # noqa: E731
     good: dict[str, list[str]] = {
         "--profile": [rng.choice(PROFILES)], "--loss": [rng.choice(("p", "pnp", "sp", "P", "pnp-mean"))],
-        "--seed": [rng.choice(("0", "0", "1", "-1", "2e3"))], "--form": [rng.choice(("html", "markdown", "latex", "pdf"))],
+        "--seed": [rng.choice(("0", "0", "1", "-1", "2e3"))], "--form": [rng.choice(("html", "latex", "pdf"))],
         "--verify": [rng.choice(("0", "3", "x"))], "--workers": [rng.choice(("1", "0", "two"))],
         "--out": [str(rng.choice((plant.root, plant.root / "nowhere", "/dev/null")))], "--fewer": [], "--curve": [],
         "--run": [str(rng.choice((plant.space.run_folder("p", 0), plant.root, "nowhere")))],

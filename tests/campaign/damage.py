@@ -56,7 +56,7 @@ def judge(read: Callable[[], str], whole: str | None, paths: list[Path], plant: 
         names = [str(p) for p in paths] + [str(plant.space.metrics_path)] * ("metrics.zarr" in str(paths[0]))
         names += [str(plant.newest)] * (plant.newest in paths[0].parents)
         names += [str(plant.features)] * ("features-" in paths[0].name) + [str(paths[0].parent)] * (
-            paths[0].name in ("provenance.json", "config.json")
+            paths[0].name in ("provenance.json", "config.json", "summary.json")
         )
         if not any(name in said for name in names):
             return "unnamed", said

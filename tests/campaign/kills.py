@@ -1,5 +1,6 @@
 """Kills: a process ends at a drawn moment, another goes on, and the bits are those of one that nothing stopped."""
 
+import json
 import os
 import random
 import shutil
@@ -8,6 +9,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from pnpkit.experiment.evaluation.curve import distance_curve
 from pnpkit.experiment.evaluation.folder import evaluate_run
@@ -19,13 +22,6 @@ from tests.campaign import Outcome
 from tests.campaign.plant import FEATURES, TABLE, Plant, data, toy_metrics
 
 EVENTS = ("replace", "rename", "fsync", "open", "unlink", "rmdir", "mkdir")  # of os: where a write may be half done
-VOLATILE = {
-    "provenance.json",
-    "history.csv",
-    "summary.json",
-    "curve.json",
-    "zarr.json",
-}  # hold times; compared by reader
 
 
 def outcomes(plant: Plant, n: int, seed: int) -> Iterator[Outcome]:
@@ -135,13 +131,29 @@ def one(
     found = _products(folder)
     if found.keys() != whole.keys():
         return Outcome("kill", kind, "lost", f"{at}: {sorted(found.keys() ^ whole.keys())} differ")
-    wrong = [name for name in whole if Path(name).name not in VOLATILE and found[name] != whole[name]]
+    wrong = [name for name in whole if found[name] != whole[name]]
     if wrong:
         return Outcome("kill", kind, "lost", f"{at}: other bits in {wrong}")
     return Outcome("kill", kind, "same bits", at)
 
 
 def _products(folder: Path) -> dict[str, bytes]:
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    seconds = lambda path: b"" if path.name.startswith("features-") and path.suffix == ".json" else path.read_bytes()  # noqa: E731
-    return {path.relative_to(folder).as_posix(): seconds(path) for path in files}
+    """Every file by name, without what says when it was made and how long that took."""
+    return {
+        path.relative_to(folder).as_posix(): _timeless(path) for path in sorted(folder.rglob("*")) if path.is_file()
+    }
+
+
+def _timeless(path: Path) -> bytes:
+    if path.suffix == ".json":
+        return json.dumps(_without_times(json.loads(path.read_text(encoding="utf-8"))), sort_keys=True).encode()
+    if path.name == "history.csv":
+        return pd.read_csv(path, dtype=str).drop(columns="seconds").to_csv().encode()
+    return path.read_bytes()
+
+
+def _without_times(value: Any) -> Any:
+    if isinstance(value, dict):
+        times = ("date", "seconds", "sessions", "self", "history.csv", "items", "zarr.json", "made")
+        return {k: _without_times(v) for k, v in value.items() if k not in times}
+    return value

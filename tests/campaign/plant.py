@@ -24,6 +24,7 @@ from pnpkit.experiment.problem import Problem
 from pnpkit.experiment.profiles import PROFILES
 from pnpkit.experiment.results.keep import read_results
 from pnpkit.experiment.results.rows import build_results
+from pnpkit.experiment.results.tables import claim_table, error_table, table
 from pnpkit.experiment.training.checkpoint import load_analyser, load_checkpoint
 from pnpkit.experiment.training.loop import train
 from pnpkit.experiment.training.objective import TrainingData
@@ -150,7 +151,7 @@ class Plant:
             "curve": lambda: distance_curve(
                 self.space.run_folder(path.parent.parent.name, 0), path.parent, self.problem
             ),
-            "results": lambda: read_results(self.space.folder),
+            "results": self._results,
             "metrics": self._metrics,
             "features": lambda: inputs.open_features(self.features, self.key),
         }
@@ -167,6 +168,10 @@ class Plant:
         loss = folder.parent.name
         found = read_evaluation(folder, self.config(loss))
         return found.items, found.summary, found.validation, self.results()["rows"][("last")][loss]
+
+    def _results(self) -> Any:
+        found = read_results(self.space.folder)
+        return found, table(found), error_table(found), claim_table(found)
 
     def _metrics(self) -> Any:
         table = load_metrics(self.space.metrics_path, self.space.metric_config)

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from pnpkit.experiment.artefacts import (
+    Provenance,
     config_dict,
     digest,
     provenance,
@@ -28,7 +29,7 @@ from pnpkit.experiment.integrity import say_once
 from pnpkit.experiment.machine import torch_threads
 from pnpkit.experiment.problem import Problem
 from pnpkit.experiment.schema import at_least, check
-from pnpkit.experiment.training.run_folder import read_provenance
+from pnpkit.experiment.training.run_folder import RunProvenance, read_provenance
 
 Progress = Callable[[int, int], None]
 FILES = {"test": "items.csv", "validation": "validation.csv"}  # items of each fold that is evaluated
@@ -48,8 +49,8 @@ class Key:
 class Made:
     """How it and its run came to be."""
 
-    evaluation: dict[str, Any]
-    run: dict[str, Any] | None = None
+    evaluation: Provenance
+    run: RunProvenance | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,17 @@ class DistanceSummary:
     standard_error: float | None
     interval: list[float] | None
     left_out: int = at_least(0)
+
+
+@dataclass(frozen=True)
+class Median:
+    """Of one error."""
+
+    median: float | None
+
+
+_PARTS: dict[str, Any] = {"items": int, "status": dict[str, int], "outside": dict[str, int]}
+_PARTS |= dict.fromkeys(DISTANCES, DistanceSummary)
 
 
 @dataclass(frozen=True)
@@ -153,12 +165,12 @@ def read_evaluation(folder: Path, run: Any = None) -> Evaluation:
     path = folder / "summary.json"
     stored = read_record(path, Summary, "evaluate")
     if run is not None:
-        require_same_config(folder, stored["config"]["run"], run)
+        require_same_config(path, stored["config"]["run"], run)
     items = read_csv(folder / "items.csv", ["id", *DISTANCES])
     for fold in ("summary", "validation"):
         for weights, part in (stored.get(fold) or {}).items():
-            for name in DISTANCES:
-                check(part.get(name), DistanceSummary, path, f"{fold}.{weights}.{name}")
+            for name in _PARTS.keys() | part.keys():
+                check(part.get(name), _PARTS.get(name, Median), path, f"{fold}.{weights}.{name}")
     if not {"weights", "status"} <= set(items) or set(items.weights) != set(stored["summary"]):
         raise ValueError(
             f"{folder / 'items.csv'} holds weights {sorted(set(items.get('weights', [])))}, not those of {path}"

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,8 @@ def save_checkpoint(
     except OSError as error:
         raise unwritable(final, error) from error
     for old in _checkpoints(folder)[:-KEPT]:
-        shutil.rmtree(old, ignore_errors=True)
+        os.rename(old, gone := folder / f".{old.name}.partial")  # so that no half of it looks like a checkpoint
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 def load_checkpoint(
@@ -151,6 +153,14 @@ def _check_progress(newest: Path, state: RunState, probe: Path, digest: str) -> 
             f"{probe} was changed since epoch {state.epoch} was done: put the file back, or begin this run again with "
             "--no-resume"
         )
+
+
+def clear_checkpoints(folder: Path) -> None:
+    """Remove the checkpoints of a folder, and it, unless something of the user's lies there."""
+    for old in (*_checkpoints(folder), *folder.glob(".epoch-*.partial")):
+        shutil.rmtree(old, ignore_errors=True)
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def progress_of(folder: Path) -> list[Row] | None:

@@ -1,6 +1,5 @@
 """The folder of a training run: what the loop writes there, and reading it back."""
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from pnpkit.experiment.artefacts import (
 from pnpkit.experiment.config import FeatureConfig, GridConfig, TrainingConfig
 from pnpkit.experiment.integrity import Damaged, remedy
 from pnpkit.experiment.schema import BadRecord, at_least, check
-from pnpkit.experiment.training.checkpoint import RunState, progress_of, save_weights, snapshot
+from pnpkit.experiment.training.checkpoint import RunState, clear_checkpoints, progress_of, save_weights, snapshot
 from pnpkit.experiment.training.objective import TrainingData
 
 POSITIVE = {
@@ -93,8 +92,9 @@ def read_history(folder: Path) -> pd.DataFrame:
     history = read_csv(path, ["epoch", "seconds"])
     if list(history.epoch) != list(range(1, len(history) + 1)):
         raise ValueError(f"{path} has not one row for each epoch from 1 on. {remedy(path)}")
-    rows = progress_of(folder / "checkpoint")
-    if rows is not None and not (folder / "provenance.json").exists():
+    # Of a finished run, what is left of a checkpoint is on its way out
+    rows = None if (folder / "provenance.json").exists() else progress_of(folder / "checkpoint")
+    if rows is not None:
         known = pd.DataFrame(rows, columns=list(history)).head(len(history))
         exact = read_csv(path, float_precision="round_trip").head(len(known))
         if not len(rows) - 1 <= len(history) or not exact.equals(known.astype(exact.dtypes)):
@@ -138,7 +138,7 @@ def read_config(folder: Path) -> TrainingConfig:
 
 def clear_run(out: Path) -> None:
     """Delete what the folder holds of a run, finished or not."""
-    shutil.rmtree(out / "checkpoint", ignore_errors=True)
+    clear_checkpoints(out / "checkpoint")
     for name in FILES:
         (out / name).unlink(missing_ok=True)
     sweep(out)
@@ -190,7 +190,7 @@ def write_products(
     _write_csv(out / "predictions.csv", table)
     summary = {"epochs": state.epoch, "best_epoch": state.best_epoch, "sessions": state.sessions}
     write_record(out / "provenance.json", provenance(config, state.seconds) | summary, FILES[1:])
-    shutil.rmtree(out / "checkpoint", ignore_errors=True)
+    clear_checkpoints(out / "checkpoint")
 
 
 def _answers(config: TrainingConfig, data: TrainingData, analyser: Analyser, rows: np.ndarray) -> Tensor:

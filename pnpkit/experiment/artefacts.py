@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from pnpkit.experiment.integrity import makes, opened, remedy, sealed, verify_files
+from pnpkit.experiment.integrity import makes, opened, remedy, sealed_text, text_of, verify_files
 from pnpkit.experiment.schema import at_least, check
 
 if TYPE_CHECKING:
@@ -194,13 +194,14 @@ def _dead(name: str) -> bool:
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON atomically, sorted and indented, so that differences between versions read well."""
-    text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    text = text_of(content)
     write_atomically(path, lambda p: p.write_text(text, encoding="utf-8"))
 
 
 def write_record(path: Path, content: Mapping[str, Any], names: Iterable[str] = ()) -> None:
     """Write JSON with its own digest and those of the named files beside it; see :mod:`.integrity`."""
-    write_json(path, sealed(content, path.parent, names))
+    text = sealed_text(content, path.parent, names)
+    write_atomically(path, lambda p: p.write_text(text, encoding="utf-8"))
 
 
 def read_json(path: Path, verb: str = "") -> Any:
@@ -240,7 +241,7 @@ def read_record(path: Path, schema: Any = dict, verb: str = "", only: Iterable[s
 def read_with_digests(path: Path, verb: str = "") -> tuple[Any, dict[str, str] | None]:
     """As :func:`read_json`, with the digests of the files that a record speaks of; None if it has none."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+        content = json.loads((text := path.read_bytes()).decode("utf-8"), parse_constant=_no_number)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path} is not there{makes(path, verb)}") from error
     except PermissionError as error:
@@ -249,7 +250,7 @@ def read_with_digests(path: Path, verb: str = "") -> tuple[Any, dict[str, str] |
         raise ValueError(f"{path} is a folder. {remedy(path)}") from error
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON ({error}): was it truncated? {remedy(path)}") from error
-    return opened(content, path) if isinstance(content, dict) else (content, None)
+    return opened(content, path, text) if isinstance(content, dict) else (content, None)
 
 
 def _no_number(name: str) -> NoReturn:

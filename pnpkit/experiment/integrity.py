@@ -4,8 +4,8 @@
     python -m pnpkit.experiment.integrity check data                    # read everything, name what is damaged
 
 A record is JSON with one key more, ``sha256``: ``{"files": {name: digest}, "self": digest}``. Its own digest is of its
-content rather than of its bytes, so that white space and the order of keys are nobody's business. A digest is computed
-once a process, and again if date or size of the file have changed.
+text with zeros in that digest's place; that of a store's attributes, which zarr writes, is of their content. The digest
+of a file is computed once a process, and again if its date or size have changed.
 """
 
 import argparse
@@ -16,11 +16,12 @@ import os
 import shlex
 import sys
 from collections.abc import Iterable, Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 KEY = "sha256"
+BLANK = "0" * 64  # in the place of a text's own digest while it is computed
 OPTIONAL = ".safetensors"  # weights are large, computed again in minutes, and not shipped: they may be absent
 
 _known: dict[tuple[str, int, int, int], str] = {}
@@ -50,25 +51,44 @@ def sha256_of_content(content: Any) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def sealed(content: Mapping[str, Any], folder: Path, names: Iterable[str] = ()) -> dict[str, Any]:
-    """A record with the digests of those of the named files of a folder that are there, and its own."""
-    files = {name: sha256_of_file(folder / name) for name in sorted(names) if (folder / name).is_file()}
-    return sealed_with(content, files)
-
-
-def sealed_with(content: Mapping[str, Any], files: Mapping[str, str]) -> dict[str, Any]:
-    """A record with these digests of files, and its own."""
+def sealed(content: Mapping[str, Any], files: Mapping[str, str]) -> dict[str, Any]:
+    """A record with these digests of files, and its own content's."""
     record: dict[str, Any] = {k: v for k, v in content.items() if k != KEY} | {KEY: {"files": dict(files)}}
     record = json.loads(json.dumps(record, allow_nan=False))  # tuples as what they are read as
     record[KEY]["self"] = sha256_of_content(record)
     return record
 
 
-def opened(record: dict[str, Any], path: Path) -> tuple[dict[str, Any], dict[str, str] | None]:
+def sealed_text(content: Mapping[str, Any], folder: Path, names: Iterable[str] = ()) -> str:
+    """The text of a record, with the digests of those of the named files of a folder that are there, and its own."""
+    files = {name: sha256_of_file(folder / name) for name in sorted(names) if (folder / name).is_file()}
+    return sealed_text_with(content, files)
+
+
+def sealed_text_with(content: Mapping[str, Any], files: Mapping[str, str]) -> str:
+    """The text of a record with these digests of files, and its own."""
+    text = text_of({**content, KEY: {"files": dict(files), "self": BLANK}})
+    head, _, tail = text.rpartition(BLANK)
+    return head + hashlib.sha256(text.encode()).hexdigest() + tail
+
+
+def text_of(content: Any) -> str:
+    """JSON, sorted and indented, so that differences between versions read well."""
+    return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def opened(
+    record: dict[str, Any], path: Path, text: bytes | None = None
+) -> tuple[dict[str, Any], dict[str, str] | None]:
     """A record without its digests, and those of the files; None of a record of before there were any.
 
+    Args:
+        record: as read.
+        path: of it.
+        text: of the whole file; None if the record is but a part of it, and its digest of the content.
+
     Raises:
-        Damaged: if the content is not what its digest says; names the file and what makes it again.
+        Damaged: if the record is not what its digest says; names the file and what makes it again.
     """
     _note(path)
     if KEY not in record:
@@ -76,11 +96,15 @@ def opened(record: dict[str, Any], path: Path) -> tuple[dict[str, Any], dict[str
     digests = record[KEY]
     if not isinstance(digests, dict) or digests.keys() != {"files", "self"} or not isinstance(digests["files"], dict):
         raise Damaged(f'{path}: field {KEY} must be {{"files": …, "self": …}}. {remedy(path)}')
-    found = sha256_of_content({**record, KEY: {"files": digests["files"]}})
-    if found != digests["self"]:
+    own = str(digests["self"])
+    if text is None:
+        found = sha256_of_content({**record, KEY: {"files": digests["files"]}})
+    else:
+        head, _, tail = text.rpartition(own.encode("utf-8", "surrogatepass") or b"\0")
+        found = hashlib.sha256(head + BLANK.encode() + tail).hexdigest()
+    if found != own:
         raise Damaged(
-            f"{path} was changed after it was written: its content has SHA-256 {found[:12]}…, "
-            f"not {str(digests['self'])[:12]}…. {remedy(path)}"
+            f"{path} was changed after it was written: its SHA-256 is {found[:12]}…, not {own[:12]}…. {remedy(path)}"
         )
     return {k: v for k, v in record.items() if k != KEY}, digests["files"]
 
@@ -188,16 +212,16 @@ def seal_all(folder: Path, again: bool = False) -> list[Path]:
     Returns:
         The records that were written.
     """
-    from pnpkit.experiment.artefacts import write_json
+    from pnpkit.experiment.artefacts import write_record
     from pnpkit.experiment.precompute.metric_store import seal_store
 
     written = []
-    for name, files in _records():
+    for name, files, _ in _records():
         for path in sorted(folder.rglob(name)):
             content = json.loads(path.read_text(encoding="utf-8"))
             if KEY in content and not again:
                 continue
-            write_json(path, sealed(content, path.parent, files(path, content)))
+            write_record(path, {k: v for k, v in content.items() if k != KEY}, files(path, content))
             written.append(path)
     stores = [folder] if folder.suffix == ".zarr" else sorted(folder.rglob("metrics.zarr"))
     return written + [store for store in stores if seal_store(store, again)]
@@ -215,20 +239,29 @@ def check_all(folder: Path) -> list[str]:
             return [str(error)]
         return []
 
-    found = [e for name, _ in _records() for path in sorted(folder.rglob(name)) for e in error_of(read_record, path)]
+    found = [
+        error
+        for name, _, schema in _records()
+        for path in sorted(folder.rglob(name))
+        for error in error_of(partial(read_record, schema=schema), path)
+    ]
     return found + [e for store in sorted(folder.rglob("metrics.zarr")) for e in error_of(verify_store, store)]
 
 
-def _records() -> list[tuple[str, Any]]:
+def _records() -> list[tuple[str, Any, Any]]:
+    """Name, the files it speaks of, and schema of each kind of record."""
+    from pnpkit.experiment.evaluation.curve import Curve
     from pnpkit.experiment.evaluation.folder import FILES as ITEMS
-    from pnpkit.experiment.results.keep import items_of
+    from pnpkit.experiment.evaluation.folder import Summary
+    from pnpkit.experiment.results.keep import Results, items_of
     from pnpkit.experiment.training.run_folder import FILES as RUN
+    from pnpkit.experiment.training.run_folder import RunProvenance
 
     return [
-        ("provenance.json", lambda path, _: [name for name in RUN if name != path.name]),
-        ("summary.json", lambda path, _: ITEMS.values()),
-        ("curve.json", lambda path, _: ()),
-        ("results.json", lambda path, content: items_of(path.parent, content)),
+        ("provenance.json", lambda path, _: [name for name in RUN if name != path.name], RunProvenance),
+        ("summary.json", lambda path, _: ITEMS.values(), Summary),
+        ("curve.json", lambda path, _: (), Curve),
+        ("results.json", lambda path, content: items_of(path.parent, content), Results),
     ]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pnpkit.experiment import integrity
-from pnpkit.experiment.integrity import KEY, sealed_with
+from pnpkit.experiment.integrity import KEY, sealed, sealed_text_with
 from tests.campaign import Outcome
 from tests.campaign.damage import judge
 from tests.campaign.plant import Plant
@@ -42,11 +42,10 @@ def one(plant: Plant, kind: str, path: Path, whole: str, rng: random.Random) -> 
     files = content.pop(KEY, {"files": None})["files"]
     changed, what = _changed(content, rng)
     form = rng.choice(("sealed", "plain"))
-    if form == "sealed" and files is not None and isinstance(changed, dict):
-        changed = sealed_with(changed, files)
+    seal = form == "sealed" and files is not None and isinstance(changed, dict)
     if store:
-        changed = {**document, "attributes": changed}
-    new = json.dumps(changed)
+        changed = {**document, "attributes": sealed(changed, files) if seal else changed}
+    new = sealed_text_with(changed, files) if seal and not store else json.dumps(changed)
     if rng.random() < 0.05:
         new, what = rng.choice(("NaN", '{"a": Infinity}', "[" * 100_000, "9" * 5000, '"\\ud800"')), "not quite JSON"
     path.write_text(new, encoding="utf-8")

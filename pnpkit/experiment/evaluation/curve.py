@@ -47,6 +47,7 @@ class Curve:
     rows: list[Row]
     config: dict[str, Any]
     made: dict[str, Any]
+    seconds: float | None = None  # of training, in older ones
 
 
 def distance_curve(

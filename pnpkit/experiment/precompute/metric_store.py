@@ -26,7 +26,7 @@ from pnpkit.experiment.integrity import (
     opened,
     remedy,
     say_once,
-    sealed_with,
+    sealed,
     sha256_of_file,
     verify_files,
 )
@@ -126,7 +126,7 @@ def _attributes(path: Path) -> tuple[dict[str, Any], dict[str, str] | None]:
 
 def _write_attributes(path: Path, record: dict[str, Any], files: dict[str, str] | None) -> None:
     with _written(path):
-        zarr.open_group(path, mode="a").attrs.put(record if files is None else sealed_with(record, files))
+        zarr.open_group(path, mode="a").attrs.put(record if files is None else sealed(record, files))
         sync(path / "zarr.json")
 
 

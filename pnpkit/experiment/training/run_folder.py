@@ -114,7 +114,6 @@ def read_finished(folder: Path, config: TrainingConfig) -> RunResult | None:
         require_same_config(folder, stored, config)
     if not (folder / "provenance.json").exists():
         return None
-    require_same_config(folder, read_provenance(folder)["config"], config)
     return read_run(folder)
 
 

@@ -1,5 +1,6 @@
 """The command line: ``pnpkit VERB``. It parses, calls the library, and turns errors into one line and an exit code."""
 
+import difflib
 import os
 import sys
 from pathlib import Path
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 # Each verb imports what it needs when it runs: torch and timm take seconds that `--help` has no use for.
 
 ERRORS = (ValueError, OSError, RuntimeError, FloatingPointError, ImportError)
+REPORT = "https://github.com/pnpkit/pnpkit/issues"
+TRACEBACK = "--traceback"
 
 
 class _Verbs(TyperGroup):
@@ -27,14 +30,16 @@ class _Verbs(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and args[0] not in self.commands:
             verbs = ", ".join(sorted(self.commands))
-            print(f"pnpkit: unknown verb {args[0]!r}; valid verbs: {verbs}", file=sys.stderr)
+            near = difflib.get_close_matches(args[0], self.commands, 1)
+            meant = f", did you mean {near[0]!r}?" if near else ";"
+            print(f"pnpkit: unknown verb {args[0]!r}{meant} valid verbs: {verbs}", file=sys.stderr)
             raise typer.Exit(2)
         return super().resolve_command(ctx, args)
 
 
 app = typer.Typer(
     cls=_Verbs, no_args_is_help=True, add_completion=False, help="Perceptual–neural–physical sound matching.",
-    pretty_exceptions_enable=False,
+    pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
 
 ProfileName = Annotated[str, typer.Option("--profile", help="A recipe; `pnpkit profiles` lists them.")]
@@ -59,10 +64,14 @@ def dataset(
     profile: ProfileName = "laptop", out: Annotated[Path | None, typer.Option(help="CSV to write.")] = None
 ) -> None:
     """Draw the data set: ids, parameters, folds, as CSV."""
+    from pnpkit.experiment.artefacts import write_atomically
     from pnpkit.experiment.workspace import Workspace
 
     frame = Workspace.open(profile).problem.table
-    frame.to_csv(sys.stdout if out is None else out, index=False)
+    if out is None:
+        frame.to_csv(sys.stdout, index=False)
+    else:
+        write_atomically(out, lambda path: frame.to_csv(path, index=False))
 
 
 @app.command()
@@ -144,6 +153,7 @@ def table_(
     out: Out = None,
     form: Annotated[str, typer.Option(help="markdown, html or latex.")] = "markdown",
     seed: Annotated[list[int] | None, typer.Option(help="Only of this seed, and others given alike; not kept.")] = None,
+    fewer: Annotated[bool, typer.Option("--fewer", help="Keep it though the one there is of more runs.")] = False,
 ) -> None:
     """Evaluate what is finished, print Table 1 with its verdicts, and keep it as results.json."""
     from pnpkit.experiment.results.tables import check_form, claim_table, render, table
@@ -152,10 +162,13 @@ def table_(
     check_form(form)
     space = Workspace.open(profile, out)
     with bars() as progress:
-        results = space.compute_results(progress, seed) if seed else space.write_results(progress)
+        results = space.compute_results(progress, seed or None)
     print(render(table(results), form))  # type: ignore[arg-type]
     if results["claims"]["last"]:
         print(render(claim_table(results), form))  # type: ignore[arg-type]
+    if not seed:
+        sys.stdout.flush()  # what is printed is there, whatever becomes of the file
+        space.keep_results(results, fewer)
 
 
 @app.command()
@@ -187,7 +200,8 @@ def synth(
     """Synthesise one sound."""
     import torch
 
-    from pnpkit.audio import save_wav
+    from pnpkit.audio import wav_bytes
+    from pnpkit.experiment.artefacts import write_atomically
     from pnpkit.experiment.config import GridConfig
     from pnpkit.experiment.problem import get_problem, get_system
 
@@ -196,7 +210,8 @@ def synth(
         raise ValueError(f"{out} must end in .wav, which is what is written")
     sound = g(torch.tensor(theta, dtype=torch.float64))
     _say_outside(g.parameters, theta)
-    save_wav(out, sound, g.sample_rate)
+    content = wav_bytes(sound, g.sample_rate)
+    write_atomically(out, lambda path: path.write_bytes(content))
 
 
 @app.command()
@@ -221,10 +236,20 @@ def analyse(
     from pnpkit.experiment.problem import get_problem
     from pnpkit.experiment.training.run_folder import read_config
 
-    x, rate = soundfile.read(wav, dtype="float32")
-    if x.ndim > 1:
-        raise ValueError(f"{wav} has {x.shape[1]} channels: it must be mono")
-    space = get_problem(read_config(run).grid).space
+    if not wav.is_file():
+        raise ValueError(f"{wav} is no regular file")
+    header = soundfile.info(wav)  # what it says is checked before anything is read: a sound may last ten hours
+    if header.channels > 1:
+        raise ValueError(f"{wav} has {header.channels} channels: it must be mono")
+    g = get_problem(read_config(run).grid).synth
+    space, samples, rate = g.parameters, header.frames, header.samplerate
+    if (samples, rate) == (g.n_samples, g.sample_rate):
+        x, rate = soundfile.read(wav, dtype="float32")
+        samples = len(x)
+    if (samples, rate) != (g.n_samples, g.sample_rate):
+        raise ValueError(
+            f"{wav}: the run is of sounds of {g.n_samples} samples at {g.sample_rate} Hz, not {samples} at {rate} Hz"
+        )
     theta = estimate(torch.from_numpy(x), rate, run).tolist()
     for parameter, value in zip(space.parameters, theta, strict=True):
         print(f"{parameter.name}\t{value:.4g}\t{parameter.unit}")
@@ -243,8 +268,64 @@ def main() -> None:
     # Torch's threads wait actively for their next loop, on the cores that the loops of numba need meanwhile: a training
     # step on two threads took a sixth longer. Read when torch is loaded, which is later.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without Greek must not end a verb after its work
+    arguments = [argument for argument in sys.argv[1:] if argument != TRACEBACK]
     try:
-        app()
-    except ERRORS as error:
-        print(f"pnpkit: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, UnknownName) else 1)
+        code = app(arguments, standalone_mode=False)
+        sys.stdout.flush()
+        sys.exit(code if isinstance(code, int) else 0)
+    except BrokenPipeError:  # `pnpkit dataset | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except (Exception, KeyboardInterrupt) as error:
+        if TRACEBACK in sys.argv:
+            raise
+        code, said = _told(error)
+        if said:
+            print(f"pnpkit: {said}", file=sys.stderr)
+        sys.exit(code)
+
+
+def _told(error: BaseException) -> tuple[int, str]:
+    """Exit code of an error, and one line for it."""
+    line = "; ".join(part.strip() for part in str(error).splitlines() if part.strip())
+    if hasattr(error, "format_message"):  # click's: misuse, by its message
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(error.format_message())
+            return 2, ""
+        return 2, _misuse(" ".join(error.format_message().split()))
+    if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":
+        return 130, "interrupted: what is done is kept, the same command goes on"
+    if isinstance(error, MemoryError) or "not enough memory" in line or "can't allocate memory" in line:
+        return 1, "there is not enough memory: fewer --workers, and run again; what is done is kept"
+    if type(error).__name__ == "BrokenProcessPool":
+        return 1, (
+            "a worker was ended from outside, most likely because memory ran out: run again with fewer --workers; what "
+            "is done is kept"
+        )
+    if isinstance(error, ERRORS) and line:
+        return 2 if isinstance(error, UnknownName) else 1, line
+    return 1, f"{type(error).__name__}: {line or 'no message'}. This is our fault: {REPORT} (details: {TRACEBACK})"
+
+
+def _misuse(said: str) -> str:
+    """Click's message, with the option that a stray argument was meant for."""
+    if "unexpected extra argument" in said:
+        stray = said.rstrip(")").rpartition("(")[2].split()[0]
+        option = (
+            "--profile"
+            if stray in PROFILES
+            else "--loss"
+            if stray in LOSS_LABELS
+            else "--seed"
+            if stray.isdigit()
+            else ""
+        )
+        said += f": did you mean {option} {stray}?" if option else ""
+    return said
+
+
+if __name__ == "__main__":
+    main()

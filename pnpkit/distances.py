@@ -6,8 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pnpkit._checks import somewhere
 from pnpkit.jtfs import log_compress
 
+LOUD = 1e12  # beyond which the squares of a spectrum may overflow float32
 MSS_RESOLUTIONS = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))  # FFT, hop, window
 DDSP_SIZES = (2048, 1024, 512, 256, 128, 64)
 
@@ -50,7 +52,8 @@ def mss_distance(
         pooled: take both norms over the whole batch, as auraloss does; the value then depends on the batch.
 
     Returns:
-        One number an item, or a single one if ``pooled``; in the dtype of x.
+        One number an item, or a single one if ``pooled``; in the dtype of x. Its gradient is zero where the sounds are
+        equal.
 
     Raises:
         ValueError: if the shapes differ.
@@ -62,14 +65,15 @@ def mss_distance(
     tensor(0.)
     """
     _require_same_shape(x, y)
-    axes = None if pooled else (-2, -1)
+    axes, dtype = None if pooled else (-2, -1), x.dtype
+    x, y = _widened(x, y)
     total = torch.zeros(() if pooled else x.shape[:-1], dtype=x.dtype, device=x.device)
     for n_fft, hop, length in MSS_RESOLUTIONS:
         window = torch.hann_window(length, dtype=x.dtype, device=x.device)
         X, Y = (_power(s, n_fft, hop, window, center=True).clamp_min(1e-8).sqrt() for s in (x, y))
-        convergence = (Y - X).square().sum(axes).sqrt() / Y.square().sum(axes).sqrt()
+        convergence = root((Y - X).square().sum(axes)) / Y.square().sum(axes).sqrt()
         total = total + convergence + (X.log() - Y.log()).abs().mean(axes)
-    return total / len(MSS_RESOLUTIONS)
+    return (total / len(MSS_RESOLUTIONS)).to(dtype)
 
 
 def ddsp_mss_distance(x: Float[Tensor, "*batch n"], y: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch"]:
@@ -92,6 +96,8 @@ def ddsp_mss_distance(x: Float[Tensor, "*batch n"], y: Float[Tensor, "*batch n"]
     Source: Engel et al., 2020, Eq (4), with α = 1.
     """
     _require_same_shape(x, y)
+    dtype = x.dtype
+    x, y = _widened(x, y)
     total = torch.zeros(x.shape[:-1], dtype=x.dtype, device=x.device)
     for size in DDSP_SIZES:
         hop = size // 4
@@ -101,7 +107,18 @@ def ddsp_mss_distance(x: Float[Tensor, "*batch n"], y: Float[Tensor, "*batch n"]
         X, Y = (power.clamp_min(1e-30).sqrt() for power in (X, Y))  # a root has no slope at zero
         log = (X.clamp_min(1e-5).log() - Y.clamp_min(1e-5).log()).abs()
         total = total + (X - Y).abs().mean((-2, -1)) + log.mean((-2, -1))
-    return total
+    return total.to(dtype)
+
+
+def root(square: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
+    """Square root whose slope at zero is zero, as a norm's may be taken to be; elsewhere the square root to the bit."""
+    positive = square > 0
+    return torch.where(positive, torch.where(positive, square, 1.0).sqrt(), 0.0)
+
+
+def _widened(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in float64 if one is so loud that float32 would overflow."""
+    return (x.double(), y.double()) if somewhere((x.abs() > LOUD) | (y.abs() > LOUD)) else (x, y)
 
 
 def _require_same_shape(x: Tensor, y: Tensor) -> None:

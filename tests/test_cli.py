@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
@@ -34,6 +35,7 @@ from pnpkit.experiment.precompute.metric_store import (
     chunk_slices,
     create_store,
     missing_chunks,
+    seal_store,
     write_chunk,
 )
 from pnpkit.experiment.profiles import PROFILES
@@ -195,7 +197,7 @@ def test_analyse_reads_coordinates_and_features_from_the_run(coordinates: str, r
     write_json(folder / "config.json", {"coordinates": coordinates})
     code, _, said = run("analyse", tmp_path / "x.wav", "--run", folder)
     assert code == 1
-    assert f"{folder / 'config.json'} is not the configuration of a training run" in one_line(said)
+    assert f"{folder / 'config.json'}: field grid is missing" in one_line(said)
 
 
 def test_run_hands_over_its_folder(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,6 +219,7 @@ def test_metrics_are_computed_then_verified(store: Path, run: Run) -> None:
     assert run("metrics", "--profile", "smoke", "--verify", 50) == (0, f"50 of 216 metrics computed again: {said}", "")
     assert run("metrics", "--profile", "smoke", "--verify", 999)[1] == f"216 of 216 metrics computed again: {said}"
     write_chunk(store, slice(0, 27), 1.01 * constant(GridConfig(), slice(0, 27)))
+    seal_store(store, again=True)
     code, _, error = run("metrics", "--profile", "smoke", "--verify", 999)
     assert code == 1
     assert re.search(rf"{store}: the metric of id 0 differs .* by 9\.9e-03, tolerance 1e-04$", one_line(error))
@@ -323,3 +326,110 @@ def test_a_scheduler_is_used_and_left_as_it_was(run: Run, tmp_path: Path, monkey
         with cluster.get_client() as client:
             assert sorted(client.gather(client.map(abs, [-1, -2]))) == [1, 2]
     logging.getLogger("distributed").setLevel(level)
+
+
+# The last resort ------------------------------------------------------------------------------------------------------
+
+
+def test_what_nobody_foresaw_is_one_line_and_where_to_report_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_of: object) -> None:
+        raise KeyError("f_c\nand more")
+
+    monkeypatch.setattr("pnpkit.experiment.pipeline.run_profile", broken)
+    code, _, said = run("run", "--profile", "smoke")
+    assert code == 1
+    assert re.search(r"KeyError: .*our fault: https://\S+/issues \(details: --traceback\)", one_line(said))
+    monkeypatch.setattr(sys, "argv", ["pnpkit", "run", "--profile", "smoke", "--traceback"])
+    with pytest.raises(KeyError):
+        cli.main()
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (MemoryError(), 1, "not enough memory: fewer --workers"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (
+            BrokenProcessPool("A process in the process pool was terminated abruptly"),
+            1,
+            "memory ran out: run again with",
+        ),
+        (OSError(errno.ENOSPC, "No space left on device", "a/b"), 1, "No space left on device: 'a/b'"),
+    ],
+    ids=["memory", "interrupt", "worker", "disk"],
+)
+def test_ends_that_are_nobodys_fault(
+    error: BaseException, code: int, said: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_of: object) -> None:
+        raise error
+
+    monkeypatch.setattr("pnpkit.experiment.pipeline.run_profile", stop)
+    answer = run("run", "--profile", "smoke")
+    assert answer[0] == code
+    assert said in one_line(answer[2])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["trian"], "did you mean 'train'?"),
+        (["train", "--los", "p"], "--loss"),
+        (["train"], "Missing option '--loss'"),
+        (["train", "--loss", "p", "paper"], "did you mean --profile paper?"),
+        (["evaluate", "--loss", "p", "3"], "did you mean --seed 3?"),
+        (["table", "--seed", "x"], "'--seed'"),
+    ],
+)
+def test_misuse_is_one_line_that_names_the_option_that_was_meant(arguments: list[str], said: str, run: Run) -> None:
+    code, _, error = run(*arguments)
+    assert code == 2
+    assert said in one_line(error)
+
+
+def test_help_is_short_too(run: Run) -> None:
+    assert run("-h")[0] == run("train", "-h")[0] == 0
+    assert "--loss" in run("train", "-h")[1]
+
+
+def test_the_module_runs() -> None:
+    command = [sys.executable, "-m", "pnpkit.cli", "profiles"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.startswith("smoke")
+
+
+def test_a_data_set_is_written_whole_or_not_at_all(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("dataset", "--profile", "smoke", "--out", tmp_path / "a.csv")[0] == 0
+    before = (tmp_path / "a.csv").read_text()
+
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    code, _, said = run("dataset", "--profile", "smoke", "--out", tmp_path / "a.csv")
+    assert code == 1
+    assert f"{tmp_path / 'a.csv'} cannot be written (No space left on device)" in one_line(said)
+    assert (tmp_path / "a.csv").read_text() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+
+
+def test_a_sound_is_refused_from_its_header_and_a_pipe_at_once(run: Run, tmp_path: Path) -> None:
+    config = PROFILES["smoke"].run("p", 0)
+    write_json(tmp_path / "run" / "config.json", config_dict(config))
+    soundfile.write(tmp_path / "long.flac", np.zeros(8192 * 3600), 8192)
+    os.mkfifo(tmp_path / "pipe.wav")
+    for name, said in (("long.flac", "32768 samples at 8192 Hz, not 29491200 at"), ("pipe.wav", "is no regular file")):
+        code, _, error = run("analyse", tmp_path / name, "--run", tmp_path / "run")
+        assert code == 1
+        assert said in one_line(error)
+
+
+def test_a_file_system_without_locks_is_said_with_a_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_of: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(parallel.fcntl, "flock", none)
+    with pytest.raises(OSError, match=r"file system without locks .*PNPKIT_UNLOCKED=1"), locked(tmp_path):
+        pass
+    monkeypatch.setenv("PNPKIT_UNLOCKED", "1")
+    with locked(tmp_path):
+        pass

@@ -2,9 +2,10 @@
 
     python tools/execute.py book/src/metric.md book/metric.ipynb [-p profile smoke] [--force]
 
-The notebook carries a hash of what it was made from (its text, the library, this script, its parameters): where the
-hash agrees there is nothing to do, whatever the files' dates say. It is written elsewhere, checked, and put in place
-in one step, so a notebook that exists is whole. Executing an unchanged chapter again changes no byte of it.
+The notebook carries a hash of what it was made from (its text, the library, this script, its parameters), one of each
+folder of artefacts that it read, and one of itself: where they agree there is nothing to do, whatever the files' dates
+say. It is written elsewhere, checked, and put in place in one step, so a notebook that exists is whole. Executing an
+unchanged chapter again changes no byte of it.
 """
 
 import argparse
@@ -41,12 +42,64 @@ def effective(src: pathlib.Path, wanted: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in wanted.items() if (m := own[name]) and m[2] != value}
 
 
-def stored_fingerprint(out: pathlib.Path) -> str | None:
-    """The hash that an executed notebook carries; None where there is no such notebook."""
+def out_of_date(out: pathlib.Path, made_from: str) -> str:
+    """Why an executed notebook must be made again; "" if it is what would be made now."""
     try:
-        return json.loads(out.read_text(encoding="utf-8"))["metadata"]["pnpkit"]["made_from"]
+        notebook = json.loads(out.read_text(encoding="utf-8"))
+        marks = dict(notebook["metadata"]["pnpkit"])
+    except FileNotFoundError:
+        return "not executed yet"
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return "not a whole notebook"
+    if marks.get("made_from") != made_from:
+        return "its text, the library or its parameters have changed"
+    if marks.get("content") != content_hash(notebook):
+        return "it was changed after it was executed"
+    if not isinstance(marks.get("artefacts"), dict):
+        return "it does not say which artefacts it read"
+    changed = [name for name, value in marks["artefacts"].items() if artefact_hash(name) != value]
+    return f"{', '.join(changed)} changed" if changed else ""
+
+
+def content_hash(notebook: Mapping[str, Any]) -> str:
+    """SHA-256 of a notebook but for the marks that this script leaves in it."""
+    metadata = {key: value for key, value in notebook["metadata"].items() if key != "pnpkit"}
+    text = json.dumps({**notebook, "metadata": metadata}, sort_keys=True)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def artefacts_read(log: pathlib.Path) -> dict[str, str]:
+    """Hash of each folder of artefacts of which a chapter read a record, by the name below :func:`data_folders`."""
+    paths = {pathlib.Path(line) for line in log.read_text().splitlines()} if log.exists() else set()
+    names = set()
+    for path in paths:
+        for prefix, root in data_folders().items():
+            if path.is_relative_to(root):
+                names.add(f"{prefix}/{path.relative_to(root).parts[0]}")
+                break
+    return {name: artefact_hash(name) for name in sorted(names)}
+
+
+def data_folders() -> dict[str, pathlib.Path]:
+    """Where artefacts are, by what a notebook calls it, which holds no path of a machine."""
+    folders = {"data": ROOT / "data"}
+    if os.environ.get("PNPKIT_DATA"):
+        folders["PNPKIT_DATA"] = pathlib.Path(os.environ["PNPKIT_DATA"]).absolute()
+    return folders
+
+
+def artefact_hash(name: str) -> str:
+    """SHA-256 of a file or folder of artefacts, of what is kept of it: no weights, inputs or checkpoints."""
+    prefix, _, rest = name.partition("/")
+    path = data_folders().get(prefix, ROOT / "no such folder") / rest
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    digest = hashlib.sha256()
+    for file in files:
+        parts = file.relative_to(path).parts
+        dropped = file.suffix == ".safetensors" or file.name.startswith("features-") or "checkpoint" in parts
+        if not dropped and not any(part.startswith(".") for part in parts):
+            digest.update("/".join(parts).encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()
 
 
 def scrub(text: str) -> str:
@@ -125,6 +178,9 @@ def execute(src: pathlib.Path, out: pathlib.Path, parameters: Mapping[str, str],
     work.parent.mkdir(parents=True, exist_ok=True)
     out.parent.mkdir(parents=True, exist_ok=True)
     jupytext.write(jupytext.read(src), work)
+    log = work.with_suffix(".read")
+    log.unlink(missing_ok=True)
+    os.environ["PNPKIT_READ_LOG"] = str(log)  # the library notes there which records it reads
     try:
         papermill.execute_notebook(
             str(work),
@@ -146,6 +202,9 @@ def execute(src: pathlib.Path, out: pathlib.Path, parameters: Mapping[str, str],
         raise SystemExit(f"{src}: cells {idle} were not executed")
     nbformat.validate(notebook)
     nbformat.write(notebook, work)
+    content = content_hash(json.loads(work.read_text(encoding="utf-8")))  # as it will be read
+    notebook.metadata["pnpkit"] |= {"artefacts": artefacts_read(log), "content": content}
+    nbformat.write(notebook, work)
     os.replace(work, out)
 
 
@@ -159,7 +218,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     parameters = effective(args.src, dict(args.p))
     made_from = fingerprint(args.src, parameters)
-    if stored_fingerprint(args.out) == made_from and not args.force:
+    reason = out_of_date(args.out, made_from)
+    if not reason and not args.force:
         print(f"{args.out}: up to date")
         return 0
     start = time.perf_counter()

@@ -3,7 +3,8 @@
 from typing import no_type_check
 
 import numpy as np
-from numba import njit
+
+from pnpkit._compile import njit
 
 # No reassociation: the exponential rounds by adding a large number and taking it away again
 EXACT = {"contract", "arcp", "nsz"}

@@ -5,6 +5,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pnpkit.distances import LOUD, root
+
 
 class Scalogram(nn.Module):
     r"""Constant-Q scalogram with logarithmic compression.
@@ -62,7 +64,7 @@ class Scalogram(nn.Module):
         return np.asarray(self.cqt.frequencies)
 
     def forward(self, x: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch bins frames"]:
-        """Scalogram of each waveform, in float32.
+        """Scalogram of each waveform, in float32; its gradient is zero where a coefficient is.
 
         Raises:
             ValueError: if the waveform is no longer than half the longest atom, which reflection needs.
@@ -70,5 +72,9 @@ class Scalogram(nn.Module):
         half = self.cqt.kernel_width // 2
         if x.shape[-1] <= half:
             raise ValueError(f"a bin at {self.frequencies[0]:g} Hz needs over {half} samples, not {x.shape[-1]}")
-        S = self.cqt(x.reshape(-1, x.shape[-1]).float())
+        flat = x.reshape(-1, x.shape[-1]).float()
+        # What is so loud that squares overflow is scaled by a power of two and back, which changes no bit of the rest
+        scale = torch.where(flat.detach().abs().amax(-1, keepdim=True) > LOUD, 2.0**-80, 1.0)
+        real, imag = self.cqt(flat * scale, output_format="Complex").unbind(-1)
+        S = root(real.square() + imag.square()) / scale.unsqueeze(-1)
         return torch.log1p(S / self.eps).reshape(*x.shape[:-1], *S.shape[1:])

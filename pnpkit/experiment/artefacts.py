@@ -2,15 +2,22 @@
 
 import dataclasses
 import hashlib
+import io
 import json
 import os
 import platform
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from pnpkit.experiment.integrity import makes, opened, remedy, sealed_text, text_of, verify_files
+from pnpkit.experiment.schema import at_least, check
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PACKAGES = ("pnpkit", "numpy", "scipy", "torch", "numba", "kymatio", "timm", "nnaudio", "zarr")  # that make the numbers
 
@@ -72,11 +79,16 @@ def require_same_config(path: Path, found: dict[str, Any], wanted: Any) -> None:
     if found == wanted_dict:
         return
     fields = sorted(k for k in found.keys() | wanted_dict.keys() if found.get(k) != wanted_dict.get(k))
-    differ = "; ".join(f"{k}: {found.get(k)!r} there, {wanted_dict.get(k)!r} wanted" for k in fields)
+    differ = "; ".join(f"{k}: {_short(found.get(k))} there, {_short(wanted_dict.get(k))} wanted" for k in fields)
     raise ArtefactMismatch(
         f"{path} was made with configuration {config_hash(found)}, not {config_hash(wanted_dict)} ({differ}). "
         "Move it away or choose another --out."
     )
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:197]}…"
 
 
 def provenance(config: Any, seconds: float) -> dict[str, Any]:
@@ -95,28 +107,105 @@ def provenance(config: Any, seconds: float) -> dict[str, Any]:
     }
 
 
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` fill a temporary neighbour of ``path``, then move it there in one step.
+class Unwritable(OSError):
+    """A file that cannot be written; names it and the reason."""
 
-    A killed process leaves either the old file or the new one, never half of one.
+
+@dataclasses.dataclass(frozen=True)
+class Provenance:
+    """What :func:`provenance` records."""
+
+    config: dict[str, Any]
+    hash: str
+    commit: str
+    versions: dict[str, str]
+    cpu: str
+    date: str
+    seconds: float = at_least(0)
+    threads: int | None = at_least(1, None)  # not recorded by older versions
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Let ``write`` fill a temporary neighbour of ``path``, then move it there in one step, and see it onto the disk.
+
+    A killed process leaves either the old file or the new one, never half of one; nor does a power cut. What processes
+    that are dead left half-written in the folder is swept away.
+
+    Raises:
+        OSError: if it cannot be written; names it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial{path.suffix}")
+    partial = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.partial{path.suffix}")
     try:
-        write(partial)
-        os.replace(partial, path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sweep(path.parent)
+        try:
+            write(partial)
+            sync(partial)
+            os.replace(partial, path)
+            sync(path.parent)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def unwritable(path: Path, error: OSError) -> Unwritable:
+    """The error of a write, with the path in it: those of open files carry none."""
+    if isinstance(error, Unwritable):
+        return error
+    reason = error.strerror or str(error)
+    new = Unwritable(f"{path} cannot be written ({reason}): what it holds is kept; mend that and run again")
+    new.errno = error.errno
+    return new
+
+
+def sync(path: Path) -> None:
+    """See a file, or the names in a folder, onto the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        if path.is_file():  # some file systems cannot do it for a folder
+            raise
     finally:
-        partial.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def sweep(folder: Path) -> None:
+    """Remove the half-written files of processes of this machine that are no more."""
+    for partial in folder.glob(".*.partial*"):
+        name = partial.name[: partial.name.rindex(".partial")]
+        if partial.is_file() and name.rpartition(".")[2].isdigit() and _dead(name):
+            partial.unlink(missing_ok=True)
+
+
+def _dead(name: str) -> bool:
+    rest, _, pid = name.rpartition(".")
+    if not rest.endswith(f".{platform.node()}") and rest.count(".") > 2:  # older names have no machine in them
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except PermissionError:
+        pass
+    return False
 
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON atomically, sorted and indented, so that differences between versions read well."""
-    text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    text = text_of(content)
+    write_atomically(path, lambda p: p.write_text(text, encoding="utf-8"))
+
+
+def write_record(path: Path, content: Mapping[str, Any], names: Iterable[str] = ()) -> None:
+    """Write JSON with its own digest and those of the named files beside it; see :mod:`.integrity`."""
+    text = sealed_text(content, path.parent, names)
     write_atomically(path, lambda p: p.write_text(text, encoding="utf-8"))
 
 
 def read_json(path: Path, verb: str = "") -> Any:
-    """Read JSON.
+    """Read JSON; of a record with digests, the content, after checking that it is what was written.
 
     Args:
         path: the file.
@@ -124,16 +213,82 @@ def read_json(path: Path, verb: str = "") -> Any:
 
     Raises:
         FileNotFoundError: if there is no such file; says how to make it.
-        ValueError: if it is truncated; names it.
+        ValueError: if it is truncated or was changed; names it.
     """
+    return read_with_digests(path, verb)[0]
+
+
+def read_record(path: Path, schema: Any = dict, verb: str = "", only: Iterable[str] | None = None) -> dict[str, Any]:
+    """Read a record, after checking it and the files that it speaks of.
+
+    Args:
+        path: the file.
+        schema: what its content must fit, as of :func:`pnpkit.experiment.schema.check`.
+        verb: as of :func:`read_json`.
+        only: names of the files to check; all by default.
+
+    Raises:
+        FileNotFoundError: if there is no such file; says how to make it.
+        ValueError: if it, or a file it speaks of, is not what was written, or it does not fit; names the file.
+    """
+    content, files = read_with_digests(path, verb)
+    check(content, schema, path)
+    if only is None or list(only):
+        verify_files(path, files, only)
+    return content
+
+
+def read_with_digests(path: Path, verb: str = "") -> tuple[Any, dict[str, str] | None]:
+    """As :func:`read_json`, with the digests of the files that a record speaks of; None if it has none."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads((text := path.read_bytes()).decode("utf-8"), parse_constant=_no_number)
     except FileNotFoundError as error:
-        remedy = f": `pnpkit {verb}` makes it" if verb else ""
-        raise FileNotFoundError(f"{path} is not there{remedy}") from error
-    except json.JSONDecodeError as error:
-        message = f"{path} is not valid JSON ({error}): was it truncated? Delete it to compute it again."
-        raise ValueError(message) from error
+        raise FileNotFoundError(f"{path} is not there{makes(path, verb)}") from error
+    except PermissionError as error:
+        raise PermissionError(f"{path} cannot be read ({error.strerror}): mend its permissions") from error
+    except IsADirectoryError as error:
+        raise ValueError(f"{path} is a folder. {remedy(path)}") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not valid JSON ({error}): was it truncated? {remedy(path)}") from error
+    return opened(content, path, text) if isinstance(content, dict) else (content, None)
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def read_csv(path: Path, numbers: Iterable[str] = (), **options: Any) -> "pd.DataFrame":
+    """Read a table.
+
+    Args:
+        path: the file.
+        numbers: columns that must be there and hold numbers.
+        options: of :func:`pandas.read_csv`.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no such table; names the file and the column.
+    """
+    import pandas as pd
+
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path} is not there. {remedy(path)}") from error
+    except PermissionError as error:
+        raise PermissionError(f"{path} cannot be read ({error.strerror}): mend its permissions") from error
+    except IsADirectoryError as error:
+        raise ValueError(f"{path} is a folder. {remedy(path)}") from error
+    try:
+        table = pd.read_csv(io.BytesIO(content), **options)
+    except (ValueError, OverflowError) as error:  # pandas' own are ValueErrors
+        raise ValueError(f"{path} is no table ({error}). {remedy(path)}") from error
+    for name in numbers:
+        if name not in table:
+            raise ValueError(f"{path}: column {name} is missing. {remedy(path)}")
+        if not pd.api.types.is_numeric_dtype(table[name]) or pd.api.types.is_complex_dtype(table[name]):
+            raise ValueError(f"{path}: column {name} must hold numbers. {remedy(path)}")
+    return table
 
 
 def _version(package: str) -> str:

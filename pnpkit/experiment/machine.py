@@ -1,6 +1,7 @@
 """What a long computation asks of the operating system: a folder to itself, and memory that stays."""
 
 import ctypes
+import errno
 import fcntl
 import logging
 import multiprocessing
@@ -18,6 +19,8 @@ from typing import Any
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # names of glibc's malloc.h
 # Setting one of them ends their adaptation to what a program does; these are the largest that it arrives at
 MMAP_MAX, MMAP_THRESHOLD, TRIM_THRESHOLD = 65536, 32 * 2**20, 64 * 2**20
+
+UNLOCKED = "PNPKIT_UNLOCKED"  # environment: 1 to go on where folders cannot be locked
 
 
 @contextmanager
@@ -44,6 +47,14 @@ def locked(folder: Path, wait: bool = True) -> Iterator[None]:
         except BlockingIOError as error:
             holder = _holder(descriptor)
             raise RuntimeError(f"{folder} is in use by another process{holder}: wait for it or stop it") from error
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+                raise
+            if os.environ.get(UNLOCKED) != "1":
+                raise OSError(
+                    f"{folder} is on a file system without locks ({error.strerror}): choose another --out, or, if no "
+                    f"other process works there, set {UNLOCKED}=1"
+                ) from error
         yield
     finally:
         os.close(descriptor)
@@ -140,7 +151,7 @@ def run_tasks(
             pending = set(futures)
             while pending:
                 done, pending = wait(pending, None if waiting is None else TICK, FIRST_COMPLETED)
-                for future in done:
+                for future in sorted(done, key=lambda f: f.cancelled() or f.exception() is not None):  # results first
                     result = future.result()
                     if finished is not None:
                         finished(result)

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from pnpkit.experiment.artefacts import data_root, read_json, require_same_config, write_json
+from pnpkit.experiment.artefacts import data_root, read_csv, read_json, require_same_config
 from pnpkit.experiment.config import LOSS_LABELS, Profile, TrainingConfig
 from pnpkit.experiment.evaluation.curve import distance_curve
 from pnpkit.experiment.evaluation.folder import (
@@ -23,11 +23,13 @@ from pnpkit.experiment.evaluation.folder import (
     verify_evaluation,
 )
 from pnpkit.experiment.evaluation.items import reference_predictions
+from pnpkit.experiment.integrity import command
 from pnpkit.experiment.precompute.inputs import compute_features
 from pnpkit.experiment.precompute.metric_store import MetricConfig, MetricTable, load_metrics
 from pnpkit.experiment.precompute.metrics import compute_metrics
 from pnpkit.experiment.problem import Problem, get_problem
 from pnpkit.experiment.profiles import get_profile
+from pnpkit.experiment.results.keep import read_results, write_results
 from pnpkit.experiment.results.rows import build_results
 from pnpkit.experiment.training.checkpoint import load_weights
 from pnpkit.experiment.training.loop import train
@@ -108,7 +110,11 @@ class Workspace:
 
     def metrics(self) -> MetricTable:
         """The metrics, which must be there already; see :func:`load_metrics` for the errors."""
-        return load_metrics(self.metrics_path, self.metric_config, f"pnpkit metrics --profile {self.profile.name}")
+        return load_metrics(
+            self.metrics_path,
+            self.metric_config,
+            command(f"metrics --profile {self.profile.name}", self.folder.parent),
+        )
 
     def compute_metrics(
         self, workers: int = 2, executor: Executor | None = None, progress: Progress | None = None
@@ -163,8 +169,8 @@ class Workspace:
         """The folder of a run that must be finished."""
         folder = self.run_folder(loss, seed)
         if not (folder / "provenance.json").exists():
-            command = f"pnpkit train --profile {self.profile.name} --loss {loss} --seed {seed}"
-            raise FileNotFoundError(f"{folder} holds no finished run: `{command}` makes it")
+            verb = command(f"train --profile {self.profile.name} --loss {loss} --seed {seed}", self.folder.parent)
+            raise FileNotFoundError(f"{folder} holds no finished run: `{verb}` makes it")
         return folder
 
     def evaluate(self, loss: str, seed: int, progress: Progress | None = None) -> Evaluation:
@@ -172,11 +178,12 @@ class Workspace:
         folder = self._finished(loss, seed)
         callback = _named(f"evaluation of {LOSS_LABELS[loss]}, seed {seed}", progress)
         with torch.no_grad():
-            return evaluate_run(folder, self.evaluation_folder(loss, seed), self.problem, callback)
+            out, config = self.evaluation_folder(loss, seed), self.profile.run(loss, seed)
+            return evaluate_run(folder, out, self.problem, callback, config)
 
     def evaluation(self, loss: str, seed: int) -> Evaluation:
         """The evaluation of a run, which must be there; see :func:`read_evaluation`."""
-        return read_evaluation(self.evaluation_folder(loss, seed))
+        return read_evaluation(self.evaluation_folder(loss, seed), self.profile.run(loss, seed))
 
     def verify_evaluation(self, loss: str, seed: int, n: int) -> float:
         """Compute a sample of an evaluation again; see :func:`verify_evaluation`."""
@@ -188,7 +195,7 @@ class Workspace:
         folders = self._folders(loss, seed)
         callback = _named(f"curve of {LOSS_LABELS[loss]}, seed {seed}", progress)
         with torch.no_grad():
-            return distance_curve(*folders, self.problem, callback)
+            return distance_curve(*folders, self.problem, callback, self.profile.run(loss, seed))
 
     def evaluate_references(self, progress: Progress | None = None) -> dict[str, Evaluation]:
         """The same for the predictions that need no training."""
@@ -225,17 +232,21 @@ class Workspace:
     def epochs_done(self, loss: str, seed: int) -> int:
         """How many epochs of a run have ended, 0 of one not begun."""
         path = self.run_folder(loss, seed) / "history.csv"
-        return len(pd.read_csv(path, usecols=["epoch"])) if path.exists() else 0
+        return len(read_csv(path, ["epoch"])) if path.exists() else 0
 
     def results(self) -> dict[str, Any]:
         """``results.json``, as :meth:`write_results` left it."""
-        return read_json(self.folder / "results.json", "table")
+        return read_results(self.folder)
 
-    def write_results(self, progress: Progress | None = None) -> dict[str, Any]:
-        """Evaluate every finished run and write ``results.json``; see :meth:`compute_results`."""
+    def write_results(self, progress: Progress | None = None, fewer: bool = False) -> dict[str, Any]:
+        """Evaluate every finished run and keep ``results.json``; see :meth:`compute_results`, :func:`write_results`."""
         results = self.compute_results(progress)
-        write_json(self.folder / "results.json", results)
+        self.keep_results(results, fewer)
         return results
+
+    def keep_results(self, results: dict[str, Any], fewer: bool = False) -> None:
+        """Keep what :meth:`compute_results` gave, unless the numbers there are the same; see :func:`write_results`."""
+        write_results(self.folder, results, fewer)
 
     def compute_results(self, progress: Progress | None = None, seeds: Collection[int] | None = None) -> dict[str, Any]:
         """Table 1 and what belongs to it, from the evaluations of every finished run, computed where missing.
@@ -250,6 +261,9 @@ class Workspace:
         wanted = self.profile.seeds if seeds is None else tuple(sorted(set(seeds)))
         if not set(wanted) <= set(self.profile.seeds):
             raise ValueError(f"profile {self.profile.name} has seeds {list(self.profile.seeds)}, not {list(wanted)}")
+        if not self.finished_runs():
+            verb = command(f"run --profile {self.profile.name}", self.folder.parent)
+            raise FileNotFoundError(f"{self.folder} holds no finished run: is it the right folder? `{verb}` makes them")
         evaluations = [self.evaluate(loss, s, progress) for loss, s in self.finished_runs() if s in wanted]
         return build_results(evaluations, self.evaluate_references(progress), wanted, config=self.profile)
 

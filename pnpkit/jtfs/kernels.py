@@ -13,7 +13,8 @@ import math
 from typing import no_type_check
 
 import numpy as np
-from numba import njit
+
+from pnpkit._compile import njit
 
 # Sums may be reordered and quotients taken as products; infinities and NaN keep their meaning
 FAST = {"reassoc", "contract", "arcp", "afn", "nsz"}

@@ -99,7 +99,7 @@ def test_profile_end_to_end(profile: Profile, tmp_path: Path, monkeypatch: pytes
         sharing.train("pnp", 0, resume=False)
     assert sharing.train("pnp", 0).finished, "what cannot begin anew stays as it was"
     (workspace.run_folder("p", 0) / "provenance.json").rename(tmp_path / "away")
-    with pytest.raises(FileNotFoundError, match="--profile tiny --loss p --seed 0` makes it"):
+    with pytest.raises(FileNotFoundError, match=rf"--profile tiny --loss p --seed 0 --out {tmp_path}` makes it"):
         sharing.train("pnp", 0, resume=False)
     (tmp_path / "away").rename(workspace.run_folder("p", 0) / "provenance.json")
 

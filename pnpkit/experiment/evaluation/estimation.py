@@ -43,4 +43,7 @@ def estimate(x: Float[Tensor, "*batch time"], rate: float, run: Path) -> Float[T
     with torch.no_grad():
         images = Scalogram(g.sample_rate, **asdict(config.features))(x.float().reshape(-1, g.n_samples))
         output = load_analyser(run)(images).double().reshape(*x.shape[:-1], -1)
-    return g.parameters.decode(output, config.coordinates)
+    theta = g.parameters.decode(output, config.coordinates)
+    if not bool(torch.isfinite(theta).all()):
+        raise ValueError("the network's answer is not finite: is the sound as loud as those of the run's synthesiser?")
+    return theta

@@ -1,5 +1,6 @@
 """The folder of an evaluation: distances and errors of a run's predictions, kept with the run they are of."""
 
+import errno
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,21 +12,76 @@ import numpy as np
 import pandas as pd
 
 from pnpkit.experiment.artefacts import (
+    Provenance,
     config_dict,
     digest,
     provenance,
+    read_csv,
     read_json,
+    read_record,
     require_same_config,
     write_atomically,
-    write_json,
+    write_record,
 )
+from pnpkit.experiment.config import TrainingConfig
 from pnpkit.experiment.evaluation.items import DISTANCES, evaluate, summarise
+from pnpkit.experiment.integrity import say_once
 from pnpkit.experiment.machine import torch_threads
 from pnpkit.experiment.problem import Problem
+from pnpkit.experiment.schema import at_least, check
+from pnpkit.experiment.training.run_folder import RunProvenance, read_provenance
 
 Progress = Callable[[int, int], None]
 FILES = {"test": "items.csv", "validation": "validation.csv"}  # items of each fold that is evaluated
+READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 TOLERANCE = 1e-3  # of distances between machines, relative; float32 inside Φ
+
+
+@dataclass(frozen=True)
+class Key:
+    """What an evaluation is of, as ``summary.json`` records it."""
+
+    run: dict[str, Any]
+    predictions: str = ""
+
+
+@dataclass(frozen=True)
+class Made:
+    """How it and its run came to be."""
+
+    evaluation: Provenance
+    run: RunProvenance | None = None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What ``summary.json`` records; the inner summaries are of :func:`~.items.summarise`."""
+
+    config: Key
+    summary: dict[str, dict[str, Any]]
+    made: Made
+    validation: dict[str, dict[str, Any]] | None = None
+
+
+@dataclass(frozen=True)
+class DistanceSummary:
+    """Of one distance."""
+
+    mean: float | None
+    standard_error: float | None
+    interval: list[float] | None
+    left_out: int = at_least(0)
+
+
+@dataclass(frozen=True)
+class Median:
+    """Of one error."""
+
+    median: float | None
+
+
+_PARTS: dict[str, Any] = {"items": int, "status": dict[str, int], "outside": dict[str, int]}
+_PARTS |= dict.fromkeys(DISTANCES, DistanceSummary)
 
 
 @dataclass(frozen=True)
@@ -53,7 +109,13 @@ class Evaluation:
         return self.items[self.items.weights == weights].set_index("id").sort_index()
 
 
-def evaluate_run(folder: Path, out: Path, problem: Problem, progress: Progress | None = None) -> Evaluation:
+def evaluate_run(
+    folder: Path,
+    out: Path,
+    problem: Problem,
+    progress: Progress | None = None,
+    config: TrainingConfig | None = None,
+) -> Evaluation:
     """Evaluate a finished run, or read its evaluation if it is of these very predictions.
 
     Args:
@@ -61,19 +123,23 @@ def evaluate_run(folder: Path, out: Path, problem: Problem, progress: Progress |
         out: where ``items.csv`` and ``summary.json`` go.
         problem: that the run is of.
         progress: called with (items done, items in all).
+        config: that the run must have; any by default.
 
     Raises:
-        ValueError: if the run is of another data set, or its predictions do not match; names the file.
-        ArtefactMismatch: if ``out`` holds another evaluation; names both hashes.
+        ValueError: if the run is of another data set, or its predictions do not match, or a file of it or of its
+            evaluation is not what was written; names the file.
+        ArtefactMismatch: if ``out`` holds another evaluation, or ``folder`` another run; names both hashes.
         FileNotFoundError: if the run is not finished.
     """
-    run, made = (read_json(folder / name, "train") for name in ("config.json", "provenance.json"))
+    run, made = check(read_json(folder / "config.json", "train"), dict, folder / "config.json"), read_provenance(folder)
+    if config is not None:
+        require_same_config(folder, run, config)
     grid = config_dict(problem.grid)
-    if run["grid"] != grid:
-        raise ValueError(f"{folder / 'config.json'} is of the data set {run['grid']}, not {grid}")
+    if run.get("grid") != grid:
+        raise ValueError(f"{folder / 'config.json'} is of the data set {run.get('grid')}, not {grid}")
     file = folder / "predictions.csv"
     key = {"run": run, "predictions": digest(file.read_bytes())}
-    return _evaluated(out, key, {"run": made}, pd.read_csv(file), problem, str(file), progress)
+    return _evaluated(out, key, {"run": made}, read_csv(file, ["id"]), problem, str(file), progress)
 
 
 def evaluate_reference(
@@ -84,15 +150,31 @@ def evaluate_reference(
     return _evaluated(out, key, {}, predictions, problem, name, progress)
 
 
-def read_evaluation(folder: Path) -> Evaluation:
-    """An evaluation from its folder.
+def read_evaluation(folder: Path, run: Any = None) -> Evaluation:
+    """An evaluation from its folder, after checking it against its digests.
+
+    Args:
+        folder: of the evaluation.
+        run: configuration of the run that it must be of; any by default.
 
     Raises:
+        ArtefactMismatch: if it is of another run; names both hashes.
         FileNotFoundError: if there is none.
-        ValueError: if its summary is truncated; names the file.
+        ValueError: if a file is truncated, or not what was written; names it.
     """
-    stored = read_json(folder / "summary.json", "evaluate")
-    items = pd.read_csv(folder / "items.csv")
+    path = folder / "summary.json"
+    stored = read_record(path, Summary, "evaluate")
+    if run is not None:
+        require_same_config(path, stored["config"]["run"], run)
+    items = read_csv(folder / "items.csv", ["id", *DISTANCES])
+    for fold in ("summary", "validation"):
+        for weights, part in (stored.get(fold) or {}).items():
+            for name in _PARTS.keys() | part.keys():
+                check(part.get(name), _PARTS.get(name, Median), path, f"{fold}.{weights}.{name}")
+    if not {"weights", "status"} <= set(items) or set(items.weights) != set(stored["summary"]):
+        raise ValueError(
+            f"{folder / 'items.csv'} holds weights {sorted(set(items.get('weights', [])))}, not those of {path}"
+        )
     return Evaluation(
         folder, stored["config"]["run"], items, stored["summary"], stored["made"], stored.get("validation")
     )
@@ -118,7 +200,8 @@ def verify_evaluation(folder: Path, out: Path, problem: Problem, n: int, seed: i
     table = problem.table
     ids = table.id[table.fold == "test"].to_numpy()
     sample = np.random.default_rng(seed).choice(ids, min(n, len(ids)), replace=False)
-    predictions, index = pd.read_csv(folder / "predictions.csv"), ["weights", "id"]
+    read_provenance(folder)
+    predictions, index = read_csv(folder / "predictions.csv", ["id"]), ["weights", "id"]
     part = table[table.id.isin(sample)]
     again = evaluate(predictions[predictions.id.isin(sample)], part, problem.synth, problem.jtfs)
     kept = read_evaluation(out).items
@@ -142,7 +225,7 @@ def _evaluated(
     progress: Progress | None,
 ) -> Evaluation:
     if (out / "summary.json").exists():
-        require_same_config(out, read_json(out / "summary.json")["config"], key)
+        require_same_config(out, read_record(out / "summary.json", Summary)["config"], key)
         return read_evaluation(out)
     began = time.perf_counter()
     with torch_threads(1):
@@ -154,10 +237,17 @@ def _evaluated(
             )
             for fold in folds
         }
-    for fold in folds:
-        write_atomically(out / FILES[fold], partial(items[fold].to_csv, index=False, float_format="%.7g"))
     made = made | {"evaluation": provenance(key, time.perf_counter() - began)}
     summaries = {"summary" if fold == "test" else fold: summarise(items[fold]) for fold in folds}
-    # The summary goes last: its presence says that the items are whole.
-    write_json(out / "summary.json", {"config": config_dict(key), **summaries, "made": made})
+    try:
+        for fold in folds:
+            write_atomically(out / FILES[fold], partial(items[fold].to_csv, index=False, float_format="%.7g"))
+        # The summary goes last: its presence says that the items are whole.
+        names = [FILES[fold] for fold in folds]
+        write_record(out / "summary.json", {"config": config_dict(key), **summaries, "made": made}, names)
+    except OSError as error:
+        if error.errno not in READ_ONLY:
+            raise
+        say_once(f"{out} cannot be written to: what is computed here is not kept")
+        return Evaluation(out, key["run"], items["test"], summaries["summary"], made, summaries.get("validation"))
     return read_evaluation(out)

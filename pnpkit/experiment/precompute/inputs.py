@@ -1,11 +1,13 @@
 """The network's input: a log-compressed constant-Q scalogram, computed once a data set and memory-mapped after that."""
 
 import dataclasses
+import errno
 import hashlib
 import os
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,41 @@ import pandas as pd
 import torch
 
 from pnpkit.analyser.scalogram import Scalogram
-from pnpkit.experiment.artefacts import config_dict, config_hash, provenance, read_json, require_same_config, write_json
+from pnpkit.experiment.artefacts import (
+    Provenance,
+    config_dict,
+    config_hash,
+    provenance,
+    read_record,
+    require_same_config,
+    sync,
+    unwritable,
+    write_record,
+)
 from pnpkit.experiment.config import FeatureConfig
 from pnpkit.experiment.dataset import theta_of
+from pnpkit.experiment.integrity import remedy, say_once
 from pnpkit.experiment.machine import locked, torch_threads
+from pnpkit.experiment.schema import at_least
 from pnpkit.synth import Synthesiser
 
 BLOCK = 256  # items between two records of progress: about a second of work and 10 MB
+
+
+@dataclasses.dataclass(frozen=True)
+class FeaturesRecord(Provenance):
+    """What the ``.json`` beside finished features records."""
+
+    checksums: list[int] = dataclasses.field(default_factory=list)  # CRC-32 of each block: a gigabyte is read at once
+
+
+@dataclasses.dataclass(frozen=True)
+class PartialRecord:
+    """The same while they are unfinished."""
+
+    config: dict[str, Any]
+    checksums: list[int]
+    seconds: float = at_least(0)
 
 
 def features_key(table: pd.DataFrame, synth: Synthesiser, config: FeatureConfig) -> dict[str, Any]:
@@ -70,7 +100,12 @@ def compute_features(
     """
     key = features_key(table, synth, config)
     path = folder / f"features-{config_hash(key)}.npy"
-    with locked(folder), torch_threads(1):
+    with ExitStack() as held, torch_threads(1):
+        try:
+            held.enter_context(locked(folder, wait=False))
+        except RuntimeError as error:
+            say_once(f"waiting: {error}")
+            held.enter_context(locked(folder))
         if not path.exists():
             _compute(table, synth, config, key, path, progress)
         return open_features(path, key)
@@ -85,17 +120,25 @@ def open_features(path: Path, key: dict[str, Any] | None = None) -> np.memmap:
     """
     record = path.with_suffix(".json")
     if not record.exists():
-        raise ValueError(f"{path} has no provenance beside it ({record.name}). Delete it to compute it again.")
-    made = read_json(record)
+        raise ValueError(f"{path} has no provenance beside it ({record.name}). {remedy(path)}")
+    made = read_record(record, FeaturesRecord, only=())
     if key is not None:
         require_same_config(path, made["config"], key)
     try:
-        array = np.lib.format.open_memmap(path, mode="r")
+        array = _opened(path, "r", made["config"].get("items"))
         intact = [_checksum(array[block]) for block in _blocks(len(array))] == made["checksums"]
-    except ValueError:  # numpy: a file shorter than its header says, or no header
+    except (ValueError, EOFError):  # numpy: a file shorter than its header says, or no header
         intact = False
     if not intact:
-        raise ValueError(f"{path} is truncated or corrupt. Delete it to compute it again.")
+        raise ValueError(f"{path} is truncated or corrupt. {remedy(path)}")
+    return array
+
+
+def _opened(path: Path, mode: Any, items: Any) -> np.memmap:
+    """Map an array; its header must say what :func:`_compute` writes, as no checksum covers it."""
+    array = np.lib.format.open_memmap(path, mode=mode)
+    if array.dtype.str != "<f4" or array.ndim != 3 or len(array) != items or not array.flags.c_contiguous:
+        raise ValueError(f"{path} holds {array.dtype.str} of shape {array.shape}")
     return array
 
 
@@ -111,7 +154,10 @@ def _compute(
     theta, scalogram = theta_of(table, synth.parameters), Scalogram(synth.sample_rate, **dataclasses.asdict(config))
     with torch.no_grad():
         shape = (len(table), *scalogram(synth(theta[0])).shape)
-    array, done, seconds = _resume(partial, record, key, shape)
+    try:
+        array, done, seconds = _resume(partial, record, key, shape)
+    except OSError as error:
+        raise unwritable(path, error) from error
     for block in list(_blocks(len(table)))[len(done) :]:
         start = time.perf_counter()
         with torch.no_grad():
@@ -120,12 +166,13 @@ def _compute(
         array.flush()  # the data must be down before the record that vouches for it
         done.append(_checksum(array[block]))
         seconds += time.perf_counter() - start
-        write_json(record, {"config": key, "checksums": done, "seconds": seconds})
+        write_record(record, {"config": key, "checksums": done, "seconds": seconds})
         if progress is not None:
             progress(min(block.stop, len(table)), len(table))
     del array
-    write_json(path.with_suffix(".json"), {**provenance(key, seconds), "checksums": done})
+    write_record(path.with_suffix(".json"), {**provenance(key, seconds), "checksums": done})
     os.replace(partial, path)  # last: the array under its own name is what says "finished"
+    sync(path.parent)
     record.unlink()
 
 
@@ -135,8 +182,8 @@ def _resume(
     """The array to fill, the checksums of its leading blocks that are intact, and the seconds spent on them."""
     if partial.exists() and record.exists():
         try:
-            array, state = np.lib.format.open_memmap(partial, mode="r+"), read_json(record)
-        except ValueError:  # either file is damaged: begin again
+            array, state = _opened(partial, "r+", key["items"]), read_record(record, PartialRecord, only=())
+        except (ValueError, EOFError):  # either file is damaged: begin again
             array, state = None, {}
         if array is not None and array.shape == shape and state["config"] == key:
             done: list[int] = []
@@ -146,7 +193,15 @@ def _resume(
                 done.append(checksum)
             return array, done, state["seconds"]
     record.unlink(missing_ok=True)
-    return np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=shape), [], 0.0
+    array = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=shape)
+    try:
+        with partial.open("r+b") as file:  # a full disk says so here; a page that finds no place later is a SIGBUS
+            os.posix_fallocate(file.fileno(), 0, partial.stat().st_size)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):  # not every file system can promise
+            partial.unlink()
+            raise
+    return array, [], 0.0
 
 
 def _blocks(n_items: int) -> Iterator[slice]:

@@ -18,8 +18,19 @@ from torch import Tensor
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from pnpkit._names import require_known
-from pnpkit.experiment.artefacts import config_dict, config_hash, require_same_config
+from pnpkit.experiment.artefacts import config_dict, config_hash, require_same_config, sync, unwritable
 from pnpkit.experiment.config import GridConfig
+from pnpkit.experiment.integrity import (
+    KEY,
+    Damaged,
+    opened,
+    remedy,
+    say_once,
+    sealed,
+    sha256_of_file,
+    verify_files,
+)
+from pnpkit.experiment.schema import check
 from pnpkit.metric import spectrum
 from pnpkit.synth import ParameterSpace
 
@@ -34,6 +45,15 @@ class MetricConfig:
     grid: GridConfig
     phi: str = "JTFS.reference, log1p(S/1e-3)"
     chunk: int = 100  # items a task and a chunk
+
+
+@dataclass(frozen=True)
+class StoreRecord:
+    """What the attributes of a store record, beside their digests."""
+
+    config: MetricConfig
+    hash: str
+    provenance: dict[str, Any] | None = None
 
 
 def create_store(path: Path, config: MetricConfig, table: pd.DataFrame, space: ParameterSpace) -> None:
@@ -73,7 +93,9 @@ def create_store(path: Path, config: MetricConfig, table: pd.DataFrame, space: P
                 dimension_names=["id", "gain", "parameter", "parameter_"],
                 attributes={"long_name": "pullback metric", "units": "(unit of Phi)² per product of units of theta"},
             )
+            _write_attributes(partial, dict(data.attrs), _digests(partial))
             os.replace(partial, path)
+            sync(path.parent)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
@@ -85,10 +107,60 @@ def check_store(path: Path, config: MetricConfig) -> None:
         ArtefactMismatch: if it was made for another one; names both hashes.
         ValueError: if this is no store, or its description is damaged.
     """
+    attributes, files = _attributes(path)
+    require_same_config(path, attributes["config"], config)
+    if files is not None:
+        verify_files(path / "zarr.json", files, [name for name in files if not _is_chunk(name)])
     with _read(path):
-        found = dict(zarr.open_group(path, mode="r").attrs["config"])  # type: ignore[arg-type]
         zarr.open_array(path / "M", mode="r")
-    require_same_config(path, found, config)
+
+
+def _attributes(path: Path) -> tuple[dict[str, Any], dict[str, str] | None]:
+    """The attributes of a store and the digests of its files, None of an old one; both checked as far as they go."""
+    with _read(path):
+        attributes = dict(zarr.open_group(path, mode="r").attrs)
+    record, files = opened(attributes, path / "zarr.json")
+    check(record, StoreRecord, path / "zarr.json")
+    return record, files
+
+
+def _write_attributes(path: Path, record: dict[str, Any], files: dict[str, str] | None) -> None:
+    with _written(path):
+        zarr.open_group(path, mode="a").attrs.put(record if files is None else sealed(record, files))
+        sync(path / "zarr.json")
+
+
+def _is_chunk(name: str) -> bool:
+    return name.startswith("M/c.")
+
+
+def _chunk_name(items: slice, config: MetricConfig) -> str:
+    return f"M/c.{items.start // config.chunk}.0.0.0"
+
+
+def _digests(path: Path) -> dict[str, str]:
+    """Of every file of a store but the one that they are kept in."""
+    files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.endswith(".partial"))
+    names = [file.relative_to(path).as_posix() for file in files]
+    return {name: sha256_of_file(path / name) for name in names if name != "zarr.json"}
+
+
+def seal_store(path: Path, again: bool = False) -> bool:
+    """Give a store of before there were digests (or any, ``again``) those of its files as they are; says whether."""
+    attributes, files = _attributes(path)
+    if files is None or again:
+        _write_attributes(path, attributes, _digests(path))
+    return files is None or again
+
+
+def verify_store(path: Path) -> None:
+    """Check every file of a store against the store's digests.
+
+    Raises:
+        ValueError: if one is not what was written; names it.
+    """
+    _, files = _attributes(path)
+    verify_files(path / "zarr.json", files)
 
 
 def make_ready(path: Path) -> None:
@@ -110,38 +182,64 @@ def chunk_slices(config: MetricConfig, n_items: int) -> list[slice]:
     return [slice(i, min(i + config.chunk, n_items)) for i in range(0, n_items, config.chunk)]
 
 
-def write_chunk(path: Path, items: slice, M: NDArray[np.float64]) -> None:
-    """Write the metrics of one whole chunk, (items, gain, d, d).
+def write_chunk(path: Path, items: slice, M: NDArray[np.float64], config: MetricConfig | None = None) -> str:
+    """Write the metrics of one whole chunk, (items, gain, d, d), and see it onto the disk.
+
+    Returns:
+        Its digest, for :func:`add_digest`, if the configuration is given.
 
     Raises:
         OSError: if it cannot be written; names the path.
     """
     with _written(path):
         zarr.open_array(path / "M", mode="r+")[items] = M
+        if config is None:
+            return ""
+        file = path / _chunk_name(items, config)
+        sync(file)
+        return sha256_of_file(file)
 
 
-def missing_chunks(path: Path, config: MetricConfig) -> list[slice]:
-    """The chunks that are absent, truncated, corrupt or not finite: what is left to compute."""
+def add_digest(path: Path, config: MetricConfig, items: slice, digest: str) -> None:
+    """Note the digest of a chunk in its store, which ties it to its place; a store of before there were any is left."""
+    record, files = _attributes(path)
+    if files is not None and digest:
+        _write_attributes(path, record, files | {_chunk_name(items, config): digest})
+
+
+def missing_chunks(path: Path, config: MetricConfig, strict: bool = False) -> list[slice]:
+    """The chunks that are absent, truncated, corrupt, another's, or not finite: what is left to compute.
+
+    With ``strict`` also those that the store does not vouch for: of a process that was killed before it could.
+    """
     M = zarr.open_array(path / "M", mode="r")
-    return [items for items in chunk_slices(config, M.shape[0]) if not _whole(M, items)]
+    record, files = _attributes(path)
+    strict = files is not None and (strict or record.get("provenance") is not None)
+    return [
+        s for s in chunk_slices(config, M.shape[0]) if not _whole(M, s, path, _chunk_name(s, config), files, strict)
+    ]
 
 
-def _whole(M: zarr.Array[Any], items: slice) -> bool:
+def _whole(M: zarr.Array[Any], items: slice, path: Path, name: str, files: dict[str, str] | None, strict: bool) -> bool:
     try:
+        if files is not None and (strict or name in files) and sha256_of_file(path / name) != files.get(name):
+            return False
         return bool(np.isfinite(np.asarray(M[items])).all())
-    except (ValueError, RuntimeError):  # a truncated file or a wrong checksum
+    except PermissionError as error:
+        raise OSError(f"{path / name} cannot be read ({error.strerror}): mend its permissions") from error
+    except (ValueError, RuntimeError, OSError):  # a truncated file, a wrong checksum, none
         return False
 
 
 def add_provenance(path: Path, record: dict[str, Any]) -> None:
-    """Note in the store how its last missing chunks came to be."""
-    with _written(path):
-        zarr.open_group(path, mode="a").attrs["provenance"] = record
+    """Note in the store how its last missing chunks came to be; one of before there were digests gets them."""
+    attributes, files = _attributes(path)
+    _write_attributes(path, attributes | {"provenance": record}, _digests(path) | (files or {}))
 
 
 def is_finished(path: Path, config: MetricConfig) -> bool:
     """Whether a store lacks nothing: every chunk is whole and its provenance is noted."""
-    return "provenance" in zarr.open_group(path, mode="r").attrs and not missing_chunks(path, config)
+    return _attributes(path)[0].get("provenance") is not None and not missing_chunks(path, config)
 
 
 @dataclass(frozen=True)
@@ -183,6 +281,8 @@ def load_metrics(path: Path, config: MetricConfig, made_by: str = "pnpkit metric
     if not path.exists():
         raise FileNotFoundError(f"there are no metrics at {path}: compute them with `{made_by}`")
     check_store(path, config)
+    if KEY not in zarr.open_group(path, mode="r").attrs:
+        say_once(f"{path} holds no digests (it is older than they are): its files are read unchecked")
     missing = missing_chunks(path, config)
     if missing:
         count = sum(s.stop - s.start for s in missing)
@@ -220,8 +320,7 @@ def _written(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror or error
-        raise OSError(f"{path} cannot be written ({reason}): what it holds is kept; mend that and run again") from error
+        raise unwritable(path, error) from error
 
 
 @contextmanager
@@ -229,6 +328,12 @@ def _read(path: Path) -> Iterator[None]:
     """Name the store when its description or coordinates cannot be read."""
     try:
         yield
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
-        what = f"{type(error).__name__}: {error}"
-        raise ValueError(f"{path} is not a readable store of metrics ({what}): move it away, then run again") from error
+    except Damaged:
+        raise
+    except PermissionError as error:
+        raise OSError(f"{path} cannot be read ({error.strerror}): mend its permissions, nothing is lost") from error
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        what = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        raise ValueError(
+            f"{path} is not a readable store of metrics ({what}): move it away, then run again. {remedy(path)}"
+        ) from error

@@ -18,6 +18,7 @@ from pnpkit.experiment.precompute.metric_store import (
     GAINS,
     MetricConfig,
     MetricTable,
+    add_digest,
     add_provenance,
     check_metrics,
     check_store,
@@ -55,12 +56,11 @@ def metrics_of(grid: GridConfig, items: slice) -> NDArray[np.float64]:
     return torch.cat(results).numpy()
 
 
-def _task(path: Path, grid: GridConfig, items: slice) -> int:
-    """One task, one chunk: compute it, write it, say how many items it held."""
+def _task(path: Path, config: MetricConfig, items: slice) -> tuple[slice, str]:
+    """One task, one chunk: compute it, write it, say which items it holds and what its digest is."""
     if not path.exists():
         raise FileNotFoundError(f"{path} is not there on {platform.node()}: all workers must share the store's disk")
-    write_chunk(path, items, metrics_of(grid, items))
-    return items.stop - items.start
+    return items, write_chunk(path, items, metrics_of(config.grid, items), config)
 
 
 def compute_metrics(
@@ -122,7 +122,7 @@ def _fill(
         create_store(path, config, problem.table, problem.space)
     check_store(path, config)
     make_ready(path)
-    todo, total = missing_chunks(path, config), len(problem.table)
+    todo, total = missing_chunks(path, config, strict=True), len(problem.table)
     done = total - sum(s.stop - s.start for s in todo)
 
     def count(items: int) -> None:
@@ -131,8 +131,13 @@ def _fill(
         if progress is not None:
             progress(done, total)
 
+    def finished(chunk: tuple[slice, str]) -> None:
+        items, digest = chunk
+        add_digest(path, config, items, digest)
+        count(items.stop - items.start)
+
     count(0)
-    run_tasks(_task, [(path, config.grid, s) for s in todo], workers=workers, executor=executor, finished=count)
+    run_tasks(_task, [(path, config, s) for s in todo], workers=workers, executor=executor, finished=finished)
     effort = {"items": sum(s.stop - s.start for s in todo), "workers": workers if executor is None else None}
     add_provenance(path, provenance(config, time.perf_counter() - start) | effort)
 

@@ -1,7 +1,9 @@
 """The state of an unfinished training run on disk: one folder an epoch, complete or absent, and no pickle in it."""
 
 import os
+import re
 import shutil
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,13 +18,22 @@ from pnpkit.experiment.artefacts import (
     ArtefactMismatch,
     config_dict,
     read_json,
+    read_record,
     require_same_config,
+    sweep,
+    sync,
+    unwritable,
     write_atomically,
-    write_json,
+    write_record,
 )
+from pnpkit.experiment.integrity import Damaged, remedy
+from pnpkit.experiment.schema import at_least
+from pnpkit.experiment.training.probe import probe_digest
 
 Row = dict[str, int | float]  # of the history
 KEPT = 2  # the newest, and the one before in case a disk loses the newest
+NAME = re.compile(r"epoch-\d{5}")  # what else lies in the folder is the user's
+WEIGHTS = ("weights.safetensors", "best.safetensors", "average.safetensors", "optimiser.safetensors")
 
 
 @dataclass
@@ -36,6 +47,21 @@ class RunState:
     seconds: float = 0.0  # of all sessions
     sessions: int = 0  # times the run was started or resumed
     relaxed: int = 0  # adaptive damping is its first λ over RELAXATION to this power
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What ``progress.json`` records."""
+
+    config: dict[str, Any]
+    history: list[dict[str, float]]
+    best_loss: float
+    epoch: int = at_least(1)
+    best_epoch: int = at_least(0)
+    seconds: float = at_least(0)
+    sessions: int = at_least(0)
+    relaxed: int = at_least(0)
+    probe: str = ""  # digest of the probe up to this epoch; not recorded by older versions
 
 
 def save_checkpoint(
@@ -53,18 +79,27 @@ def save_checkpoint(
     """
     final = folder / f"epoch-{state.epoch:05d}"
     partial = folder / f".{final.name}.partial"
-    for old in (partial, final):
-        shutil.rmtree(old, ignore_errors=True)
-    partial.mkdir(parents=True)
+    try:
+        for old in (*folder.glob(".epoch-*.partial"), final):
+            shutil.rmtree(old, ignore_errors=True)
+        partial.mkdir(parents=True)
+    except OSError as error:
+        raise unwritable(final, error) from error
     save_weights(partial / "weights.safetensors", analyser.state_dict())
     save_weights(partial / "best.safetensors", best)
     save_weights(partial / "average.safetensors", average.state_dict())
     moments = optimiser.state_dict()["state"]
     save_weights(partial / "optimiser.safetensors", {f"{i}.{k}": v for i, s in moments.items() for k, v in s.items()})
-    write_json(partial / "progress.json", {"config": config_dict(config), **asdict(state)})
-    os.rename(partial, final)
+    probe = {"probe": probe_digest(folder.parent / "probe.csv", state.epoch)}
+    write_record(partial / "progress.json", {"config": config_dict(config), **asdict(state), **probe}, WEIGHTS)
+    try:
+        os.rename(partial, final)
+        sync(folder)
+    except OSError as error:
+        raise unwritable(final, error) from error
     for old in _checkpoints(folder)[:-KEPT]:
-        shutil.rmtree(old)
+        os.rename(old, gone := folder / f".{old.name}.partial")  # so that no half of it looks like a checkpoint
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 def load_checkpoint(
@@ -79,24 +114,59 @@ def load_checkpoint(
         ArtefactMismatch: if it is of another configuration; names both hashes.
         ValueError: if a file is missing, truncated or of another network; names it and says what to do.
     """
+    if folder.is_dir():
+        sweep(folder.parent)
     found = _checkpoints(folder)
     if not found:
         return RunState(), snapshot(analyser)
     newest = found[-1]
-    remedy = f"Delete {newest}: the run then continues from the checkpoint before it, or from the start."
     try:
-        stored = read_json(newest / "progress.json")
+        stored = read_record(newest / "progress.json", Progress)
         require_same_config(newest, stored.pop("config"), config)
+        probe = stored.pop("probe", "")
         state = RunState(**stored)
+        _check_progress(newest, state, folder.parent / "probe.csv", probe)
         analyser.load_state_dict(load_weights(newest / "weights.safetensors"))
         best = load_weights(newest / "best.safetensors")
         average.load_state_dict(load_weights(newest / "average.safetensors"))
         _restore(optimiser, load_weights(newest / "optimiser.safetensors"))
-    except ArtefactMismatch:
+    except (ArtefactMismatch, Damaged, PermissionError):
         raise
-    except (OSError, ValueError, TypeError, RuntimeError, KeyError) as error:
-        raise ValueError(f"the checkpoint cannot be read: {error}. {remedy}") from error
+    except (OSError, ValueError, TypeError, RuntimeError, KeyError, IndexError) as error:
+        said = str(error).splitlines()[0].removesuffix(f". {remedy(newest / 'progress.json')}")
+        raise ValueError(
+            f"the checkpoint {newest} cannot be read: {said}. {remedy(newest / 'progress.json')}"
+        ) from error
     return state, best
+
+
+def _check_progress(newest: Path, state: RunState, probe: Path, digest: str) -> None:
+    """What a record of before there were digests can be held to, and the probe that lies elsewhere."""
+    if [row.get("epoch") for row in state.history] != list(range(1, state.epoch + 1)):
+        raise ValueError(f"{newest / 'progress.json'}: history has not one row for each of {state.epoch} epochs")
+    if newest.name != f"epoch-{state.epoch:05d}":
+        raise ValueError(f"{newest / 'progress.json'} is of epoch {state.epoch}")
+    if not state.best_epoch <= state.epoch:
+        raise ValueError(f"{newest / 'progress.json'}: best_epoch {state.best_epoch} is after epoch {state.epoch}")
+    if digest and probe_digest(probe, state.epoch) != digest:
+        raise Damaged(
+            f"{probe} was changed since epoch {state.epoch} was done: put the file back, or begin this run again with "
+            "--no-resume"
+        )
+
+
+def clear_checkpoints(folder: Path) -> None:
+    """Remove the checkpoints of a folder, and it, unless something of the user's lies there."""
+    for old in (*_checkpoints(folder), *folder.glob(".epoch-*.partial")):
+        shutil.rmtree(old, ignore_errors=True)
+    with suppress(OSError):
+        folder.rmdir()
+
+
+def progress_of(folder: Path) -> list[Row] | None:
+    """The history in the newest checkpoint; None without one."""
+    found = _checkpoints(folder)
+    return read_record(found[-1] / "progress.json", Progress, only=())["history"] if found else None
 
 
 def snapshot(analyser: nn.Module) -> dict[str, Tensor]:
@@ -116,7 +186,7 @@ def _restore(optimiser: torch.optim.Optimizer, moments: dict[str, Tensor]) -> No
 
 
 def _checkpoints(folder: Path) -> list[Path]:
-    return sorted(folder.glob("epoch-*"))
+    return sorted(path for path in folder.glob("epoch-*") if NAME.fullmatch(path.name) and path.is_dir())
 
 
 def load_analyser(folder: Path, weights: str = "weights") -> Analyser:
@@ -126,10 +196,16 @@ def load_analyser(folder: Path, weights: str = "weights") -> Analyser:
         folder: of the run.
         weights: ``"weights"`` (last epoch), ``"best"`` (lowest validation loss) or ``"average"``.
     """
-    state = load_weights(folder / f"{weights}.safetensors")
-    head = read_json(folder / "config.json")["head"]
-    analyser = Analyser(len(state["network.classifier.bias"]), head)
-    analyser.load_state_dict(state)
+    path = folder / f"{weights}.safetensors"
+    state = load_weights(path)
+    if (folder / "provenance.json").exists():
+        read_record(folder / "provenance.json", only=[path.name])
+    head = read_json(folder / "config.json", "train")["head"]
+    try:
+        analyser = Analyser(len(state["network.classifier.bias"]), head)
+        analyser.load_state_dict(state)
+    except (KeyError, RuntimeError, TypeError) as error:
+        raise ValueError(f"{path} holds no weights of this network ({str(error).splitlines()[0]})") from error
     return analyser.eval()
 
 
@@ -150,5 +226,7 @@ def load_weights(path: Path) -> dict[str, Tensor]:
         raise FileNotFoundError(f"{path} is not there: the run is not finished, or kept without its weights")
     try:
         return load_file(path)
-    except SafetensorError as error:
+    except PermissionError:
+        raise
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise ValueError(f"{path} is not a complete safetensors file ({error}): was it truncated?") from error

@@ -6,7 +6,6 @@ checkpoints in our own hands.
 
 import importlib.util
 import math
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ from torch import Tensor
 from pnpkit.experiment.artefacts import config_dict, write_json
 from pnpkit.experiment.config import TrainingConfig
 from pnpkit.experiment.machine import locked, memory_kept, torch_threads
-from pnpkit.experiment.training.checkpoint import Row, load_checkpoint, save_checkpoint, snapshot
+from pnpkit.experiment.training.checkpoint import Row, clear_checkpoints, load_checkpoint, save_checkpoint, snapshot
 from pnpkit.experiment.training.learner import Callback, Learner
 from pnpkit.experiment.training.objective import Loss, TrainingData, build_losses, check_run
 from pnpkit.experiment.training.run_folder import (
@@ -91,7 +90,7 @@ def train(
                 start()  # what could not begin must not clear what is there
             clear_run(out)
         if (finished := read_finished(out, config)) is not None:
-            shutil.rmtree(out / "checkpoint", ignore_errors=True)
+            clear_checkpoints(out / "checkpoint")
             return finished
         write_json(out / "config.json", config_dict(config))
         with torch.random.fork_rng(), memory_kept(), torch_threads(threads):

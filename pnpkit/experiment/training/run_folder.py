@@ -1,24 +1,48 @@
 """The folder of a training run: what the loop writes there, and reading it back."""
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from torch import Tensor
 
 from pnpkit.analyser.network import Analyser, predict
-from pnpkit.experiment.artefacts import provenance, read_json, require_same_config, write_atomically, write_json
+from pnpkit.experiment.artefacts import (
+    Provenance,
+    provenance,
+    read_csv,
+    read_json,
+    read_record,
+    require_same_config,
+    sweep,
+    write_atomically,
+    write_record,
+)
 from pnpkit.experiment.config import FeatureConfig, GridConfig, TrainingConfig
-from pnpkit.experiment.training.checkpoint import RunState, save_weights, snapshot
+from pnpkit.experiment.integrity import Damaged, remedy
+from pnpkit.experiment.schema import BadRecord, at_least, check
+from pnpkit.experiment.training.checkpoint import RunState, clear_checkpoints, progress_of, save_weights, snapshot
 from pnpkit.experiment.training.objective import TrainingData
 
+POSITIVE = {
+    "epochs", "batch_size", "learning_rate", "n_steps", "octaves", "bins_per_octave", "f_min", "hop", "eps",
+}  # fmt: skip
 PROBED = 64  # test items followed through training
 FILES = (  # of a run; the mark of its end goes first
     "provenance.json", "weights.safetensors", "best.safetensors", "average.safetensors", "predictions.csv", "probe.csv",
     "history.csv", "config.json",
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RunProvenance(Provenance):
+    """What ``provenance.json`` of a run records."""
+
+    epochs: int = at_least(0, 0)
+    best_epoch: int = at_least(0, 0)
+    sessions: int = at_least(0, 0)
 
 
 @dataclass(frozen=True)
@@ -32,14 +56,50 @@ class RunResult:
 
 
 def read_run(folder: Path) -> RunResult:
-    """A run from its folder, finished or not.
+    """A run from its folder, finished or not, after checking it against its digests.
 
     Raises:
         FileNotFoundError: if there is none, or none of its epochs has ended.
+        ValueError: if a file is not what the run left there; names it.
     """
     finished = (folder / "provenance.json").exists()
-    predictions = pd.read_csv(folder / "predictions.csv") if finished else None
-    return RunResult(folder, finished, pd.read_csv(folder / "history.csv"), predictions)
+    if finished:
+        read_provenance(folder)
+    predictions = read_csv(folder / "predictions.csv", ["id"]) if finished else None
+    return RunResult(folder, finished, read_history(folder), predictions)
+
+
+def read_provenance(folder: Path) -> dict[str, Any]:
+    """How a finished run came to be, after checking the run's files.
+
+    Raises:
+        FileNotFoundError: if it is not finished.
+        ValueError: if it, or a file of the run, is not what the run left there; names it.
+    """
+    made = read_record(folder / "provenance.json", RunProvenance, "train")
+    require_same_config(folder / "config.json", read_json(folder / "config.json", "train"), made["config"])
+    return made
+
+
+def read_history(folder: Path) -> pd.DataFrame:
+    """A row an epoch; of a run that goes on, checked against its newest checkpoint, whose epoch it may not have yet.
+
+    Raises:
+        FileNotFoundError: if no epoch has ended.
+        ValueError: if it is no such table, or not that of the checkpoint; names it.
+    """
+    path = folder / "history.csv"
+    history = read_csv(path, ["epoch", "seconds"])
+    if list(history.epoch) != list(range(1, len(history) + 1)):
+        raise ValueError(f"{path} has not one row for each epoch from 1 on. {remedy(path)}")
+    # Of a finished run, what is left of a checkpoint is on its way out
+    rows = None if (folder / "provenance.json").exists() else progress_of(folder / "checkpoint")
+    if rows is not None:
+        known = pd.DataFrame(rows, columns=list(history)).head(len(history))
+        exact = read_csv(path, float_precision="round_trip").head(len(known))
+        if not len(rows) - 1 <= len(history) or not exact.equals(known.astype(exact.dtypes)):
+            raise Damaged(f"{path} is not the history of {folder / 'checkpoint'}: delete it, and go on with the run")
+    return history
 
 
 def read_finished(folder: Path, config: TrainingConfig) -> RunResult | None:
@@ -47,12 +107,13 @@ def read_finished(folder: Path, config: TrainingConfig) -> RunResult | None:
 
     Raises:
         ArtefactMismatch: if the folder holds a run of another configuration, finished or not; names both hashes.
+        ValueError: if a file is not what the run left there; names it.
     """
     if (folder / "config.json").exists():
-        require_same_config(folder, read_json(folder / "config.json"), config)
+        check(stored := read_json(folder / "config.json"), dict, folder / "config.json")
+        require_same_config(folder, stored, config)
     if not (folder / "provenance.json").exists():
         return None
-    require_same_config(folder, read_json(folder / "provenance.json")["config"], config)
     return read_run(folder)
 
 
@@ -63,7 +124,10 @@ def read_config(folder: Path) -> TrainingConfig:
         FileNotFoundError: if the folder holds no run.
         ValueError: if its ``config.json`` is damaged, or of another version of this library.
     """
-    stored = read_json(folder / "config.json", "train")
+    stored = check(read_json(folder / "config.json", "train"), TrainingConfig, folder / "config.json")
+    for name, number in {**stored, **stored["grid"], **stored["features"]}.items():
+        if name in POSITIVE and number <= 0:
+            raise BadRecord(f"{folder / 'config.json'}: {name} must be positive, not {number}")
     try:
         parts = {"grid": GridConfig(**stored["grid"]), "features": FeatureConfig(**stored["features"])}
         return TrainingConfig(**stored | parts)
@@ -73,9 +137,10 @@ def read_config(folder: Path) -> TrainingConfig:
 
 def clear_run(out: Path) -> None:
     """Delete what the folder holds of a run, finished or not."""
-    shutil.rmtree(out / "checkpoint", ignore_errors=True)
+    clear_checkpoints(out / "checkpoint")
     for name in FILES:
         (out / name).unlink(missing_ok=True)
+    sweep(out)
 
 
 def write_history(data: TrainingData, out: Path, state: RunState) -> None:
@@ -94,7 +159,7 @@ def write_probe(config: TrainingConfig, data: TrainingData, out: Path, epoch: in
     columns = dict(zip(data.space.names, theta.T.numpy(), strict=True))
     table = pd.DataFrame({"epoch": epoch, "id": data.table.id.to_numpy()[rows]} | columns)
     if (out / "probe.csv").exists():
-        before = pd.read_csv(out / "probe.csv", dtype=str)  # as text, so that no digit changes
+        before = read_csv(out / "probe.csv", dtype=str)  # as text, so that no digit changes
         table = pd.concat([before[before.epoch.astype(int) < epoch], table])
     _write_csv(out / "probe.csv", table)
 
@@ -123,8 +188,8 @@ def write_products(
     write_history(data, out, state)
     _write_csv(out / "predictions.csv", table)
     summary = {"epochs": state.epoch, "best_epoch": state.best_epoch, "sessions": state.sessions}
-    write_json(out / "provenance.json", provenance(config, state.seconds) | summary)
-    shutil.rmtree(out / "checkpoint", ignore_errors=True)
+    write_record(out / "provenance.json", provenance(config, state.seconds) | summary, FILES[1:])
+    clear_checkpoints(out / "checkpoint")
 
 
 def _answers(config: TrainingConfig, data: TrainingData, analyser: Analyser, rows: np.ndarray) -> Tensor:

@@ -31,6 +31,7 @@ from pnpkit.experiment.precompute.metric_store import (
     create_store,
     load_metrics,
     missing_chunks,
+    seal_store,
     write_chunk,
 )
 from pnpkit.experiment.precompute.metrics import compute_metrics, metrics_of, verify_metrics
@@ -119,7 +120,7 @@ def test_a_failing_task_keeps_what_others_wrote_and_a_second_call_ends_in_the_sa
     path = tmp_path / "resumed.zarr"
     with ThreadPoolExecutor(1) as pool, pytest.raises(ValueError, match="not finite at theta"):
         compute_metrics(path, CONFIG, executor=pool)
-    left = missing_chunks(path, CONFIG)
+    left = missing_chunks(path, CONFIG, strict=True)
     assert SLICES[3] in left
     assert SLICES[0] not in left
 
@@ -257,7 +258,7 @@ def test_a_disk_that_fills_up_stops_the_run_and_loses_nothing(uninterrupted, tmp
 def test_a_worker_that_does_not_see_the_store_says_so_before_it_computes(tmp_path, monkeypatch):
     monkeypatch.setattr(precompute, "metrics_of", None)
     with pytest.raises(FileNotFoundError, match=rf"{tmp_path}/m.zarr is not there on .*: all workers must share"):
-        precompute._task(tmp_path / "m.zarr", GRID, SLICES[0])
+        precompute._task(tmp_path / "m.zarr", CONFIG, SLICES[0])
 
 
 def test_a_run_killed_before_it_noted_its_provenance_notes_it_later(uninterrupted):
@@ -288,6 +289,7 @@ def test_verification_finds_a_metric_that_is_not_what_a_new_computation_gives(un
     wrong = toy(GRID, SLICES[1])
     wrong[3] *= 1.001
     write_chunk(uninterrupted, SLICES[1], wrong)
+    seal_store(uninterrupted, again=True)
     with pytest.raises(ValueError, match=r"the metric of id 43 differs from a new computation by 1\.0e-03, .* 1e-04"):
         verify_metrics(uninterrupted, CONFIG, 1000)
 
@@ -304,9 +306,11 @@ def test_verification_looks_at_every_metric_and_theta_whatever_the_sample(uninte
     wrong = toy(GRID, SLICES[2])
     wrong[5, 0, 0, 1] += 1e-9
     write_chunk(uninterrupted, SLICES[2], wrong)
+    seal_store(uninterrupted, again=True)
     with pytest.raises(ValueError, match=r"uninterrupted.zarr: M \(detached\) is not symmetric at id 85"):
         verify_metrics(uninterrupted, CONFIG, 1)
     (uninterrupted / "theta" / "c" / "0" / "0").unlink()
+    seal_store(uninterrupted, again=True)
     with pytest.raises(ValueError, match=r"uninterrupted.zarr: theta is not that of the data set"):
         verify_metrics(uninterrupted, CONFIG, 1)
 

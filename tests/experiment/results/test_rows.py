@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from pnpkit.experiment.artefacts import ArtefactMismatch, config_dict, write_json
+from pnpkit.experiment.artefacts import ArtefactMismatch, config_dict, provenance, write_json, write_record
 from pnpkit.experiment.config import GridConfig, TrainingConfig
 from pnpkit.experiment.evaluation.folder import (
     Evaluation,
@@ -19,6 +19,7 @@ from pnpkit.experiment.evaluation.folder import (
     verify_evaluation,
 )
 from pnpkit.experiment.evaluation.items import DISTANCES, reference_predictions, summarise
+from pnpkit.experiment.integrity import Damaged, seal_all
 from pnpkit.experiment.problem import Problem
 from pnpkit.experiment.results.claims import PAPER, Claim, claims, paper_ratio
 from pnpkit.experiment.results.intervals import borrowed_quantiles, welch_interval
@@ -358,6 +359,8 @@ def run_folder(tmp_path):
     write_json(folder / "provenance.json", {"seconds": 60.0})
     predictions = reference_predictions(PROBLEM.table, PROBLEM.space)["train mean"]
     predictions.to_csv(folder / "predictions.csv", index=False)
+    made = provenance(TrainingConfig(GRID, "p"), 60.0)
+    write_record(folder / "provenance.json", made, ["config.json", "predictions.csv"])
     return folder
 
 
@@ -372,6 +375,9 @@ def test_an_evaluation_is_reused_and_never_mistaken_for_another(run_folder, tmp_
     pd.testing.assert_frame_equal(made.items, direct.items)
     file = run_folder / "predictions.csv"
     file.write_text(file.read_text().replace("7", "8"))
+    with pytest.raises(Damaged, match=r"predictions\.csv is not the file that provenance\.json speaks of"):
+        evaluate_run(run_folder, out, heard_by())
+    seal_all(run_folder, again=True)
     with pytest.raises(ArtefactMismatch, match="predictions"):
         evaluate_run(run_folder, out, heard_by())
 
@@ -390,9 +396,13 @@ def test_a_stored_distance_is_checked_against_a_new_one(run_folder, tmp_path):
     items = pd.read_csv(out / "items.csv")
     items.loc[items.id == items.id[3], "mss"] *= 1.01
     items.to_csv(out / "items.csv", index=False)
+    with pytest.raises(Damaged, match=r"items\.csv is not the file that summary\.json speaks of"):
+        verify_evaluation(run_folder, out, heard_by(), n=1000)
+    seal_all(out, again=True)
     with pytest.raises(ValueError, match=rf"ids \[{items.id[3]}\] are not those of a new computation to 1e-03"):
         verify_evaluation(run_folder, out, heard_by(), n=1000)
     items.assign(status="silent").to_csv(out / "items.csv", index=False)
+    seal_all(out, again=True)
     with pytest.raises(ValueError, match="are not those of a new computation"):
         verify_evaluation(run_folder, out, heard_by(), n=2)
 

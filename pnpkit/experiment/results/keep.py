@@ -1,0 +1,136 @@
+"""``results.json``: what may replace it, and what it is read against."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pnpkit.experiment.artefacts import Provenance, config_dict, read_record, read_with_digests, write_record
+from pnpkit.experiment.config import Profile
+from pnpkit.experiment.evaluation.folder import READ_ONLY
+from pnpkit.experiment.evaluation.items import DISTANCES
+from pnpkit.experiment.integrity import Damaged, remedy, say_once, sha256_of_file
+from pnpkit.experiment.profiles import PROFILES
+from pnpkit.experiment.schema import BadRecord, check
+
+FILE = "results.json"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One of ``claims``; see :class:`pnpkit.experiment.results.claims.Claim`."""
+
+    number: int
+    claim: str
+    verdict: str
+    ours: str
+    paper: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Paper:
+    """What the paper prints."""
+
+    source: str
+    rows: dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Results:
+    """What :func:`pnpkit.experiment.results.rows.build_results` gives."""
+
+    parameters: list[str]
+    rows: dict[str, dict[str, dict[str, Any] | None]]
+    references: dict[str, dict[str, Any]]
+    comparisons: dict[str, dict[str, Any]]
+    claims: dict[str, list[Claim]]
+    paper: Paper
+    runs: dict[str, dict[str, Any]]
+    provenance: Provenance
+
+
+@dataclass(frozen=True)
+class OverSeeds:
+    """One quantity of a row."""
+
+    values: list[float | None]
+    mean: float | None
+    sd: float | None
+
+
+def read_results(folder: Path) -> dict[str, Any]:
+    """``results.json`` of a profile's folder, after checking it and those items of it that are there.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if it is not what was written, or of items that have changed since; names the file.
+    """
+    path = folder / FILE
+    results = read_record(path, Results, "table", only=())
+    for name, digest in (read_with_digests(path)[1] or {}).items():
+        if (file := folder / name).exists():  # what was made elsewhere is not always shipped
+            read_record(file.parent / "summary.json", only=[file.name])  # should it be the items that are damaged
+            if sha256_of_file(file) != digest:
+                raise Damaged(f"{path} is of other items than {file} holds now. {remedy(path)}")
+    for weights, rows in results["rows"].items():
+        for loss, row in rows.items():
+            for name in () if row is None else (*DISTANCES, "hours"):
+                check(row.get(name), OverSeeds, path, f"rows.{weights}.{loss}.{name}")
+    if missing := results["rows"].keys() ^ results["claims"].keys():
+        raise BadRecord(f"{path}: rows and claims are not of the same weights ({sorted(missing)}). {remedy(path)}")
+    return results
+
+
+def write_results(folder: Path, results: dict[str, Any], fewer: bool = False) -> bool:
+    """Keep results, unless the numbers there are the same; says whether the file was written.
+
+    A folder that cannot be written to is said, and left.
+
+    Args:
+        folder: of the profile, which must be there.
+        results: to keep.
+        fewer: whether they may have fewer rows or seeds than those there.
+
+    Raises:
+        ValueError: if they have fewer, and must not; names what would be lost.
+    """
+    path = folder / FILE
+    if path.exists():
+        try:
+            before = read_record(path, Results, only=())
+        except ValueError as error:
+            say_once(f"{error}; it is made again now")
+        else:
+            if _numbers(before) == _numbers(results):
+                return False
+            lost = sorted(before["runs"].keys() - results["runs"].keys())
+            if lost and not fewer:
+                raise ValueError(
+                    f"{path} has {len(lost)} runs more than are there now ({', '.join(lost[:3])}"
+                    f"{', …' if len(lost) > 3 else ''}): is a disk missing? `--fewer` replaces it all the same"
+                )
+    try:
+        write_record(path, results, items_of(folder, results))
+    except OSError as error:
+        if error.errno not in READ_ONLY:
+            raise
+        say_once(f"{path} cannot be written: the table is not kept")
+        return False
+    return True
+
+
+def items_of(folder: Path, results: Mapping[str, Any]) -> list[str]:
+    """The items that results are of, in this folder or in those of the profiles that it shares runs with."""
+    homes, names = [Path(".")], [f"evaluation/{run}/items.csv" for run in results["runs"]]
+    profile: Profile | None = PROFILES.get(folder.name)
+    while profile is not None and profile.shares:
+        homes.append(Path("..") / profile.shares)
+        profile = PROFILES.get(profile.shares)
+    found = [next((h / name for h in homes if (folder / h / name).is_file()), None) for name in names]
+    return [path.as_posix() for path in found if path is not None]
+
+
+def _numbers(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Results without when and where they were made."""
+    return {key: value for key, value in config_dict(results).items() if key not in ("provenance", "runs")}

@@ -1,0 +1,98 @@
+"""Records are read through schemas: dataclasses whose annotations are checked, so that errors name file and field."""
+
+import dataclasses
+import math
+import types
+from functools import cache
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from pnpkit.experiment.integrity import remedy
+
+_WORDS = {int: "a whole number", float: "a finite number", str: "a text", bool: "true or false", type(None): "null"}
+LARGEST = 2**63  # of a whole number
+
+
+class BadRecord(ValueError):
+    """Valid JSON that is not the record it should be."""
+
+
+def at_least(least: float, default: Any = dataclasses.MISSING) -> Any:
+    """A field of a schema with a lower bound."""
+    return dataclasses.field(default=default, metadata={"least": least})
+
+
+def check(value: Any, schema: Any, path: Path, field: str = "") -> Any:
+    """Check JSON against an annotation: a dataclass, ``dict[str, X]``, ``list[X]``, ``X | None``, a scalar, or Any.
+
+    Fields of a dataclass that have a default may be absent; keys that are no field are refused.
+
+    Returns:
+        The value, as it is.
+
+    Raises:
+        BadRecord: if it does not fit; names the file and the field, what is there and what must be.
+
+    >>> check({"a": 1}, dict[str, int], Path("x.json"))
+    {'a': 1}
+    >>> check({"a": "1"}, dict[str, int], Path("x.json"))
+    Traceback (most recent call last):
+    pnpkit.experiment.schema.BadRecord: x.json: a must be a whole number, not '1'. Move it away and make it again
+    """
+    kind, of = get_origin(schema) or schema, get_args(schema)
+    if schema is Any:
+        return value
+    if kind in (Union, types.UnionType):
+        if value is None and type(None) in of:
+            return value
+        (schema,) = (option for option in of if option is not type(None))
+        return check(value, schema, path, field)
+    if dataclasses.is_dataclass(kind):
+        return _check_fields(value, kind, path, field)
+    if kind is dict or kind is list:
+        if not isinstance(value, kind):
+            raise _wrong(value, "an object" if kind is dict else "a list", path, field)
+        inner = of[-1] if of else Any
+        parts: Any = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, part in parts:
+            check(part, inner, path, f"{field}.{key}" if field else str(key))
+        return value
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    fits = number and math.isfinite(float(value)) if kind is float and _small(value) else type(value) is kind
+    if not fits or not _small(value):
+        raise _wrong(value, _WORDS[kind], path, field)
+    return value
+
+
+def _check_fields(value: Any, kind: Any, path: Path, field: str) -> Any:
+    if not isinstance(value, dict):
+        raise _wrong(value, "an object", path, field)
+    fields, hints = {f.name: f for f in dataclasses.fields(kind)}, _hints(kind)
+    at = f"{field}." if field else ""
+    for name, f in fields.items():
+        if name in value:
+            check(value[name], hints[name], path, at + name)
+            least = f.metadata.get("least")
+            if least is not None and value[name] is not None and value[name] < least:
+                raise _wrong(value[name], f"{least:g} or more", path, at + name)
+        elif f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
+            raise BadRecord(f"{path}: field {at + name} is missing. {remedy(path)}")
+    extra = sorted(value.keys() - fields.keys())
+    if extra:
+        raise BadRecord(f"{path}: unknown field {at + extra[0]}: is it of another version? {remedy(path)}")
+    return value
+
+
+@cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _small(value: Any) -> bool:
+    return not isinstance(value, int) or abs(value) <= LARGEST
+
+
+def _wrong(value: Any, wanted: str, path: Path, field: str) -> BadRecord:
+    shown = repr(value)
+    shown = shown if len(shown) <= 60 else f"{shown[:57]}…"
+    return BadRecord(f"{path}: {field or 'its content'} must be {wanted}, not {shown}. {remedy(path)}")

@@ -1,0 +1,307 @@
+"""Files at rest: what their records vouch for, how damage is named, and what may replace what."""
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pnpkit.experiment import artefacts, integrity
+from pnpkit.experiment.artefacts import (
+    ArtefactMismatch,
+    read_record,
+    sweep,
+    write_atomically,
+    write_json,
+    write_record,
+)
+from pnpkit.experiment.evaluation.folder import evaluate_run
+from pnpkit.experiment.integrity import KEY, Damaged, check_all, remedy, seal_all, verify_files
+from pnpkit.experiment.precompute import inputs
+from pnpkit.experiment.precompute.metric_store import load_metrics
+from pnpkit.experiment.profiles import PROFILES
+from pnpkit.experiment.results import keep
+from pnpkit.experiment.schema import BadRecord, check
+from pnpkit.experiment.training.loop import train
+from pnpkit.experiment.training.run_folder import RunProvenance
+from pnpkit.experiment.workspace import Workspace
+from pnpkit.synth import Arpeggio
+from tests.campaign.plant import FEATURES, NAME, TABLE, Plant, data
+
+SHIPPED = Path(__file__).parents[2] / "data"
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
+    made = Plant(tmp_path_factory.mktemp("plant")).build()
+    yield made
+    inputs.BLOCK = made.block
+    del PROFILES[NAME]
+
+
+@pytest.fixture
+def plant(original: Plant, tmp_path: Path) -> Plant:
+    shutil.copytree(original.root, tmp_path, dirs_exist_ok=True)
+    return Plant(tmp_path)
+
+
+def test_what_is_shipped_is_what_was_written() -> None:
+    assert check_all(SHIPPED) == []
+    unsealed = [path for path in SHIPPED.rglob("provenance.json") if KEY not in json.loads(path.read_text())]
+    assert unsealed == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("1.5", "1.6"), ("λ", "μ"), ("[", " ["), ('"self": "', '"self": "0'), ("a", "a")]
+)
+def test_a_record_is_its_text(old: str, new: str, tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    write_record(path, {"b": [1.5, None], "a": "λ"})
+    assert read_record(path) == {"a": "λ", "b": [1.5, None]}
+    path.write_text(path.read_text().replace(old, new) + ("" if old != new else " "))
+    with pytest.raises(Damaged, match=r"r\.json was changed after it was written"):
+        read_record(path)
+
+
+def test_a_file_that_changes_within_a_process_is_read_again(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("1")
+    write_record(tmp_path / "r.json", {}, ["x.csv", "absent.csv"])
+    read_record(tmp_path / "r.json")
+    (tmp_path / "x.csv").write_text("2")
+    with pytest.raises(Damaged, match=r"x\.csv is not the file that r\.json speaks of"):
+        read_record(tmp_path / "r.json")
+    (tmp_path / "x.csv").unlink()
+    with pytest.raises(Damaged, match=r"x\.csv is gone"):
+        read_record(tmp_path / "r.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("runs/p/0/predictions.csv", "train --profile {p} --loss p --seed 0"),
+        ("runs/p/0/checkpoint/epoch-00003/best.safetensors", "train --profile {p} --loss p --seed 0"),
+        ("evaluation/pnp/2/items.csv", "evaluate --profile {p} --loss pnp --seed 2"),
+        ("evaluation/pnp/2/curve.json", "evaluate --profile {p} --loss pnp --seed 2 --curve"),
+        ("evaluation/train-mean/summary.json", "table --profile {p}"),
+        ("metrics.zarr/theta/c/0/0", "metrics --profile {p}"),
+        ("results.json", "table --profile {p}"),
+    ],
+)
+def test_advice_names_the_command_and_the_folder_that_was_given(
+    name: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = remedy(tmp_path / "a b" / "laptop" / name)
+    assert f"`pnpkit {command.format(p='laptop')} --out '{tmp_path / 'a b'}'`" in said
+    monkeypatch.setenv("PNPKIT_DATA", str(tmp_path / "a b"))
+    assert f"`pnpkit {command.format(p='laptop')}`" in remedy(tmp_path / "a b" / "laptop" / name)
+
+
+def test_changed_predictions_are_blamed_not_the_good_evaluation(plant: Plant) -> None:
+    run, out = plant.space.run_folder("p", 0), plant.space.evaluation_folder("p", 0)
+    predictions = run / "predictions.csv"
+    predictions.write_text(predictions.read_text().replace("7", "8", 1))
+    with pytest.raises(Damaged, match=r"runs/p/0/predictions\.csv is not .*train --profile tiny --loss p .*--out"):
+        evaluate_run(run, out, plant.problem)
+
+
+def test_two_whole_chunks_exchanged_are_computed_again(plant: Plant) -> None:
+    before = load_metrics(plant.space.metrics_path, plant.space.metric_config)
+    M = plant.space.metrics_path / "M"
+    a, b = (M / f"c.{i}.0.0.0" for i in (2, 5))
+    content = a.read_bytes()
+    a.write_bytes(b.read_bytes())
+    b.write_bytes(content)
+    with pytest.raises(ValueError, match=r"lacks 54 metrics \(from id 54 on\)"):
+        load_metrics(plant.space.metrics_path, plant.space.metric_config)
+    shutil.rmtree(plant.space.metrics_path / "theta" / "c")
+    with pytest.raises(Damaged, match="theta/c/0/0 is gone"):
+        load_metrics(plant.space.metrics_path, plant.space.metric_config)
+    assert len(before.theta) == len(TABLE)
+
+
+def test_a_run_of_another_loss_or_recipe_is_refused_by_every_reader(plant: Plant) -> None:
+    space = plant.space
+    with pytest.raises(ArtefactMismatch, match="loss: 'pnp' there, 'p' wanted"):
+        evaluate_run(
+            space.run_folder("pnp", 0), space.evaluation_folder("pnp", 0), plant.problem, config=plant.config("p")
+        )
+    for place in (space.run_folder, space.evaluation_folder):
+        place("p", 0).rename(plant.root / "away")
+        place("pnp", 0).rename(place("p", 0))
+        (plant.root / "away").rename(place("pnp", 0))
+    for read in (space.evaluate, space.evaluation, space.curve):
+        with pytest.raises(ArtefactMismatch, match="loss: 'pnp' there, 'p' wanted"):
+            read("p", 0)
+    with pytest.raises(ArtefactMismatch, match="loss: 'pnp' there, 'p' wanted"):
+        space.compute_results()
+
+
+def test_results_give_way_to_equal_or_more_and_to_fewer_only_if_told(
+    plant: Plant, caplog: pytest.LogCaptureFixture
+) -> None:
+    file, results = plant.space.folder / "results.json", plant.results()
+    before, status = file.read_bytes(), file.stat()
+    assert not keep.write_results(plant.space.folder, results), "the numbers are the same"
+    assert file.stat().st_mtime_ns == status.st_mtime_ns
+    rows = {w: {**by, "pnp": None} for w, by in results["rows"].items()}
+    fewer = {**results, "rows": rows, "runs": {"p/0": results["runs"]["p/0"]}}
+    with pytest.raises(ValueError, match=r"1 runs more than are there now \(pnp/0\): is a disk missing\? `--fewer`"):
+        keep.write_results(plant.space.folder, fewer)
+    assert file.read_bytes() == before
+    assert keep.write_results(plant.space.folder, fewer, fewer=True)
+    assert keep.write_results(plant.space.folder, results), "more than before"
+
+
+def test_results_of_items_that_changed_since_are_stale(plant: Plant) -> None:
+    items = plant.space.evaluation_folder("p", 0) / "items.csv"
+    items.write_text(items.read_text().replace("1", "2", 3))
+    with pytest.raises(Damaged, match=r"items\.csv is not the file that summary\.json speaks of"):
+        plant.space.results()
+    seal_all(items.parent, again=True)
+    with pytest.raises(Damaged, match=r"results\.json is of other items than .*items\.csv holds.*table --profile"):
+        plant.space.results()
+
+
+def test_reading_a_folder_that_is_not_there_makes_none(tmp_path: Path, original: Plant) -> None:
+    space = Workspace.open(NAME, tmp_path / "mistyped")
+    for read in (space.compute_results, space.results, lambda: space.evaluate("p", 0), space.metrics):
+        with pytest.raises(FileNotFoundError, match=f"{tmp_path}/mistyped/{NAME}.*--out {tmp_path}/mistyped"):
+            read()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_to_is_read_and_said(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def read_only(*_of: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(artefacts.os, "replace", read_only)
+    results = plant.results()
+    results["rows"]["last"]["p"]["jtfs"]["mean"] += 1.0
+    integrity.say_once.cache_clear()
+    assert not keep.write_results(plant.space.folder, results)
+    assert "results.json cannot be written: the table is not kept" in caplog.text
+    shutil.rmtree(plant.space.evaluation_folder("p", 0))
+    again = evaluate_run(plant.space.run_folder("p", 0), plant.space.evaluation_folder("p", 0), plant.problem)
+    assert again.summary["last"]["items"] == (TABLE.fold == "test").sum()
+    assert "what is computed here is not kept" in caplog.text
+
+
+def test_a_full_disk_is_named_by_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_of: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=rf"{tmp_path}/a/r\.json cannot be written \(No space left on device\)"):
+        write_json(tmp_path / "a" / "r.json", {})
+    assert list((tmp_path / "a").iterdir()) == []
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match=r"features-.*\.npy cannot be written \(No space left on device\)"):
+        inputs.compute_features(TABLE.head(2), Arpeggio(), FEATURES, tmp_path / "b")
+    assert not list((tmp_path / "b").glob("*.partial")), "no page is mapped that has no place"
+
+
+def plant_synth():
+    from pnpkit.synth import Arpeggio
+
+    return Arpeggio()
+
+
+def test_what_dead_processes_left_is_swept_and_what_others_write_is_not(tmp_path: Path) -> None:
+    dead, alive = 2**22 + 1, os.getppid()
+    gone = [f".w.safetensors.{dead}.partial.safetensors", f".r.json.{os.uname().nodename}.{dead}.partial.json"]
+    kept = [
+        f".r.json.{os.uname().nodename}.{alive}.partial.json",
+        f".r.json.elsewhere.{dead}.partial.json",
+        "my.partial",
+    ]
+    for name in gone + kept:
+        (tmp_path / name).write_text("half")
+    sweep(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+    (tmp_path / gone[0]).write_text("half")
+    write_atomically(tmp_path / "x", lambda path: path.write_text("whole"))
+    assert not (tmp_path / gone[0]).exists()
+
+
+def test_a_users_copy_of_a_checkpoint_is_nobody_elses_business(plant: Plant) -> None:
+    run = plant.space.run_folder("pnp-mean", 0)
+    for name in ("epoch-keep", "epoch-00009.bak"):
+        shutil.copytree(plant.newest, plant.newest.with_name(name))
+    result = train(plant.unfinished, data(), run, max_hours=0.0)
+    assert list(result.history.epoch) == [1, 2, 3]
+    assert train(plant.unfinished, data(), run).finished
+    assert sorted(path.name for path in (run / "checkpoint").iterdir()) == ["epoch-00009.bak", "epoch-keep"]
+
+
+def test_a_run_begun_before_there_were_digests_goes_on(plant: Plant, caplog: pytest.LogCaptureFixture) -> None:
+    old = plant.space.run_folder("pnp-mean", 0)
+    new = shutil.copytree(old, plant.root / "new")
+    path = plant.newest / "progress.json"
+    stored = json.loads(path.read_text())
+    write_json(path, {k: v for k, v in stored.items() if k not in (KEY, "probe")})
+    assert train(plant.unfinished, data(), old).finished
+    assert "progress.json holds no digests" in caplog.text
+    assert train(plant.unfinished, data(), new).finished
+    for name in ("weights.safetensors", "best.safetensors", "average.safetensors", "predictions.csv", "probe.csv"):
+        assert (old / name).read_bytes() == (new / name).read_bytes()
+
+
+def test_a_probe_that_was_changed_while_a_run_rested_is_found(plant: Plant) -> None:
+    probe = plant.space.run_folder("pnp-mean", 0) / "probe.csv"
+    lines = probe.read_text().splitlines(keepends=True)
+    with probe.open("a") as file:
+        file.write(lines[-1].replace("2,", "3,", 1))  # an epoch of which the checkpoint knows nothing, as after a kill
+    plant.reader("checkpoint", probe)()
+    probe.write_text("".join([lines[0], lines[1].replace("1", "2"), *lines[2:]]))
+    with pytest.raises(Damaged, match=r"probe\.csv was changed since epoch 2 was done"):
+        plant.reader("checkpoint", probe)()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"seconds": "60"}, "seconds must be a finite number, not '60'"),
+        ({"seconds": -1.0}, "seconds must be 0 or more, not -1.0"),
+        ({"seconds": True}, "seconds must be a finite number, not True"),
+        ({"epochs": 2.5}, "epochs must be a whole number, not 2.5"),
+        ({"epochs": 2**70}, "epochs must be a whole number"),
+        ({"versions": ["numpy"]}, "versions must be an object"),
+        ({"versions": {"numpy": 2}}, "versions.numpy must be a text, not 2"),
+        ({"typo": 1}, "unknown field typo"),
+        (None, "its content must be an object, not None"),
+    ],
+)
+def test_a_malformed_record_names_file_and_field(change: dict | None, said: str) -> None:
+    made = artefacts.provenance({}, 1.0)
+    check(made, RunProvenance, Path("provenance.json"))
+    with pytest.raises(BadRecord, match=r"provenance\.json: ") as caught:
+        check(change if change is None else made | change, RunProvenance, Path("provenance.json"))
+    assert said in str(caught.value)
+    with pytest.raises(BadRecord, match="field hash is missing"):
+        check({k: v for k, v in made.items() if k != "hash"}, RunProvenance, Path("provenance.json"))
+
+
+def test_weights_may_be_absent_and_may_not_be_others(plant: Plant) -> None:
+    run = plant.space.run_folder("p", 0)
+    shutil.copy(plant.space.run_folder("pnp", 0) / "weights.safetensors", run)
+    with pytest.raises(Damaged, match=r"p/0/weights\.safetensors is not the file"):
+        plant.reader("run", run / "weights.safetensors")()
+    (run / "weights.safetensors").unlink()
+    plant.reader("run", run / "weights.safetensors")()
+    verify_files(run / "provenance.json", {"best.safetensors": "0"}, only=())
+
+
+def test_sealing_changes_no_number(plant: Plant) -> None:
+    run = plant.space.run_folder("p", 0)
+    stored = json.loads((run / "provenance.json").read_text())
+    write_json(run / "provenance.json", {k: v for k, v in stored.items() if k != KEY})
+    assert seal_all(run) == [run / "provenance.json"]
+    assert json.loads((run / "provenance.json").read_text()) == stored
+    assert seal_all(run) == []
+    assert replace(plant.config("p"), seed=1) != plant.config("p")

@@ -51,8 +51,10 @@ class Workspace:
 
     @classmethod
     def open(cls, name: str, root: Path | None = None) -> "Workspace":
-        """The workspace of a profile by name, under :func:`data_root` unless told otherwise."""
+        """The workspace of a profile, by its name as in :func:`get_profile`, under :func:`data_root` unless told."""
         profile = get_profile(name)
+        grid = get_problem(profile.grid).grid  # with the fingerprint of a synthesiser from elsewhere
+        profile = replace(profile, grid=grid, training=replace(profile.training, grid=grid))
         return cls(profile, (root or data_root()) / profile.name)
 
     @property
@@ -73,18 +75,18 @@ class Workspace:
 
     def run_folder(self, loss: str, seed: int) -> Path:
         """Where a training run is."""
-        return self._home_of(loss, seed).folder / "runs" / loss / str(seed)
+        return self._home(loss, seed).folder / "runs" / loss / str(seed)
 
     def evaluation_folder(self, loss: str, seed: int) -> Path:
         """Where the evaluation of a run is."""
-        return self._home_of(loss, seed).folder / "evaluation" / loss / str(seed)
+        return self._home(loss, seed).folder / "evaluation" / loss / str(seed)
 
     def _folders(self, loss: str, seed: int) -> tuple[Path, Path]:
         return self.run_folder(loss, seed), self.evaluation_folder(loss, seed)
 
     @property
     def shared(self) -> "Workspace":
-        """The workspace whose runs of equal configuration are used; this one, if its profile shares with no other."""
+        """The workspace that this one shares with, by the rule of :class:`Profile`; itself if with none."""
         return Workspace.open(self.profile.shares, self.folder.parent) if self.profile.shares else self
 
     @property
@@ -92,19 +94,10 @@ class Workspace:
         """The workspace that metrics and inputs are in, at the end of the chain of those that share."""
         return self.shared.base if self.profile.shares else self
 
-    def _home_of(self, loss: str, seed: int) -> "Workspace":
-        """The workspace that a run is in: the shared one if the very same run is one of its own."""
-        run = self.profile.run(loss, seed)
-        if not self.profile.shares or run not in self.shared.profile.runs():
-            return self
-        return self.shared._home_of(loss, seed)
-
-    def with_loss(self, loss: str) -> "Workspace":
-        """Where the run of a loss is that belongs beside this profile's: here, or, if it has none, in the shared one.
-
-        So λ, which the P-loss does not see, is varied without training P again.
-        """
-        return self if loss in self.profile.losses else self.shared
+    def _home(self, loss: str, seed: int) -> "Workspace":
+        """The workspace that a run is in, by the rule of :class:`Profile`."""
+        mine = loss in self.profile.losses and self.profile.run(loss, seed) not in self.shared.profile.runs()
+        return self if mine or not self.profile.shares else self.shared._home(loss, seed)
 
     def metrics(self) -> MetricTable:
         """The metrics, which must be there already; see :func:`load_metrics` for the errors."""
@@ -124,10 +117,9 @@ class Workspace:
 
     def features(self, progress: Progress | None = None) -> np.memmap:
         """The network's inputs, computed where missing."""
-        p = self.problem
-        return compute_features(
-            p.table, p.synth, self.profile.training.features, self.base.folder, _named("features", progress)
-        )
+        p, callback = self.problem, _named("features", progress)
+        config, folder = self.profile.training.features, self.base.folder
+        return compute_features(p.table, p.synth, config, folder, callback, p.grid.fingerprint)
 
     def data(self, config: TrainingConfig) -> TrainingData:
         """What a run trains on. The metrics are read unless the loss is P, which needs none."""
@@ -140,14 +132,15 @@ class Workspace:
         if options.get("resume", True) and (finished := read_finished(folder, config)) is not None:
             return finished  # before metrics and inputs, which it does not need
         name = f"{LOSS_LABELS[loss]}, seed {seed}"
-        callback = None if progress is None else lambda done, total, _: progress(name, done, total)
-        phi = None
+        if progress is not None:
+            options["progress"] = lambda done, total, _: progress(name, done, total)
         if loss == "sp":
             listener = replace(self.problem.with_gain(config.gain))  # its Φ is its own, and may move to the device
             listener.jtfs.to(options.get("device", "cpu"))
-            phi = listener.features
-        start = partial(self._weights, config.start_from, seed) if config.start_from else None
-        return train(config, self.data(config), folder, phi=phi, start=start, progress=callback, **options)
+            options["phi"] = listener.features
+        if config.start_from:
+            options["start"] = partial(self._weights, config.start_from, seed)
+        return train(config, self.data(config), folder, **options)
 
     def _weights(self, loss: str, seed: int) -> dict[str, Tensor]:
         """Last weights of a finished run of the workspace that is shared."""
@@ -215,12 +208,25 @@ class Workspace:
         return self._runs_with("history.csv")
 
     def _runs_with(self, file: str) -> list[tuple[str, int]]:
-        pairs = ((loss, seed) for seed in self.profile.seeds for loss in LOSS_LABELS)
+        losses = [loss for loss in LOSS_LABELS if loss in self.profile.losses or not self.profile.shares]
+        pairs = ((loss, seed) for seed in self.profile.seeds for loss in losses)
         return [(loss, s) for loss, s in pairs if (self.run_folder(loss, s) / file).exists()]
 
-    def history(self, loss: str, seed: int) -> Any:
-        """Learning curve of a run, a pandas table, a row an epoch."""
+    def history(self, loss: str, seed: int) -> pd.DataFrame:
+        """Learning curve of a run, a row an epoch."""
         return read_run(self.run_folder(loss, seed)).history
+
+    def predictions(self, loss: str, seed: int) -> pd.DataFrame:
+        """What a finished run says of validation and test fold, by id: ``fold``, ``<weights>_<parameter>``, raw units."""
+        return pd.read_csv(self._finished(loss, seed) / "predictions.csv", index_col="id")
+
+    def probe(self, loss: str, seed: int) -> pd.DataFrame:
+        """What a finished run said of some test items after each epoch: ``epoch``, ``id``, parameters in raw units."""
+        return pd.read_csv(self._finished(loss, seed) / "probe.csv")
+
+    def provenance(self, loss: str, seed: int) -> dict[str, Any]:
+        """How a finished run came to be; see :func:`pnpkit.experiment.artefacts.provenance`."""
+        return read_json(self._finished(loss, seed) / "provenance.json")
 
     def epochs_done(self, loss: str, seed: int) -> int:
         """How many epochs of a run have ended, 0 of one not begun."""

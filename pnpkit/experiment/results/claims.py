@@ -15,7 +15,7 @@ import numpy as np
 from scipy import stats
 
 from pnpkit.experiment.artefacts import config_dict
-from pnpkit.experiment.config import GridConfig, TrainingConfig
+from pnpkit.experiment.config import PAPER_PROTOCOL
 
 Verdict = Literal["agrees", "partly", "disagrees", "not decided"]
 
@@ -130,8 +130,8 @@ def _below(number: int, a: str, b: str, rows: Mapping[str, Any], comparisons: Ma
 
 
 def _is_paper_protocol(config: Mapping[str, Any]) -> bool:
-    paper = config_dict(TrainingConfig(GridConfig(), config["loss"]))
-    return {"seed": paper["seed"], **config} == paper
+    paper = config_dict(PAPER_PROTOCOL)
+    return {**config, "loss": paper["loss"], "seed": paper["seed"]} == paper
 
 
 def _side(comparison: Mapping[str, Any], printed: float | None) -> tuple[str, str]:

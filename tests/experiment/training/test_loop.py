@@ -20,8 +20,7 @@ from pnpkit.experiment.artefacts import ArtefactMismatch, config_hash
 from pnpkit.experiment.config import LOSS_LABELS, GridConfig, TrainingConfig
 from pnpkit.experiment.dataset import arpeggio_grid, theta_of
 from pnpkit.experiment.training.checkpoint import Row, RunState, load_analyser, load_weights
-from pnpkit.experiment.training.learner import Learner
-from pnpkit.experiment.training.loop import train
+from pnpkit.experiment.training.loop import Learner, fit, train
 from pnpkit.experiment.training.objective import TrainingData, build_losses, metric_of
 from pnpkit.experiment.training.run_folder import read_run
 from pnpkit.losses import ParameterLoss, PNPLoss, quadratic_form
@@ -151,27 +150,27 @@ def test_history_and_predictions_are_what_they_say(data: TrainingData, reference
 
 
 def test_the_average_follows_weights_and_buffers_and_leaves_the_run_as_it_was(data: TrainingData) -> None:
-    learner, plain = (Learner(replace(CONFIG, loss="p"), data, "cpu") for _ in range(2))
+    learner, plain = (Learner(Analyser(3, "tanh"), data, replace(CONFIG, loss="p"), "cpu") for _ in range(2))
     plain.average.update_parameters = lambda model: None  # type: ignore[method-assign]
     expected: dict[str, torch.Tensor] = {}
-    step = learner._step
+    step = learner.step
 
     def watched(loss: Any, batch: np.ndarray) -> float:
         value = step(loss, batch)
-        for name, now in learner.analyser.state_dict().items():
+        for name, now in learner.network.state_dict().items():
             if now.is_floating_point():  # the count of batches is a number nobody reads
                 expected[name] = now.clone() if name not in expected else 0.999 * expected[name] + 0.001 * now
         return value
 
-    learner._step = watched  # type: ignore[method-assign]
+    learner.step = watched  # type: ignore[method-assign]
     for one in (learner, plain):
         torch.manual_seed(0)
         one.epoch(ParameterLoss(), RunState(), None)
     found = learner.average.module.state_dict()
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, rtol=1e-5, atol=1e-6)
-    assert not torch.equal(found["normalise.running_mean"], learner.analyser.state_dict()["normalise.running_mean"])
-    for a, b in zip(learner.analyser.state_dict().values(), plain.analyser.state_dict().values(), strict=True):
+    assert not torch.equal(found["normalise.running_mean"], learner.network.state_dict()["normalise.running_mean"])
+    for a, b in zip(learner.network.state_dict().values(), plain.network.state_dict().values(), strict=True):
         assert torch.equal(a, b)
 
 

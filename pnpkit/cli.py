@@ -160,9 +160,7 @@ def table_(
 
 
 @app.command()
-def run(
-    profile: ProfileName = "laptop", out: Out = None, workers: Workers = 2, scheduler: Scheduler = None
-) -> None:
+def run(profile: ProfileName = "laptop", out: Out = None, workers: Workers = 2, scheduler: Scheduler = None) -> None:
     """Everything a profile asks for, from metrics to the table."""
     from pnpkit.experiment.machine import dask_executor
     from pnpkit.experiment.pipeline import run_profile

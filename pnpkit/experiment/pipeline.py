@@ -49,7 +49,12 @@ def run_profile(
 
 
 def _count(
-    stage: str, task: Any, arguments: Sequence[tuple[Any, ...]], pool: Executor, progress: Progress | None, items: int = 1
+    stage: str,
+    task: Any,
+    arguments: Sequence[tuple[Any, ...]],
+    pool: Executor,
+    progress: Progress | None,
+    items: int = 1,
 ) -> None:
     """Run tasks of so many items each, and tell how many are done."""
     done = itertools.count(step=items)

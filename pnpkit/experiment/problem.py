@@ -30,7 +30,7 @@ class Problem:
     @cached_property
     def table(self) -> pd.DataFrame:
         """The data set: ``id``, parameters, ``fold``; the row number is the id."""
-        return get_system(self.grid.synth).grid(self.grid.n_steps)
+        return get_system(self.grid.synth).table(self.grid.n_steps)
 
     @cached_property
     def jtfs(self) -> JTFS:

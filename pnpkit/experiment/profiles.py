@@ -121,5 +121,7 @@ def get_profile(name: str) -> Profile:
         return PROFILES[name]
     profile = load_object("profile", name)
     if not isinstance(profile, Profile):
-        raise UnknownName(f"{name} is no profile but a {type(profile).__name__}: make a pnpkit.experiment.config.Profile")
+        raise UnknownName(
+            f"{name} is no profile but a {type(profile).__name__}: make a pnpkit.experiment.config.Profile"
+        )
     return profile

@@ -31,13 +31,18 @@ class System:
     Args:
         variants: of the synthesiser, by name, the headline first; their gain's gradient is detached, as
             :func:`pnpkit.experiment.precompute.metrics.metrics_of` gives both kinds of metric from there.
-        grid: the data set, from the number of steps an axis.
+        grid: the data set, from the number of steps an axis; by default that of :func:`parameter_grid`.
         jtfs: the scattering operator, from the number of samples.
     """
 
     variants: Mapping[str, Synthesiser]
-    grid: Callable[[int], pd.DataFrame]
+    grid: Callable[[int], pd.DataFrame] | None = None
     jtfs: Callable[[int], JTFS] = JTFS.reference
+
+    def table(self, n_steps: int) -> pd.DataFrame:
+        """The data set: ``id``, parameters, ``fold``."""
+        space = next(iter(self.variants.values())).parameters
+        return parameter_grid(space, n_steps) if self.grid is None else self.grid(n_steps)
 
 
 SYSTEMS = {
@@ -56,8 +61,7 @@ SYSTEMS = {
 def get_system(name: str) -> System:
     """A synthesiser and its data set: one of ours, an entry point ``pnpkit.systems``, or ``module:attribute``.
 
-    What is named is a synthesiser, a :class:`System`, or what gives one of them when called without arguments. A mere
-    synthesiser gets the data set of :func:`parameter_grid`.
+    What is named is a synthesiser, a :class:`System`, or what gives one of them when called without arguments.
 
     Raises:
         ValueError: if there is none of that name, or it is no synthesiser; says which, or lists the valid names.
@@ -77,14 +81,14 @@ def _system(name: str, found: Any) -> System:
             found = found()
         except TypeError as error:
             raise ValueError(f"{name} has no parameters, and gives no synthesiser when called: {error}") from error
-    if all(hasattr(found, part) for part in ("variants", "grid")):
-        return System(found.variants, found.grid, getattr(found, "jtfs", JTFS.reference))
+    if hasattr(found, "variants"):
+        return System(found.variants, getattr(found, "grid", None), getattr(found, "jtfs", JTFS.reference))
     for part in ("parameters", "sample_rate", "n_samples"):
         if not hasattr(found, part):
             raise ValueError(f"{name} has no {part}: a synthesiser has parameters, sample_rate and n_samples")
     if not callable(found) or not isinstance(found.parameters, ParameterSpace):
         raise ValueError(f"{name} is no synthesiser: it must be callable, and its parameters a pnpkit.ParameterSpace")
-    return System({GridConfig.variant: found}, partial(parameter_grid, found.parameters))
+    return System({GridConfig.variant: found})
 
 
 def fingerprint(name: str, g: Synthesiser, listener: str = "", silent: bool = False) -> str:
@@ -124,23 +128,24 @@ def fingerprint(name: str, g: Synthesiser, listener: str = "", silent: bool = Fa
 
 
 def _tried(name: str, g: Synthesiser, theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Sounds of three θ, the same again, and their derivatives along each parameter's range; all but the second seeded."""
-    d, n = theta.shape[-1], g.n_samples
+    """Sounds of three θ, the same again unseeded, and their derivatives along the range of each parameter."""
+    d, n, doing = theta.shape[-1], g.n_samples, "fails"
     directions = torch.eye(d, dtype=theta.dtype) * (g.parameters.high - g.parameters.low)
     try:
         one, sounds = (_seeded(g, th) for th in (theta[0], theta))
         if one.shape != (n,) or sounds.shape != (PLACES, n):
-            wanted = f"theta of shape ({PLACES}, {d}) must give ({PLACES}, {n}), and ({d},) give ({n},)"
-            shapes = f"{tuple(sounds.shape)} and {tuple(one.shape)}"
-            raise ValueError(f"it returns the wrong shape: {wanted}, not {shapes}")
+            doing, wanted = "returns the wrong shape", f"({PLACES}, {d}) must give ({PLACES}, {n}), and ({d},) ({n},)"
+            raise ValueError(f"theta of shape {wanted}, not {tuple(sounds.shape)} and {tuple(one.shape)}")
+        doing = "cannot be differentiated"
         along = (partial(torch.func.jvp, g, (theta,), (v.expand_as(theta),)) for v in directions)
         slopes = torch.stack([_seeded(slope)[1] for slope in along])
         if not bool(torch.isfinite(sounds).all() & torch.isfinite(slopes).all()):
-            raise ValueError("its sounds or their derivatives are not finite")
+            doing = "gives sounds, or derivatives, that are not finite"
+            raise ValueError(f"theta = {theta.tolist()}")
         return sounds, g(theta), slopes
     except Exception as error:  # whatever the code of others may raise
         reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-        raise ValueError(f"{name} cannot be used: {reason} (at theta = {theta.tolist()})") from error
+        raise ValueError(f"{name} {doing}: {reason}") from error
 
 
 def _seeded(call: Callable[..., Any], *arguments: Any) -> Any:

@@ -39,12 +39,7 @@ Progress = Callable[[str, int, int], None]  # stage, done, in all
 
 @dataclass(frozen=True)
 class Workspace:
-    """A profile and the folder of its artefacts.
-
-    Args:
-        profile: what to compute.
-        folder: where, ``<data root>/<profile>``.
-    """
+    """A profile, and the folder of its artefacts, ``<data root>/<profile>``."""
 
     profile: Profile
     folder: Path
@@ -65,8 +60,7 @@ class Workspace:
     @property
     def metric_config(self) -> MetricConfig:
         """Configuration of the profile's metrics."""
-        profile = self.base.profile
-        return MetricConfig(profile.grid, chunk=profile.metric_chunk)
+        return MetricConfig(self.profile.grid, chunk=self.base.profile.metric_chunk)
 
     @property
     def metrics_path(self) -> Path:
@@ -74,15 +68,12 @@ class Workspace:
         return self.base.folder / "metrics.zarr"
 
     def run_folder(self, loss: str, seed: int) -> Path:
-        """Where a training run is."""
+        """Where a training run is, by the rule of :class:`Profile`."""
         return self._home(loss, seed).folder / "runs" / loss / str(seed)
 
     def evaluation_folder(self, loss: str, seed: int) -> Path:
         """Where the evaluation of a run is."""
         return self._home(loss, seed).folder / "evaluation" / loss / str(seed)
-
-    def _folders(self, loss: str, seed: int) -> tuple[Path, Path]:
-        return self.run_folder(loss, seed), self.evaluation_folder(loss, seed)
 
     @property
     def shared(self) -> "Workspace":
@@ -95,7 +86,6 @@ class Workspace:
         return self.shared.base if self.profile.shares else self
 
     def _home(self, loss: str, seed: int) -> "Workspace":
-        """The workspace that a run is in, by the rule of :class:`Profile`."""
         mine = loss in self.profile.losses and self.profile.run(loss, seed) not in self.shared.profile.runs()
         return self if mine or not self.profile.shares else self.shared._home(loss, seed)
 
@@ -107,12 +97,9 @@ class Workspace:
         self, workers: int = 2, executor: Executor | None = None, progress: Progress | None = None
     ) -> MetricTable:
         """The metrics, computed where missing."""
+        callback = _named("metrics", progress)
         return compute_metrics(
-            self.metrics_path,
-            self.metric_config,
-            workers=workers,
-            executor=executor,
-            progress=_named("metrics", progress),
+            self.metrics_path, self.metric_config, workers=workers, executor=executor, progress=callback
         )
 
     def features(self, progress: Progress | None = None) -> np.memmap:
@@ -127,13 +114,12 @@ class Workspace:
         return TrainingData(self.problem.space, self.problem.table, self.features(), metric)
 
     def train(self, loss: str, seed: int, progress: Progress | None = None, **options: Any) -> RunResult:
-        """One run, resumed or read; options as of :func:`pnpkit.experiment.training.loop.train`."""
+        """One run, resumed or read; options as of :func:`train` and :func:`fit` in pnpkit.experiment.training.loop."""
         config, folder = self.profile.run(loss, seed), self.run_folder(loss, seed)
         if options.get("resume", True) and (finished := read_finished(folder, config)) is not None:
             return finished  # before metrics and inputs, which it does not need
-        name = f"{LOSS_LABELS[loss]}, seed {seed}"
-        if progress is not None:
-            options["progress"] = lambda done, total, _: progress(name, done, total)
+        if callback := _named(f"{LOSS_LABELS[loss]}, seed {seed}", progress):
+            options["progress"] = lambda done, total, _: callback(done, total)
         if loss == "sp":
             listener = replace(self.problem.with_gain(config.gain))  # its Φ is its own, and may move to the device
             listener.jtfs.to(options.get("device", "cpu"))
@@ -162,10 +148,10 @@ class Workspace:
 
     def evaluate(self, loss: str, seed: int, progress: Progress | None = None) -> Evaluation:
         """Distances and errors of a finished run, computed where missing."""
-        folder = self._finished(loss, seed)
-        callback = _named(f"evaluation of {LOSS_LABELS[loss]}, seed {seed}", progress)
+        folder, out = self._finished(loss, seed), self.evaluation_folder(loss, seed)
         with torch.no_grad():
-            return evaluate_run(folder, self.evaluation_folder(loss, seed), self.problem, callback)
+            callback = _named(f"evaluation of {LOSS_LABELS[loss]}, seed {seed}", progress)
+            return evaluate_run(folder, out, self.problem, callback)
 
     def evaluation(self, loss: str, seed: int) -> Evaluation:
         """The evaluation of a run, which must be there; see :func:`read_evaluation`."""
@@ -174,14 +160,15 @@ class Workspace:
     def verify_evaluation(self, loss: str, seed: int, n: int) -> float:
         """Compute a sample of an evaluation again; see :func:`verify_evaluation`."""
         with torch.no_grad():
-            return verify_evaluation(*self._folders(loss, seed), self.problem, n)
+            return verify_evaluation(self.run_folder(loss, seed), self.evaluation_folder(loss, seed), self.problem, n)
 
     def curve(self, loss: str, seed: int, progress: Progress | None = None) -> pd.DataFrame:
         """Distance against time of a run, computed where missing; see :func:`distance_curve`."""
-        folders = self._folders(loss, seed)
-        callback = _named(f"curve of {LOSS_LABELS[loss]}, seed {seed}", progress)
+        run, out = self.run_folder(loss, seed), self.evaluation_folder(loss, seed)
         with torch.no_grad():
-            return distance_curve(*folders, self.problem, callback)
+            return distance_curve(
+                run, out, self.problem, _named(f"curve of {LOSS_LABELS[loss]}, seed {seed}", progress)
+            )
 
     def evaluate_references(self, progress: Progress | None = None) -> dict[str, Evaluation]:
         """The same for the predictions that need no training."""
@@ -209,19 +196,18 @@ class Workspace:
 
     def _runs_with(self, file: str) -> list[tuple[str, int]]:
         losses = [loss for loss in LOSS_LABELS if loss in self.profile.losses or not self.profile.shares]
-        pairs = ((loss, seed) for seed in self.profile.seeds for loss in losses)
-        return [(loss, s) for loss, s in pairs if (self.run_folder(loss, s) / file).exists()]
+        return [(k, s) for s in self.profile.seeds for k in losses if (self.run_folder(k, s) / file).exists()]
 
     def history(self, loss: str, seed: int) -> pd.DataFrame:
         """Learning curve of a run, a row an epoch."""
         return read_run(self.run_folder(loss, seed)).history
 
     def predictions(self, loss: str, seed: int) -> pd.DataFrame:
-        """What a finished run says of validation and test fold, by id: ``fold``, ``<weights>_<parameter>``, raw units."""
+        """Answers of a finished run for validation and test fold, by id: ``fold``, ``<weights>_<parameter>``, raw."""
         return pd.read_csv(self._finished(loss, seed) / "predictions.csv", index_col="id")
 
     def probe(self, loss: str, seed: int) -> pd.DataFrame:
-        """What a finished run said of some test items after each epoch: ``epoch``, ``id``, parameters in raw units."""
+        """Answers of a finished run for some test items after each epoch: ``epoch``, ``id``, parameters, raw."""
         return pd.read_csv(self._finished(loss, seed) / "probe.csv")
 
     def provenance(self, loss: str, seed: int) -> dict[str, Any]:

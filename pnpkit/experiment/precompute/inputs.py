@@ -28,8 +28,9 @@ def features_key(
 ) -> dict[str, Any]:
     """What the features depend on, as plain JSON types: their configuration, the synthesiser, and the θ themselves."""
     theta = np.ascontiguousarray(theta_of(table, synth.parameters).numpy())
-    known = dataclasses.is_dataclass(synth) and not fingerprint
-    settings: dict[str, Any] = config_dict(synth) if known else {"fingerprint": fingerprint}
+    settings: dict[str, Any] = {"fingerprint": fingerprint}
+    if not fingerprint:
+        settings = config_dict(synth) if dataclasses.is_dataclass(synth) else {}
     return {
         "features": config_dict(config),
         "synth": {"class": type(synth).__qualname__, "sample_rate": synth.sample_rate, **settings},

@@ -33,22 +33,24 @@ Callback = Callable[[int, int, Row], None]
 
 
 def train(
-    config: TrainingConfig, data: TrainingData, out: Path, *, phi: Callable[[Tensor], Tensor] | None = None,
-    threads: int = 1, **session: Any,
+    config: TrainingConfig, data: TrainingData, out: Path, *, network: nn.Module | None = None,
+    phi: Callable[[Tensor], Tensor] | None = None, threads: int = 1, **session: Any,
 ) -> RunResult:  # fmt: skip
     """Train what a configuration says: an :class:`Analyser` with one of the losses of :func:`build_losses`.
 
     Args:
         config, data, out, threads, session: as of :func:`fit`.
+        network: another one, which ``config.head`` then is a name for.
         phi: Φ∘g for the spectral loss, raw θ → descriptor.
     """
     if bool(config.start_from) != (session.get("start") is not None):
         raise ValueError(f"start_from is {config.start_from!r}: weights to start with go with it, and with it only")
     with torch_threads(threads):
-        target, rows = data.space.encode(theta_of(data.table, data.space), config.coordinates).float(), data.rows("train")
-        mean = target[torch.from_numpy(rows)].mean(0) if config.bias_at_mean else None
         loss, validation = build_losses(config, data, phi)
-        network = Analyser(len(data.space), config.head, config.seed, mean)
+        if network is None:
+            theta = theta_of(data.table, data.space)[torch.from_numpy(data.rows("train"))]
+            mean = data.space.encode(theta, config.coordinates).float().mean(0) if config.bias_at_mean else None
+            network = Analyser(len(data.space), config.head, config.seed, mean)
     return fit(network, loss, data, config, out, validation=validation, threads=threads, **session)
 
 
@@ -83,13 +85,11 @@ def fit(
         network: f_W with its first weights, (batch, bins, frames) → (batch, d) in the coordinates of the run.
         loss: called as ``loss(prediction, target, metric)``, all in those coordinates; the metric is None without any.
         data: see :class:`TrainingData`.
-        config: the protocol: order, batch (every epoch drops its last incomplete one), rate, epochs, coordinates. It is
-            what the folder is known by, so a network or loss of your own needs a name of your own in its ``head`` or
-            ``loss``, and other weights another ``seed``.
+        config: the protocol, which the folder is known by: a network or loss of your own has a name of your own as its
+            ``head`` or ``loss``. Every epoch drops its last incomplete batch.
         out: the run's folder.
         validation: the loss to validate with; that of training unless given.
-        start: gives the weights to begin with; called before the first epoch only, so that a run is resumed and read
-            without them.
+        start: gives the weights to begin with; called before the first epoch only.
         resume: go on from the last checkpoint; otherwise delete what the folder holds of a run and begin again.
         max_hours: stop at the end of the epoch in which this session's time is up; 0 gives one epoch.
         progress: called after each step with (steps done, steps in all, last row of the history).
@@ -149,9 +149,7 @@ def _epochs(
         state.epoch += 1
         row: Row = {"epoch": state.epoch, "train_loss": mean_loss} | learner.validate(validation)
         if not all(map(math.isfinite, row.values())):
-            raise FloatingPointError(
-                f"validation after epoch {state.epoch} is not finite: {row}; the last checkpoint stays"
-            )
+            raise FloatingPointError(f"validation after epoch {state.epoch}: not finite: {row}; the checkpoint stays")
         improved = row["validation_loss"] < state.best_loss
         if improved:
             state.best_epoch, state.best_loss, best = state.epoch, row["validation_loss"], snapshot(network)

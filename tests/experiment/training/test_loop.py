@@ -316,6 +316,35 @@ def test_a_run_goes_on_from_the_weights_of_another(data: TrainingData, reference
             train(bad, data, tmp_path / "other", start=weights)
 
 
+def test_any_network_and_any_loss_are_trained_alike_and_resumed(data: TrainingData, tmp_path: Path) -> None:
+    """A network and a loss of the user's own, named in the configuration: stopped or not, the same bits."""
+
+    def network() -> torch.nn.Module:
+        torch.manual_seed(3)
+        return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(0.2), torch.nn.Linear(96, 3))
+
+    def absolute(prediction: torch.Tensor, target: torch.Tensor, metric: torch.Tensor) -> torch.Tensor:
+        assert metric.shape == (len(prediction), 3, 3)
+        return (prediction - target).abs().mean()
+
+    config = replace(CONFIG, loss="absolute", head="one layer", learning_rate=0.01)
+    result = fit(network(), absolute, data, config, tmp_path / "whole")
+    assert result.history.validation_loss.is_monotonic_decreasing
+    while not fit(network(), absolute, data, config, tmp_path / "parts", max_hours=0.0).finished:
+        pass
+    assert_same_run(tmp_path / "parts", tmp_path / "whole")
+    trained = network()
+    trained.load_state_dict(load_weights(tmp_path / "whole" / "weights.safetensors"))
+    rows = data.rows("validation")
+    u = SPACE.encode(theta_of(data.table, SPACE), "logminmax")[rows].float()
+    wanted = (predict(trained.eval(), data.features, rows) - u).abs().mean()
+    assert result.history.validation_loss.iloc[-1] == pytest.approx(wanted.item(), rel=1e-6)
+    configured = train(replace(CONFIG, loss="p", head="one layer"), data, tmp_path / "p", network=network())
+    assert configured.finished, "the losses by name take another network too"
+    with pytest.raises(ArtefactMismatch, match="loss: 'absolute' there, 'mine' wanted"):
+        fit(network(), absolute, data, replace(config, loss="mine"), tmp_path / "whole")
+
+
 def test_validation_and_test_metrics_are_not_in_the_mean(data: TrainingData) -> None:
     metric = data.metric.clone()  # type: ignore[union-attr]
     metric[data.rows("validation")] *= 100

@@ -38,6 +38,12 @@ class Problem:
         return get_system(self.grid.synth).jtfs(self.synth.n_samples)
 
     @property
+    def listener(self) -> str:
+        """Φ, as configurations name it."""
+        reference = get_system(self.grid.synth).jtfs == JTFS.reference
+        return f"{'JTFS.reference' if reference else self.jtfs.sizes}, log1p(S/1e-3)"
+
+    @property
     def space(self) -> ParameterSpace:
         """The parameters of the synthesiser."""
         return self.synth.parameters
@@ -74,8 +80,8 @@ def get_problem(grid: GridConfig) -> Problem:
     synth = system.variants[grid.variant]
     if grid.synth in SYSTEMS:
         return Problem(grid, synth)
-    jtfs = "" if system.jtfs == JTFS.reference else repr(system.jtfs(synth.n_samples).sizes)
-    found = fingerprint(grid.synth, synth, jtfs, silent=bool(grid.fingerprint))
+    listener = Problem(grid, synth).listener
+    found = fingerprint(grid.synth, synth, listener, silent=bool(grid.fingerprint))
     if grid.fingerprint not in ("", found):
         raise ArtefactMismatch(
             f"{grid.synth} does not sound as it did: its fingerprint is {found}, and {grid.fingerprint} in what was "

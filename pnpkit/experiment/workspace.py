@@ -60,7 +60,7 @@ class Workspace:
     @property
     def metric_config(self) -> MetricConfig:
         """Configuration of the profile's metrics."""
-        return MetricConfig(self.profile.grid, chunk=self.base.profile.metric_chunk)
+        return MetricConfig(self.profile.grid, self.problem.listener, self.base.profile.metric_chunk)
 
     @property
     def metrics_path(self) -> Path:

@@ -205,6 +205,7 @@ def test_metrics_of_a_synthesiser_elsewhere_in_processes(module: str, tmp_path: 
     space = Workspace.open(f"{tmp_path / module}.py:STUDY", tmp_path / "artefacts")
     table = compute_metrics(space.metrics_path, space.metric_config, workers=1)  # which imports the user's file
     assert torch.equal(table.metric("attached"), table.metric("detached"))
+    assert space.metric_config.phi.startswith("Sizes(J=7, Q=4, J_fr=4")
     assert verify_metrics(space.metrics_path, space.metric_config, 36) < 1e-4
     assert space.features().shape[0] == len(table.theta) == 36
 

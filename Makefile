@@ -1,8 +1,9 @@
 # The whole project from here; `make` lists what it does. It needs Python 3.11 and make, nothing else.
 PROFILES := smoke laptop paper
-PROFILE  ?= laptop
+ifdef PROFILE
 ifneq ($(words $(PROFILE)) $(filter $(PROFILES),$(PROFILE)),1 $(strip $(PROFILE)))
 $(error unknown PROFILE '$(PROFILE)': use one of $(PROFILES))
+endif
 endif
 
 VENV ?= .venv
@@ -21,24 +22,19 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport MPLBACKEND
 MAKEFLAGS += --no-print-directory
 
-# The paper's profile works in place, on what data/ ships; the others start from nothing, away from the committed files
-ifeq ($(PROFILE),paper)
+# A book is made in a folder of its own under build/, from a copy of what data/ ships; the working tree stays as it is
 HOUSE := .
 DATA  := data
-else
-HOUSE := build/$(PROFILE)
-DATA  := $(HOUSE)/data
-endif
-PARAMETERS = -p profile $(PROFILE)
+PARAMETERS =
 
 CHAPTERS := $(patsubst book/src/%.md,%,$(wildcard book/src/*.md))
 RUNS     := $(CHAPTERS:%=run/%)
 
 .DEFAULT_GOAL := help
-.PHONY: help install bench book chapters site test reproduce clean stages rendered $(RUNS)
+.PHONY: help install book chapters site lab test bench reproduce clean shipped executed rendered $(RUNS)
 
 help: ## list the targets
-	@echo "make TARGET [PROFILE=$(PROFILE), of: $(PROFILES)] [JOBS=$(JOBS)] [PYTHON=/path/to/python3.11]"
+	@echo "make TARGET [PROFILE=one of: $(PROFILES)] [JOBS=$(JOBS)] [PYTHON=/path/to/python3.11]"
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-12s %s\n", $$1, $$2 }'
 
 install: $(VENV)/.installed ## make the virtual environment from the pinned versions
@@ -49,16 +45,24 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(BIN)/python -c 'import matplotlib.font_manager'  # makes the font cache, which would otherwise speak up in a chapter
 	@touch $@
 
-book: $(VENV)/.installed ## compute everything for PROFILE, execute every chapter, render the site
-	@$(MAKE) stages
-	@$(MAKE) -j$(JOBS) $(RUNS)
-	@$(MAKE) rendered
+# The committed chapters are the paper's book: they need no other parameters. Of smoke nothing is shipped.
+book: PROFILE := $(or $(PROFILE),paper)
+book: $(VENV)/.installed ## execute every chapter from what data/ ships and render them; PROFILE=paper by default, into build/paper
+	@$(MAKE) shipped HOUSE=build/$(PROFILE)
+ifeq ($(PROFILE),smoke)
+	PNPKIT_DATA="$(CURDIR)/build/smoke/data" $(BIN)/pnpkit run --profile smoke
+endif
+	@$(MAKE) executed HOUSE=build/$(PROFILE) PROFILE=$(PROFILE)
 
 chapters: $(VENV)/.installed ## execute the committed chapters again, from what data/ ships; FORCE=1 for the unchanged ones too
-	@$(MAKE) -j$(JOBS) $(RUNS) HOUSE=. DATA=data PARAMETERS=
+	@$(MAKE) -j$(JOBS) $(RUNS)
 
 site: $(VENV)/.installed ## render the committed chapters into _build/html; executes nothing
-	@$(MAKE) rendered HOUSE=.
+	@$(MAKE) rendered
+
+lab: $(VENV)/.installed ## open the chapters in JupyterLab
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[book,lab]'
+	PNPKIT_DATA="$(CURDIR)/data" $(BIN)/jupyter lab book
 
 test: $(VENV)/.installed ## lint, types, unit tests, chapters compared, site built and opened; ONLY="lint unit" for some
 	@$(BIN)/python tools/check.py $(ONLY)
@@ -66,14 +70,24 @@ test: $(VENV)/.installed ## lint, types, unit tests, chapters compared, site bui
 bench: $(VENV)/.installed ## time Φ, its Jacobian, its gradient and training steps beside others (OUT=FILE keeps the figures; best on an idle machine)
 	@$(BIN)/python benchmarks/bench.py $(if $(OUT),--out $(OUT))
 
-reproduce: $(VENV)/.installed ## compute the paper's profile from nothing into build/reproduce (hours; goes on where it stopped)
-	PNPKIT_DATA="$(CURDIR)/build/reproduce" $(BIN)/pnpkit run --profile paper
+# What was computed stays and is gone on with; what other profiles ship is copied beside it once
+reproduce: PROFILE := $(or $(PROFILE),laptop)
+reproduce: REPRODUCED = build/reproduce-$(PROFILE)
+reproduce: $(VENV)/.installed ## compute a profile from nothing and make the book of it; PROFILE=laptop by default (paper: a day); goes on where it stopped
+	@[ -d $(REPRODUCED)/data ] || { $(MAKE) shipped HOUSE=$(REPRODUCED).partial && rm -rf $(REPRODUCED).partial/data/$(PROFILE) && mv $(REPRODUCED).partial $(REPRODUCED); }
+	PNPKIT_DATA="$(CURDIR)/$(REPRODUCED)/data" $(BIN)/pnpkit run --profile $(PROFILE)
+	@$(MAKE) executed HOUSE=$(REPRODUCED) PROFILE=$(PROFILE)
 
-clean: ## remove what book, site and test made; the environment and build/reproduce stay
-	rm -rf _build build/smoke build/laptop build/run .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean: ## remove what book, site and test made; the environment and what reproduce computed stay
+	rm -rf _build $(addprefix build/,$(PROFILES)) build/run .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-stages: $(VENV)/.installed
-	PNPKIT_DATA="$(CURDIR)/$(DATA)" $(BIN)/pnpkit run --profile $(PROFILE)
+# What is ignored there (inputs, weights, checkpoints) may be large, and is computed again
+shipped:
+	@mkdir -p $(HOUSE) && tar -cf - --exclude='features-*' --exclude=checkpoint --exclude='.*.lock' data | tar -xf - -C $(HOUSE)
+
+executed: $(VENV)/.installed
+	@$(MAKE) -j$(JOBS) $(RUNS) DATA=$(HOUSE)/data PARAMETERS="$(if $(filter-out paper,$(PROFILE)),-p profile $(PROFILE))"
+	@$(MAKE) rendered
 
 # execute.py compares contents, not dates, so that a fresh clone has nothing to do; and it replaces a notebook whole
 $(RUNS): run/%: book/src/%.md $(VENV)/.installed

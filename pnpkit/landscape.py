@@ -177,3 +177,46 @@ def home_cosines(
             (slope,) = torch.autograd.grad(distance(synth(space.decode(u, "logminmax")).float(), target).sum(), u)
             found[name][i] = torch.cosine_similarity(-slope[0], home - away, dim=0).item()
     return found
+
+
+class LinearisedListening:
+    r"""Φ∘g without a synthesis: its tangent at the nearest of many known sounds.
+
+    .. math:: F(\theta) \approx F(\theta_k) + \mathbf{J}(\theta_k)(\theta - \theta_k), \qquad
+              k = \arg\min_k \|u(\theta) - u(\theta_k)\|_2
+
+    Give it to :class:`pnpkit.losses.SpectralLoss` in place of Φ∘g: a step then costs as much as one of the P-loss. The
+    coefficients may be principal components of Φ, of orthonormal directions: distances are then those of Φ less what
+    the components leave.
+
+    Args:
+        theta: θ_k of the known sounds, raw units.
+        values: F(θ_k).
+        J: Jacobians of F at θ_k, per raw unit.
+        measure: u, from raw θ to the coordinates in which the nearest is sought.
+
+    Raises:
+        ValueError: if the numbers of sounds differ.
+
+    >>> theta = torch.tensor([[1.0], [2.0]])
+    >>> LinearisedListening(theta, theta**2, 2 * theta.unsqueeze(-1))(torch.tensor([[1.25]]))
+    tensor([[1.5000]])
+    """
+
+    def __init__(
+        self,
+        theta: Float[Tensor, "sounds d"],
+        values: Float[Tensor, "sounds k"],
+        J: Float[Tensor, "sounds k d"],
+        measure: Callable[[Tensor], Tensor] = lambda theta: theta,
+    ) -> None:
+        if not len(theta) == len(values) == len(J):
+            raise ValueError(f"{len(theta)} sounds, {len(values)} values, {len(J)} Jacobians: as many are needed")
+        self.theta, self.values, self.J, self.measure = theta, values, J, measure
+        self.places = measure(theta)
+
+    def __call__(self, theta: Float[Tensor, "batch d"]) -> Float[Tensor, "batch k"]:
+        with torch.no_grad():
+            nearest = torch.cdist(self.measure(theta).to(self.places), self.places).argmin(-1)
+        step = (theta - self.theta[nearest].to(theta)).to(self.J)
+        return self.values[nearest] + (self.J[nearest] @ step.unsqueeze(-1)).squeeze(-1)

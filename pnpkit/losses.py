@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+Box = tuple[Float[Tensor, " d"], Float[Tensor, " d"]]  # lower and upper ends of each parameter
+
 RELAXATION = 10.0  # by which adaptive damping changes λ; Marquardt, 1963
 
 
@@ -81,7 +83,30 @@ class WeightedParameterLoss:
         return quadratic_form(prediction - target, self.D.to(prediction.device).expand(len(target), -1, -1)).mean()
 
 
-class SpectralLoss:
+class _Boxed:
+    """What losses of sounds share: guesses in the network's coordinates, heard at their nearest point of a box.
+
+    Far out a synthesiser may overflow, or have no slope that leads back; so a guess pays for the way to the box: each
+    half range costs as much as silence, and the price grows no faster than the distance, so that a few wild guesses
+    (dropout makes some to the end) do not outshout a batch.
+    """
+
+    def __init__(self, decode: Callable[[Tensor], Tensor], box: Box | None) -> None:
+        if box is not None and not bool((box[0] < box[1]).all()):
+            raise ValueError(f"the box needs low < high, got {box[0].tolist()} and {box[1].tolist()}")
+        self.decode, self.box = decode, box
+
+    def into_box(self, guess: Float[Tensor, "batch d"]) -> tuple[Float[Tensor, "batch d"], Tensor | float]:
+        """The nearest point of the box, and how many times the cost of silence the way there costs."""
+        if self.box is None:
+            return guess, 0.0
+        low, high = (end.to(guess) for end in self.box)
+        inside = guess.clamp(low, high)
+        ranges = ((guess - inside).double() / (0.5 * (high - low))).square().sum(-1)
+        return inside, (1 + ranges).sqrt() - 1
+
+
+class SpectralLoss(_Boxed):
     r"""Spectral loss: squared distance between the sounds as Φ hears them, differentiated through Φ∘g.
 
     .. math:: \mathcal{L}^{\mathrm{SP}} = \tfrac12 \|\Phi(g(\tilde\theta)) - \Phi(g(\theta))\|_2^2
@@ -92,12 +117,10 @@ class SpectralLoss:
               + \tfrac12 \|\Phi(g(\theta))\|_2^2 \big(\sqrt{1 + \rho^2} - 1\big), \qquad
               \rho^2 = \sum_i \Big(\frac{\tilde\theta_i - \Pi\tilde\theta_i}{r_i}\Big)^2
 
-    with r_i half the width of the box: far out, each half range costs as much as silence. An untrained network needs
-    this: where it first guesses, the synthesiser may overflow, or Φ have no slope that leads back. The price grows no
-    faster than the distance, so that a few wild guesses (dropout makes some to the end) do not outshout a batch.
+    with r_i half the width of the box.
 
     Args:
-        features: Φ∘g as one function of θ in raw units, (batch, d) → (batch, K).
+        listen: Φ∘g as one function of θ in raw units, (batch, d) → (batch, K).
         decode: from the network's coordinates to raw θ; identity by default.
         box: lower and upper ends of each parameter, in the network's coordinates; None leaves guesses where they are.
 
@@ -110,26 +133,60 @@ class SpectralLoss:
 
     def __init__(
         self,
-        features: Callable[[Tensor], Tensor],
+        listen: Callable[[Tensor], Tensor],
         decode: Callable[[Tensor], Tensor] = lambda theta: theta,
-        box: tuple[Float[Tensor, " d"], Float[Tensor, " d"]] | None = None,
+        box: Box | None = None,
     ) -> None:
-        if box is not None and not bool((box[0] < box[1]).all()):
-            raise ValueError(f"the box needs low < high, got {box[0].tolist()} and {box[1].tolist()}")
-        self.features, self.decode, self.box = features, decode, box
+        super().__init__(decode, box)
+        self.listen = listen
 
     def __call__(
         self, prediction: Float[Tensor, "batch d"], target: Float[Tensor, "batch d"], metric: Tensor | None = None
     ) -> Float[Tensor, ""]:
         with torch.no_grad():
-            wanted = self.features(self.decode(target))
-        way_back: Tensor | float = 0.0
-        if self.box is not None:
-            low, high = (end.to(prediction) for end in self.box)
-            inside = prediction.clamp(low, high)
-            ranges = ((prediction - inside).double() / (0.5 * (high - low))).square().sum(-1)
-            prediction, way_back = inside, wanted.square().sum(-1) * ((1 + ranges).sqrt() - 1)
-        return 0.5 * ((self.features(self.decode(prediction)) - wanted).square().sum(-1) + way_back).mean()
+            wanted = self.listen(self.decode(target))
+        inside, way_back = self.into_box(prediction)
+        heard = (self.listen(self.decode(inside)) - wanted).square().sum(-1)
+        return 0.5 * (heard + wanted.square().sum(-1) * way_back).mean()
+
+
+class WaveformLoss(_Boxed):
+    r"""A distance of sounds as a loss, differentiated through g: how DDSP is trained.
+
+    .. math:: \mathcal{L} = d\big(g(\Pi\tilde\theta), g(\theta)\big) + d\big(0, g(\theta)\big)
+              \big(\sqrt{1 + \rho^2} - 1\big)
+
+    with Π and ρ as in :class:`SpectralLoss`.
+
+    Args:
+        distance: of two batches of waveforms, such as :func:`pnpkit.ddsp_mss_distance`; one number an item.
+        g: synthesiser, raw θ → waveform.
+        decode, box: as in :class:`SpectralLoss`.
+
+    Raises:
+        ValueError: if the box is empty.
+
+    Source: Engel et al., *DDSP*, 2020; the loss that the abstract of GRETSI 2023 compares with.
+    """
+
+    def __init__(
+        self,
+        distance: Callable[[Tensor, Tensor], Tensor],
+        g: Callable[[Tensor], Tensor],
+        decode: Callable[[Tensor], Tensor] = lambda theta: theta,
+        box: Box | None = None,
+    ) -> None:
+        super().__init__(decode, box)
+        self.distance, self.g = distance, g
+
+    def __call__(
+        self, prediction: Float[Tensor, "batch d"], target: Float[Tensor, "batch d"], metric: Tensor | None = None
+    ) -> Float[Tensor, ""]:
+        with torch.no_grad():
+            wanted = self.g(self.decode(target))
+            silence = self.distance(torch.zeros_like(wanted), wanted)
+        inside, way_back = self.into_box(prediction)
+        return (self.distance(self.g(self.decode(inside)), wanted) + silence * way_back).mean()
 
 
 class PNPLoss:

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from pnpkit.landscape import (
+    LinearisedListening,
     agreement_radius,
     downhill_share,
     fitted_order,
@@ -115,3 +116,30 @@ def test_descent_points_home_in_a_bowl_and_nowhere_on_a_plain():
 def test_as_many_guesses_as_truths():
     with pytest.raises(ValueError, match="2 truths need as many guesses, not 1"):
         home_cosines(Arpeggio(), {}, torch.ones(2, 3), torch.ones(1, 3))
+
+
+def test_linearised_listening_is_the_tangent_at_the_nearest_sound():
+    theta = torch.rand(50, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) + 0.5
+    F = lambda th: torch.stack((th[..., 0] * th[..., 1], th[..., 0] ** 2, th[..., 1].log()), -1)  # noqa: E731
+    J = torch.func.vmap(torch.func.jacfwd(F))(theta)
+    listen = LinearisedListening(theta, F(theta), J, torch.log)
+    torch.testing.assert_close(listen(theta), F(theta))
+    for step in (1e-2, 1e-3):  # close to a known sound the error is of second order
+        near = theta[:5] + step * torch.tensor([0.6, -0.8])
+        assert (listen(near) - F(near)).norm(dim=-1).max() < 2 * step**2
+    guess = (theta[:5] + 1e-3).requires_grad_()
+    SpectralLoss(listen)(guess, theta[:5]).backward()
+    exact = (theta[:5] + 1e-3).requires_grad_()
+    SpectralLoss(F)(exact, theta[:5]).backward()
+    assert guess.grad is not None
+    assert exact.grad is not None
+    cosines = torch.cosine_similarity(guess.grad, exact.grad)
+    assert cosines.min() > 0.999
+    far = torch.tensor([[0.5, 0.5]], dtype=torch.float64)
+    k = (theta.log() - far.log()).norm(dim=-1).argmin()
+    torch.testing.assert_close(listen(far)[0], F(theta[k]) + J[k] @ (far[0] - theta[k]))
+
+
+def test_linearised_listening_needs_as_many_values_as_sounds(unchecked):
+    with pytest.raises(ValueError, match="3 sounds, 2 values, 3 Jacobians"):
+        LinearisedListening(THETA, THETA[:2], torch.zeros(3, 2, 2))

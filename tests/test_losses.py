@@ -5,7 +5,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pnpkit.losses import AdaptivePNPLoss, ParameterLoss, PNPLoss, SpectralLoss, WeightedParameterLoss, quadratic_form
+from pnpkit.distances import ddsp_mss_distance
+from pnpkit.losses import (
+    AdaptivePNPLoss,
+    ParameterLoss,
+    PNPLoss,
+    SpectralLoss,
+    WaveformLoss,
+    WeightedParameterLoss,
+    quadratic_form,
+)
 from pnpkit.metric import damp, riemannian_metric
 
 DOUBLE = torch.float64
@@ -144,3 +153,31 @@ def test_bad_weights_are_refused(bad):
 def test_a_metric_of_another_size_is_refused():
     with pytest.raises(ValueError, match=r"3 parameters.*\(2, 2\)"):
         quadratic_form(torch.zeros(3), torch.eye(2))
+
+
+def tone(theta):
+    """A toy synthesiser: a level and a frequency, in radians a sample."""
+    level, omega = theta.unbind(-1)
+    return level.unsqueeze(-1) * torch.sin(omega.unsqueeze(-1) * torch.arange(4096, dtype=theta.dtype))
+
+
+def test_waveform_loss_is_the_distance_inside_the_box_and_adds_the_way_back_outside_of_it():
+    target = torch.tensor([[0.5, 0.3], [0.8, 0.5]], dtype=DOUBLE)
+    box = torch.tensor([0.1, 0.1], dtype=DOUBLE), torch.tensor([0.9, 0.7], dtype=DOUBLE)
+    loss = WaveformLoss(ddsp_mss_distance, tone, box=box)
+    inside = torch.tensor([[0.6, 0.35], [0.2, 0.6]], dtype=DOUBLE)
+    torch.testing.assert_close(loss(inside, target), ddsp_mss_distance(tone(inside), tone(target)).mean())
+    one_range_out = torch.tensor([[0.9 + 0.4, 0.35], [0.2, 0.6]], dtype=DOUBLE)  # half a range is 0.4
+    there = one_range_out.clamp(*box)
+    silence = ddsp_mss_distance(torch.zeros(4096, dtype=DOUBLE), tone(target[0]))
+    expected = ddsp_mss_distance(tone(there), tone(target)).mean() + silence * (2**0.5 - 1) / 2
+    torch.testing.assert_close(loss(one_range_out, target), expected)
+    torch.testing.assert_close(loss(target, target), torch.tensor(0.0, dtype=DOUBLE))
+
+
+def test_waveform_loss_leads_home():
+    target = torch.tensor([[0.5, 0.3]], dtype=DOUBLE)
+    guess = torch.tensor([[0.4, 0.3]], dtype=DOUBLE, requires_grad=True)
+    WaveformLoss(ddsp_mss_distance, tone)(guess, target).backward()
+    assert guess.grad is not None
+    assert guess.grad[0, 0] < 0

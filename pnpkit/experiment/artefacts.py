@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = ("pnpkit", "numpy", "scipy", "torch", "numba", "kymatio", "timm", "nnaudio", "zarr")  # that make the numbers
-SOURCE = Path(__file__).parents[2]
-SHIPPED = SOURCE / "data"  # what the source tree ships
 
 
 class ArtefactMismatch(ValueError):
@@ -22,10 +20,12 @@ class ArtefactMismatch(ValueError):
 
 
 def data_root() -> Path:
-    """Folder of artefacts: ``$PNPKIT_DATA``, else ``data/`` of the source tree, else of the working folder."""
-    if "PNPKIT_DATA" in os.environ:
-        return Path(os.environ["PNPKIT_DATA"])
-    return SHIPPED if _in_source_tree() else Path("data")
+    """Folder of artefacts: ``$PNPKIT_DATA``, else ``data/`` of the working folder, or of the one above it if only that
+    has one, as a chapter's has."""
+    if given := os.environ.get("PNPKIT_DATA"):
+        return Path(given).expanduser()
+    here, above = Path("data"), Path("..", "data")
+    return above if above.is_dir() and not here.is_dir() else here
 
 
 def added(default: Any) -> Any:
@@ -136,11 +136,6 @@ def read_json(path: Path, verb: str = "") -> Any:
         raise ValueError(message) from error
 
 
-def _in_source_tree() -> bool:
-    """Whether this is a checkout; an installed copy lies among other packages, in somebody else's repository."""
-    return (SOURCE / "pyproject.toml").is_file() and (SOURCE / "book").is_dir()
-
-
 def _version(package: str) -> str:
     try:
         return metadata.version(package)
@@ -149,13 +144,16 @@ def _version(package: str) -> str:
 
 
 def _git_commit() -> str:
-    if not _in_source_tree():
-        return "unknown"
-    command = ["git", "-C", str(SOURCE), "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*"]
+    """Of the repository that tracks this very file; an installed copy may lie in somebody else's."""
+    here = Path(__file__)
+    git = ["git", "-C", str(here.parent)]
+    tracked = [*git, "ls-files", "--error-unmatch", here.name]
+    describe = [*git, "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        _, done = (subprocess.run(c, capture_output=True, text=True, check=True) for c in (tracked, describe))
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+    return done.stdout.strip()
 
 
 def _cpu_name() -> str:

@@ -12,6 +12,7 @@ from pnpkit.experiment import artefacts as p
 from pnpkit.experiment.config import GridConfig, TrainingConfig
 from pnpkit.experiment.profiles import get_profile
 
+DATA = Path(__file__).parents[2] / "data"
 CONFIG = TrainingConfig(GridConfig(), "pnp")
 KEYS = st.text(st.characters(codec="utf-8"), max_size=5)
 VALUES = st.integers() | st.floats(allow_nan=False) | KEYS | st.booleans() | st.none()
@@ -90,7 +91,7 @@ def test_a_field_added_later_leaves_the_hashes_of_what_does_without():
     """Configurations that were shipped before the field was there are still the same ones."""
     for loss in ("p", "pnp"):
         config = get_profile("laptop").run(loss, 0)
-        shipped = p.read_json(p.SHIPPED / "laptop" / "runs" / loss / "0" / "config.json")
+        shipped = p.read_json(DATA / "laptop" / "runs" / loss / "0" / "config.json")
         assert p.config_dict(config) == shipped
         assert p.config_hash(replace(config, schedule="cosine")) != p.config_hash(config) == p.config_hash(shipped)
 
@@ -117,13 +118,11 @@ def test_provenance_says_how_to_do_it_again():
     assert json.loads(json.dumps(made)) == made
 
 
-def test_an_installed_copy_knows_no_commit_and_no_data_beside_it(monkeypatch, tmp_path):
+def test_an_installed_copy_knows_no_commit(monkeypatch, tmp_path):
     """It lies among other packages, perhaps in the repository of another project."""
     assert p.provenance(CONFIG, 0.0)["commit"] != "unknown"
-    monkeypatch.setattr(p, "SOURCE", tmp_path)
-    monkeypatch.delenv("PNPKIT_DATA", raising=False)
+    monkeypatch.setattr(p, "__file__", str(tmp_path / "artefacts.py"))
     assert p.provenance(CONFIG, 0.0)["commit"] == "unknown"
-    assert p.data_root() == Path("data")
 
 
 def test_a_package_that_is_absent_stops_nothing(monkeypatch):
@@ -134,3 +133,17 @@ def test_a_package_that_is_absent_stops_nothing(monkeypatch):
 def test_data_root_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("PNPKIT_DATA", str(tmp_path))
     assert p.data_root() == tmp_path
+
+
+@pytest.mark.parametrize("given", [None, ""])
+def test_data_root_is_the_working_folders_or_for_a_chapter_the_one_above(given, monkeypatch, tmp_path):
+    monkeypatch.delenv("PNPKIT_DATA", raising=False)
+    if given is not None:
+        monkeypatch.setenv("PNPKIT_DATA", given)
+    (tmp_path / "book").mkdir()
+    monkeypatch.chdir(tmp_path / "book")
+    assert p.data_root() == Path("data")
+    (tmp_path / "data").mkdir()
+    assert p.data_root().resolve() == tmp_path / "data"
+    (tmp_path / "book" / "data").mkdir()
+    assert p.data_root().resolve() == tmp_path / "book" / "data"

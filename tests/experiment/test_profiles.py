@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 import zarr
 
-from pnpkit.experiment.artefacts import SHIPPED, config_dict, config_hash
+from pnpkit.experiment.artefacts import config_dict, config_hash
 from pnpkit.experiment.config import LOSS_LABELS, PAPER_PROTOCOL
 from pnpkit.experiment.profiles import PROFILES, VARIANTS, get_profile
 from pnpkit.experiment.workspace import Workspace
+
+SHIPPED = Path(__file__).parents[2] / "data"
 
 
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=list(PROFILES))

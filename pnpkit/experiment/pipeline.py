@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from pnpkit.experiment.artefacts import data_root
 from pnpkit.experiment.machine import processes, run_tasks
 from pnpkit.experiment.workspace import Progress, Workspace
 
@@ -35,11 +36,11 @@ def run_profile(
     Returns:
         The results, as written to ``results.json``.
     """
-    space = Workspace.open(name, None if root is None else root.absolute())  # workers elsewhere have other folders
+    space = Workspace.open(name, (root or data_root()).absolute())  # workers elsewhere have another working folder
     runs = [(space, c.loss, c.seed) for c in space.profile.runs()]
     starts = dict.fromkeys((c.start_from, c.seed) for c in space.profile.runs() if c.start_from)
+    space.compute_metrics(workers, executor, progress)  # which notes how many processes it had
     with nullcontext(executor) if executor is not None else processes(workers) as pool:
-        space.compute_metrics(workers, pool, progress)
         _count("features", _inputs, [(space,)], pool, progress, len(space.problem.table))
         if starts:
             _train("epochs of runs to start from", [(space.shared, *start) for start in starts], pool, progress)

@@ -43,6 +43,7 @@ class Workspace:
 
     profile: Profile
     folder: Path
+    name: str  # by which the profile was opened
 
     @classmethod
     def open(cls, name: str, root: Path | None = None) -> "Workspace":
@@ -50,7 +51,7 @@ class Workspace:
         profile = get_profile(name)
         grid = get_problem(profile.grid).grid  # with the fingerprint of a synthesiser from elsewhere
         profile = replace(profile, grid=grid, training=replace(profile.training, grid=grid))
-        return cls(profile, (root or data_root()) / profile.name)
+        return cls(profile, (root or data_root()) / profile.name, name)
 
     @property
     def problem(self) -> Problem:
@@ -91,16 +92,14 @@ class Workspace:
 
     def metrics(self) -> MetricTable:
         """The metrics, which must be there already; see :func:`load_metrics` for the errors."""
-        return load_metrics(self.metrics_path, self.metric_config, f"pnpkit metrics --profile {self.profile.name}")
+        return load_metrics(self.metrics_path, self.metric_config, f"pnpkit metrics --profile {self.name}")
 
     def compute_metrics(
         self, workers: int = 2, executor: Executor | None = None, progress: Progress | None = None
     ) -> MetricTable:
         """The metrics, computed where missing."""
-        callback = _named("metrics", progress)
-        return compute_metrics(
-            self.metrics_path, self.metric_config, workers=workers, executor=executor, progress=callback
-        )
+        path, config, callback = self.metrics_path, self.metric_config, _named("metrics", progress)
+        return compute_metrics(path, config, workers=workers, executor=executor, progress=callback)
 
     def features(self, progress: Progress | None = None) -> np.memmap:
         """The network's inputs, computed where missing."""
@@ -142,7 +141,7 @@ class Workspace:
         """The folder of a run that must be finished."""
         folder = self.run_folder(loss, seed)
         if not (folder / "provenance.json").exists():
-            command = f"pnpkit train --profile {self.profile.name} --loss {loss} --seed {seed}"
+            command = f"pnpkit train --profile {self.name} --loss {loss} --seed {seed}"
             raise FileNotFoundError(f"{folder} holds no finished run: `{command}` makes it")
         return folder
 

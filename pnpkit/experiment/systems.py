@@ -121,7 +121,7 @@ def fingerprint(name: str, g: Synthesiser, listener: str = "", silent: bool = Fa
         where = ", ".join(f"{p.name} = {v:.4g}" for p, v in zip(space.parameters, theta[0].tolist(), strict=True))
         warnings.warn(f"{name} draws random numbers: two sounds of {where} differ", stacklevel=3)
     text = hashlib.sha256(repr((space, g.sample_rate, listener)).encode())
-    for row in torch.cat([sounds.unsqueeze(0), slopes]).flatten(0, 1):
+    for row in torch.cat([sounds.unsqueeze(0), slopes]).detach().flatten(0, 1):
         peak = row.abs().max().clamp_min(torch.finfo(row.dtype).tiny)
         text.update(f"{float(peak):.3e}".encode() + (row / peak / ROUNDING).round().to(torch.int16).numpy().tobytes())
     return text.hexdigest()[:12]

@@ -42,11 +42,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
 
-ProfileName = Annotated[str, typer.Option("--profile", help="A recipe; `pnpkit profiles` lists them.")]
+ProfileName = Annotated[
+    str, typer.Option("--profile", help="A recipe; `pnpkit profiles` lists them, my_study.py:STUDY is one of your own.")
+]
 LossName = Annotated[str, typer.Option("--loss", help=f"One of {', '.join(LOSS_LABELS)}.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=2**63 - 1, help="Of weights, data order and dropout.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder of artefacts; data/ or $PNPKIT_DATA by default.")]
 Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes, of one thread each.")]
+Scheduler = Annotated[str | None, typer.Option(help="Dask scheduler, tcp://host:port, instead of processes.")]
 
 
 @app.command()
@@ -79,9 +82,7 @@ def metrics(
     profile: ProfileName = "laptop",
     out: Out = None,
     workers: Workers = 2,
-    scheduler: Annotated[
-        str | None, typer.Option(help="Dask scheduler, tcp://host:port, instead of processes.")
-    ] = None,
+    scheduler: Scheduler = None,
     verify: Annotated[int, typer.Option(min=0, help="Recompute so many at random and compare, instead.")] = 0,
 ) -> None:
     """Compute the Riemannian metrics that are missing."""
@@ -172,13 +173,14 @@ def table_(
 
 
 @app.command()
-def run(profile: ProfileName = "laptop", out: Out = None, workers: Workers = 2) -> None:
+def run(profile: ProfileName = "laptop", out: Out = None, workers: Workers = 2, scheduler: Scheduler = None) -> None:
     """Everything a profile asks for, from metrics to the table."""
+    from pnpkit.experiment.machine import dask_executor
     from pnpkit.experiment.pipeline import run_profile
     from pnpkit.experiment.results.tables import render, table
 
-    with bars() as progress:
-        results = run_profile(profile, workers, progress, out)
+    with bars() as progress, dask_executor(scheduler) as executor:
+        results = run_profile(profile, workers, progress, out, executor)
     print(render(table(results), "markdown"))
 
 
@@ -192,7 +194,7 @@ def synth(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", help="WAV file to write, mono, 16 bits, its peak at 0.9.")],
-    name: Annotated[str, typer.Option("--synth", help="arpeggio or drum.")] = "arpeggio",
+    name: Annotated[str, typer.Option("--synth", help="arpeggio, drum, or module:attribute.")] = "arpeggio",
     variant: Annotated[
         str | None, typer.Option(help="arpeggio: code, or paper (Eqs 6–8 as printed); drum: all modes, or diagonal.")
     ] = None,
@@ -203,7 +205,8 @@ def synth(
     from pnpkit.audio import wav_bytes
     from pnpkit.experiment.artefacts import write_atomically
     from pnpkit.experiment.config import GridConfig
-    from pnpkit.experiment.problem import get_problem, get_system
+    from pnpkit.experiment.problem import get_problem
+    from pnpkit.experiment.systems import get_system
 
     g = get_problem(GridConfig(name, variant or next(iter(get_system(name).variants)))).synth
     if out.suffix.lower() != ".wav":

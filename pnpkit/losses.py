@@ -209,13 +209,35 @@ class PNPLoss:
     def __init__(self, damping: Float[Tensor, "d d"] | None = None) -> None:
         self.damping = damping
 
-    def relaxed(self, times: int) -> "PNPLoss":
-        """The same loss with its damping divided by :data:`RELAXATION` so many times."""
-        return PNPLoss(None if self.damping is None else self.damping / RELAXATION**times)
-
     def __call__(
         self, prediction: Float[Tensor, "batch d"], target: Float[Tensor, "batch d"], metric: Float[Tensor, "batch d d"]
     ) -> Float[Tensor, ""]:
         if self.damping is not None:
             metric = metric + self.damping.to(metric)
         return quadratic_form(prediction - target, metric).mean()
+
+
+class AdaptivePNPLoss:
+    """The PNP loss with a damping that follows success: Levenberg's and Marquardt's, an epoch for a step.
+
+    It is divided by :data:`RELAXATION` after an epoch that improves the validation loss, and else multiplied, never
+    beyond the first; the trainer takes the weights of such an epoch back.
+
+    Args:
+        damping: the first λD.
+
+    Source: slides, "adaptive λ"; Levenberg, 1944; Marquardt, 1963.
+    """
+
+    def __init__(self, damping: Float[Tensor, "d d"]) -> None:
+        self.damping, self.relaxed = damping, 0
+
+    def judge(self, improved: bool) -> int:
+        """Trust the metric more after a success, less after a failure; returns how often the damping is divided now."""
+        self.relaxed = self.relaxed + 1 if improved else max(self.relaxed - 1, 0)
+        return self.relaxed
+
+    def __call__(
+        self, prediction: Float[Tensor, "batch d"], target: Float[Tensor, "batch d"], metric: Float[Tensor, "batch d d"]
+    ) -> Float[Tensor, ""]:
+        return PNPLoss(self.damping / RELAXATION**self.relaxed)(prediction, target, metric)

@@ -207,7 +207,7 @@ def test_run_hands_over_its_folder(run: Run, tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("pnpkit.experiment.pipeline.run_profile", stop)
     code, _, said = run("run", "--profile", "smoke", "--workers", 3, "--out", tmp_path)
     assert code == 1
-    assert f"asked for ('smoke', 3, None, {tmp_path!r})" in said
+    assert f"asked for ('smoke', 3, None, {tmp_path!r}, None)" in said
 
 
 # Metrics --------------------------------------------------------------------------------------------------------------

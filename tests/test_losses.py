@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from pnpkit.distances import ddsp_mss_distance
 from pnpkit.losses import (
+    AdaptivePNPLoss,
     ParameterLoss,
     PNPLoss,
     SpectralLoss,
@@ -75,8 +76,10 @@ def test_relaxing_divides_the_damping_and_nothing_else():
     delta, M, D = torch.tensor([[1.0, -2.0]]), torch.eye(2)[None], torch.tensor([[3.0, 1.0], [1.0, 5.0]])
     zero = torch.zeros_like(delta)
     whole, bare = (loss(delta, zero, M) for loss in (PNPLoss(D), PNPLoss()))
-    torch.testing.assert_close(PNPLoss(D).relaxed(2)(delta, zero, M) - bare, (whole - bare) / 100)
-    assert PNPLoss().relaxed(3)(delta, zero, M) == bare
+    adaptive = AdaptivePNPLoss(D)
+    assert adaptive(delta, zero, M) == whole
+    assert [adaptive.judge(improved) for improved in (False, True, True, True, False)] == [0, 1, 2, 3, 2]
+    torch.testing.assert_close(adaptive(delta, zero, M) - bare, (whole - bare) / 100)
 
 
 def test_spectral_loss_is_zero_at_the_target_and_blind_to_the_targets_gradient():

@@ -44,6 +44,6 @@ def tables() -> str:
 
 if __name__ == "__main__":
     (ROOT / "data" / "RESULTS.md").write_text(tables())
-    plt.rcParams.update(STYLE)
+    plt.style.use(STYLE)
     figure = plot_headline(Workspace.open("paper", ROOT / "data").results())
     figure.savefig(ROOT / "book" / "_static" / "headline.png")

@@ -83,7 +83,7 @@ class Analyser(nn.Module):
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
 
-def predict(analyser: Analyser, features: np.ndarray, rows: np.ndarray) -> Float[Tensor, "items d"]:
+def predict(analyser: nn.Module, features: np.ndarray, rows: np.ndarray) -> Float[Tensor, "items d"]:
     """Output of the network for some rows of the features, in its coordinates, in evaluation mode, on the CPU."""
     training, device = analyser.training, next(analyser.parameters()).device
     analyser.eval()

@@ -1,5 +1,6 @@
 """What a run, a grid and a profile are: frozen dataclasses, whose hash keys what is made from them."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -28,9 +29,10 @@ SCHEDULES = ("constant", "cosine")
 class GridConfig:
     """Which sounds: a synthesiser and the grid of its data set."""
 
-    synth: str = "arpeggio"
+    synth: str = "arpeggio"  # a name, or module:attribute of a synthesiser elsewhere; see pnpkit.experiment.systems
     variant: str = "code"  # of the synthesiser; see pnpkit.synth
     n_steps: int = 30  # cells along each axis of θ
+    fingerprint: str = added("")  # of a synthesiser elsewhere: its sounds when the artefacts were made; filled in
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,10 @@ class FeatureConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """One training run. Its hash keys the run's folder, so every field that changes the result is here."""
+    """One training run: every field that changes the result is here, and a folder holds runs of one configuration.
+
+    Where the network or the loss are objects of the caller's own, ``head`` and ``loss`` are names for them.
+    """
 
     grid: GridConfig
     loss: str  # one of LOSS_LABELS
@@ -65,10 +70,45 @@ class TrainingConfig:
     unit_trace: bool = added(False)  # scale each metric to mean eigenvalue 1, so that no item outweighs another
     start_from: str = added("")  # a loss: begin with the last weights of its run of the same seed; "" draws them
 
+    def rate(self, epoch: int) -> float:
+        """Learning rate in the epoch after so many: constant, or half a period of a cosine, towards zero.
+
+        >>> config = TrainingConfig(GridConfig(), "p", epochs=4, schedule="cosine")
+        >>> [round(1000 * config.rate(epoch), 3) for epoch in range(4)]
+        [1.0, 0.854, 0.5, 0.146]
+        """
+        share = 1.0 if self.schedule == "constant" else (1 + math.cos(math.pi * epoch / self.epochs)) / 2
+        return self.learning_rate * share
+
+
+# GRETSI 2023, section 4, field by field: what a run must be for a verdict to take the paper's spread for its own
+PAPER_PROTOCOL = TrainingConfig(
+    grid=GridConfig(synth="arpeggio", variant="code", n_steps=30),
+    loss="p",  # or any other
+    seed=0,  # or any other
+    epochs=70,
+    batch_size=256,
+    learning_rate=1e-3,
+    coordinates="raw",
+    head="leaky_relu",
+    gain="detached",
+    lam=1.0,
+    jitter=1e-8,
+    bias_at_mean=False,
+    features=FeatureConfig(octaves=6, bins_per_octave=12, f_min=32.7, hop=256, eps=1e-3),
+    schedule="constant",
+    unit_trace=False,
+    start_from="",
+)
+
 
 @dataclass(frozen=True)
 class Profile:
-    """A whole recipe: data set, losses, seeds, protocol."""
+    """A whole recipe: data set, losses, seeds, protocol.
+
+    A profile may share with another of the same grid. One rule says what: all that the two have in common is in the
+    other's folder: metrics, inputs, references, each run of equal configuration, and each loss that only it lists.
+    """
 
     name: str
     grid: GridConfig
@@ -78,7 +118,7 @@ class Profile:
     description: str
     metric_chunk: int = 100  # metrics a task and a chunk of the store
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)  # by loss, fields that differ
-    shares: str = ""  # a profile of the same grid, whose metrics, inputs, and runs of equal configuration are used
+    shares: str = ""  # the profile that it shares with
 
     def run(self, loss: str, seed: int) -> TrainingConfig:
         """Configuration of one run of this profile.

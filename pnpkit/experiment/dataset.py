@@ -67,6 +67,28 @@ def drum_grid(n_steps: int = 10, seed: int = DRUM_SEED) -> pd.DataFrame:
     return _grid(RectangularDrum.parameters, n_steps, 4, 6 / 10, "log", seed)
 
 
+def parameter_grid(space: ParameterSpace, n_steps: int, seed: int = 0) -> pd.DataFrame:
+    """The data set of a synthesiser that brings none: ``n_steps``^d cells, one point a cell, uniform on each scale.
+
+    Validation is the core of the grid, about a tenth of it; the periphery is shuffled into test, a tenth, and train.
+
+    Args:
+        space: the synthesiser's parameters.
+        n_steps: cells an axis, at least 6; 10 where there is one parameter only.
+        seed: of Python's own generator.
+
+    Returns:
+        ``id``, the parameters in their units, ``fold``; as :func:`arpeggio_grid`.
+
+    Raises:
+        ValueError: if ``n_steps`` is too small.
+
+    >>> parameter_grid(Arpeggio.parameters, 6).fold.value_counts().to_dict()
+    {'train': 168, 'validation': 27, 'test': 21}
+    """
+    return _grid(space, n_steps, 10 if len(space) == 1 else 6, 0.1 ** (1 / len(space)), "log", seed)
+
+
 def theta_of(table: pd.DataFrame, parameters: ParameterSpace) -> Tensor:
     """The table's θ as a float64 tensor of shape (items, parameters)."""
     return torch.tensor(table[list(parameters.names)].to_numpy(dtype=np.float64))

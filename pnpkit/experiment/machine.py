@@ -16,6 +16,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from pnpkit._names import FOLDERS, make_importable
+
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # names of glibc's malloc.h
 # Setting one of them ends their adaptation to what a program does; these are the largest that it arrives at
 MMAP_MAX, MMAP_THRESHOLD, TRIM_THRESHOLD = 65536, 32 * 2**20, 64 * 2**20
@@ -95,6 +97,22 @@ def memory_kept() -> Iterator[None]:
         libc.malloc_trim(0)
 
 
+def check_device(device: str) -> None:
+    """Raise ``ValueError`` unless this is the CPU or a GPU of this machine whose torch has float64."""
+    import torch
+
+    try:
+        found = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"unknown device {device!r}; examples of valid ones: cpu, cuda, cuda:1") from error
+    if found.type not in ("cpu", "cuda"):
+        raise ValueError(f"device must be cpu or cuda, not {device!r}: metrics are float64")
+    gpus = torch.cuda.device_count()
+    if found.type == "cuda" and (found.index or 0) >= gpus:
+        has = f"{gpus} usable GPUs" if gpus else "no usable GPU: use 'cpu'"
+        raise ValueError(f"device {device!r} was asked for, and this machine has {has}")
+
+
 @contextmanager
 def torch_threads(n: int = 1) -> Iterator[None]:
     """Let torch use so many threads. Their number changes float32 sums, hence the bits of what is made with them."""
@@ -147,7 +165,7 @@ def run_tasks(
     with nullcontext(executor) if executor is not None else processes(min(workers, len(arguments) or 1)) as pool:
         futures = []
         try:
-            futures += [pool.submit(_on_one_thread, task, *a) for a in arguments]
+            futures += [pool.submit(_on_one_thread, tuple(FOLDERS), task, *a) for a in arguments]
             pending = set(futures)
             while pending:
                 done, pending = wait(pending, None if waiting is None else TICK, FIRST_COMPLETED)
@@ -222,6 +240,7 @@ def _end_with_pipe(pipe: Connection) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _on_one_thread(task: Callable[..., Any], *arguments: Any) -> Any:
+def _on_one_thread(folders: tuple[str, ...], task: Callable[..., Any], *arguments: Any) -> Any:
+    make_importable(folders)
     with torch_threads(1):  # more would also be slower on a busy machine
         return task(*arguments)

@@ -1,6 +1,5 @@
 """A sound-matching problem: a synthesiser, its data set, and the descriptor that listens to it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Any
@@ -9,10 +8,11 @@ import pandas as pd
 from torch import Tensor
 
 from pnpkit._names import require_known
+from pnpkit.experiment.artefacts import ArtefactMismatch
 from pnpkit.experiment.config import GridConfig
-from pnpkit.experiment.dataset import arpeggio_grid, drum_grid
+from pnpkit.experiment.systems import SYSTEMS, fingerprint, get_system
 from pnpkit.jtfs import JTFS, log_compress
-from pnpkit.synth import Arpeggio, ParameterSpace, RectangularDrum, Synthesiser
+from pnpkit.synth import ParameterSpace, Synthesiser
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,18 @@ class Problem:
     @cached_property
     def table(self) -> pd.DataFrame:
         """The data set: ``id``, parameters, ``fold``; the row number is the id."""
-        return get_system(self.grid.synth).grid(self.grid.n_steps)
+        return get_system(self.grid.synth).table(self.grid.n_steps)
 
     @cached_property
     def jtfs(self) -> JTFS:
         """S, the scattering operator for waveforms of the synthesiser's length."""
-        return JTFS.reference(self.synth.n_samples)
+        return get_system(self.grid.synth).jtfs(self.synth.n_samples)
+
+    @property
+    def listener(self) -> str:
+        """Φ, as configurations name it."""
+        reference = get_system(self.grid.synth).jtfs == JTFS.reference
+        return f"{'JTFS.reference' if reference else self.jtfs.sizes}, log1p(S/1e-3)"
 
     @property
     def space(self) -> ParameterSpace:
@@ -53,55 +59,32 @@ class Problem:
     def with_gain(self, gain: str) -> "Problem":
         """The same sounds; whether derivatives follow the synthesiser's gain: ``"attached"``, or ``"detached"``."""
         synth: Any = self.synth
-        return self if gain == "detached" else replace(self, synth=replace(synth, detach_gain=False))
-
-
-@dataclass(frozen=True)
-class System:
-    """A synthesiser that has a data set.
-
-    Args:
-        variants: of the synthesiser, by name, the headline first; their gain's gradient is detached, as
-            :func:`pnpkit.experiment.precompute.metrics.metrics_of` gives both kinds of metric from there.
-        grid: the data set, from the number of steps an axis.
-    """
-
-    variants: dict[str, Synthesiser]
-    grid: Callable[[int], pd.DataFrame]
-
-
-SYSTEMS = {
-    "arpeggio": System({"code": Arpeggio("code"), "paper": Arpeggio("paper")}, arpeggio_grid),
-    "drum": System(
-        {
-            "all": RectangularDrum(detach_gain=True),
-            "diagonal": RectangularDrum(diagonal=True, detach_gain=True),
-        },
-        drum_grid,
-    ),
-}
-
-
-def get_system(name: str) -> System:
-    """A synthesiser and its data set, by name.
-
-    Raises:
-        ValueError: if there is none of that name; lists the valid ones.
-    """
-    require_known("synthesiser", name, SYSTEMS)
-    return SYSTEMS[name]
+        if gain == "detached" or not hasattr(synth, "detach_gain"):
+            return self
+        return replace(self, synth=replace(synth, detach_gain=False))
 
 
 @cache
 def get_problem(grid: GridConfig) -> Problem:
-    """The problem of a configuration; made once a process.
+    """The problem of a configuration, made once a process; of a synthesiser from elsewhere with its fingerprint.
 
     Raises:
-        ValueError: if there is no such synthesiser, or no such variant of it; lists the valid ones.
+        ArtefactMismatch: if the configuration has the fingerprint of other code than there is now.
+        ValueError: if there is no such synthesiser, or no such variant of it, or it cannot be used; says why.
 
     >>> get_problem(GridConfig("drum", "all", 5)).space.names
     ('omega', 'tau', 'p', 'D', 'alpha')
     """
-    variants = get_system(grid.synth).variants
-    require_known(f"variant of {grid.synth}", grid.variant, variants)
-    return Problem(grid, variants[grid.variant])
+    system = get_system(grid.synth)
+    require_known(f"variant of {grid.synth}", grid.variant, system.variants)
+    synth = system.variants[grid.variant]
+    if grid.synth in SYSTEMS:
+        return Problem(grid, synth)
+    listener = Problem(grid, synth).listener
+    found = fingerprint(grid.synth, synth, listener, silent=bool(grid.fingerprint))
+    if grid.fingerprint not in ("", found):
+        raise ArtefactMismatch(
+            f"{grid.synth} does not sound as it did: its fingerprint is {found}, and {grid.fingerprint} in what was "
+            "made with it. Make that again, or go back to the code of then."
+        )
+    return Problem(replace(grid, fingerprint=found), synth)

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
-from pnpkit._names import require_known
-from pnpkit.experiment.config import FeatureConfig, GridConfig, Profile, TrainingConfig
+from pnpkit._names import UnknownName, load_object, require_known
+from pnpkit.experiment.config import PAPER_PROTOCOL, FeatureConfig, GridConfig, Profile, TrainingConfig
 
 
 def _protocol(n_steps: int, epochs: int, batch_size: int, coordinates: str, head: str) -> TrainingConfig:
@@ -21,7 +21,7 @@ _DRUM = TrainingConfig(
     GridConfig("drum", "all", 5), "p", 0, 4, 16, coordinates="logminmax", head="linear", gain="attached",
     features=FeatureConfig(octaves=10, f_min=8.613),
 )  # fmt: skip
-_PAPER = _protocol(30, 70, 256, "raw", "leaky_relu")
+_PAPER = PAPER_PROTOCOL
 
 # From the plain P-loss to PNP + λM̄ in steps of one idea each; data/paper-controls/plan.md says what they are to decide
 _CONTROLS = ("p", "sigma-p", "weighted-p", "mean-metric", "pnp-permuted", "pnp-mean", "pnp")
@@ -108,13 +108,20 @@ PROFILES: dict[str, Profile] = {
 
 
 def get_profile(name: str) -> Profile:
-    """A profile by name.
+    """A profile by name, or one of the user's own: ``my_study.py:STUDY`` or ``module:STUDY``.
 
     Raises:
-        ValueError: if there is none of that name; the message lists the valid ones.
+        ValueError: if there is none of that name; the message lists the valid ones, or says what does not import.
 
     >>> get_profile("paper").grid.n_steps
     30
     """
-    require_known("profile", name, PROFILES)
-    return PROFILES[name]
+    if ":" not in name:
+        require_known("profile", name, PROFILES)
+        return PROFILES[name]
+    profile = load_object("profile", name)
+    if not isinstance(profile, Profile):
+        raise UnknownName(
+            f"{name} is no profile but a {type(profile).__name__}: make a pnpkit.experiment.config.Profile"
+        )
+    return profile

@@ -41,21 +41,19 @@ Progress = Callable[[str, int, int], None]  # stage, done, in all
 
 @dataclass(frozen=True)
 class Workspace:
-    """A profile and the folder of its artefacts.
-
-    Args:
-        profile: what to compute.
-        folder: where, ``<data root>/<profile>``.
-    """
+    """A profile, and the folder of its artefacts, ``<data root>/<profile>``."""
 
     profile: Profile
     folder: Path
+    name: str  # by which the profile was opened
 
     @classmethod
     def open(cls, name: str, root: Path | None = None) -> "Workspace":
-        """The workspace of a profile by name, under :func:`data_root` unless told otherwise."""
+        """The workspace of a profile, by its name as in :func:`get_profile`, under :func:`data_root` unless told."""
         profile = get_profile(name)
-        return cls(profile, (root or data_root()) / profile.name)
+        grid = get_problem(profile.grid).grid  # with the fingerprint of a synthesiser from elsewhere
+        profile = replace(profile, grid=grid, training=replace(profile.training, grid=grid))
+        return cls(profile, (root or data_root()) / profile.name, name)
 
     @property
     def problem(self) -> Problem:
@@ -65,8 +63,7 @@ class Workspace:
     @property
     def metric_config(self) -> MetricConfig:
         """Configuration of the profile's metrics."""
-        profile = self.base.profile
-        return MetricConfig(profile.grid, chunk=profile.metric_chunk)
+        return MetricConfig(self.profile.grid, self.problem.listener, self.base.profile.metric_chunk)
 
     @property
     def metrics_path(self) -> Path:
@@ -74,19 +71,16 @@ class Workspace:
         return self.base.folder / "metrics.zarr"
 
     def run_folder(self, loss: str, seed: int) -> Path:
-        """Where a training run is."""
-        return self._home_of(loss, seed).folder / "runs" / loss / str(seed)
+        """Where a training run is, by the rule of :class:`Profile`."""
+        return self._home(loss, seed).folder / "runs" / loss / str(seed)
 
     def evaluation_folder(self, loss: str, seed: int) -> Path:
         """Where the evaluation of a run is."""
-        return self._home_of(loss, seed).folder / "evaluation" / loss / str(seed)
-
-    def _folders(self, loss: str, seed: int) -> tuple[Path, Path]:
-        return self.run_folder(loss, seed), self.evaluation_folder(loss, seed)
+        return self._home(loss, seed).folder / "evaluation" / loss / str(seed)
 
     @property
     def shared(self) -> "Workspace":
-        """The workspace whose runs of equal configuration are used; this one, if its profile shares with no other."""
+        """The workspace that this one shares with, by the rule of :class:`Profile`; itself if with none."""
         return Workspace.open(self.profile.shares, self.folder.parent) if self.profile.shares else self
 
     @property
@@ -94,46 +88,30 @@ class Workspace:
         """The workspace that metrics and inputs are in, at the end of the chain of those that share."""
         return self.shared.base if self.profile.shares else self
 
-    def _home_of(self, loss: str, seed: int) -> "Workspace":
-        """The workspace that a run is in: the shared one if the very same run is one of its own."""
-        run = self.profile.run(loss, seed)
-        if not self.profile.shares or run not in self.shared.profile.runs():
-            return self
-        return self.shared._home_of(loss, seed)
-
-    def with_loss(self, loss: str) -> "Workspace":
-        """Where the run of a loss is that belongs beside this profile's: here, or, if it has none, in the shared one.
-
-        So λ, which the P-loss does not see, is varied without training P again.
-        """
-        return self if loss in self.profile.losses else self.shared
+    def _home(self, loss: str, seed: int) -> "Workspace":
+        mine = loss in self.profile.losses and self.profile.run(loss, seed) not in self.shared.profile.runs()
+        return self if mine or not self.profile.shares else self.shared._home(loss, seed)
 
     def metrics(self) -> MetricTable:
         """The metrics, which must be there already; see :func:`load_metrics` for the errors."""
         return load_metrics(
             self.metrics_path,
             self.metric_config,
-            command(f"metrics --profile {self.profile.name}", self.folder.parent),
+            command(f"metrics --profile {self.name}", self.folder.parent),
         )
 
     def compute_metrics(
         self, workers: int = 2, executor: Executor | None = None, progress: Progress | None = None
     ) -> MetricTable:
         """The metrics, computed where missing."""
-        return compute_metrics(
-            self.metrics_path,
-            self.metric_config,
-            workers=workers,
-            executor=executor,
-            progress=_named("metrics", progress),
-        )
+        path, config, callback = self.metrics_path, self.metric_config, _named("metrics", progress)
+        return compute_metrics(path, config, workers=workers, executor=executor, progress=callback)
 
     def features(self, progress: Progress | None = None) -> np.memmap:
         """The network's inputs, computed where missing."""
-        p = self.problem
-        return compute_features(
-            p.table, p.synth, self.profile.training.features, self.base.folder, _named("features", progress)
-        )
+        p, callback = self.problem, _named("features", progress)
+        config, folder = self.profile.training.features, self.base.folder
+        return compute_features(p.table, p.synth, config, folder, callback, p.grid.fingerprint)
 
     def data(self, config: TrainingConfig) -> TrainingData:
         """What a run trains on. The metrics are read unless the loss is P, which needs none."""
@@ -141,19 +119,19 @@ class Workspace:
         return TrainingData(self.problem.space, self.problem.table, self.features(), metric)
 
     def train(self, loss: str, seed: int, progress: Progress | None = None, **options: Any) -> RunResult:
-        """One run, resumed or read; options as of :func:`pnpkit.experiment.training.loop.train`."""
+        """One run, resumed or read; options as of :func:`train` and :func:`fit` in pnpkit.experiment.training.loop."""
         config, folder = self.profile.run(loss, seed), self.run_folder(loss, seed)
         if options.get("resume", True) and (finished := read_finished(folder, config)) is not None:
             return finished  # before metrics and inputs, which it does not need
-        name = f"{LOSS_LABELS[loss]}, seed {seed}"
-        callback = None if progress is None else lambda done, total, _: progress(name, done, total)
-        phi = None
+        if callback := _named(f"{LOSS_LABELS[loss]}, seed {seed}", progress):
+            options["progress"] = lambda done, total, _: callback(done, total)
         if loss == "sp":
             listener = replace(self.problem.with_gain(config.gain))  # its Φ is its own, and may move to the device
             listener.jtfs.to(options.get("device", "cpu"))
-            phi = listener.features
-        start = partial(self._weights, config.start_from, seed) if config.start_from else None
-        return train(config, self.data(config), folder, phi=phi, start=start, progress=callback, **options)
+            options["phi"] = listener.features
+        if config.start_from:
+            options["start"] = partial(self._weights, config.start_from, seed)
+        return train(config, self.data(config), folder, **options)
 
     def _weights(self, loss: str, seed: int) -> dict[str, Tensor]:
         """Last weights of a finished run of the workspace that is shared."""
@@ -169,17 +147,16 @@ class Workspace:
         """The folder of a run that must be finished."""
         folder = self.run_folder(loss, seed)
         if not (folder / "provenance.json").exists():
-            verb = command(f"train --profile {self.profile.name} --loss {loss} --seed {seed}", self.folder.parent)
+            verb = command(f"train --profile {self.name} --loss {loss} --seed {seed}", self.folder.parent)
             raise FileNotFoundError(f"{folder} holds no finished run: `{verb}` makes it")
         return folder
 
     def evaluate(self, loss: str, seed: int, progress: Progress | None = None) -> Evaluation:
         """Distances and errors of a finished run, computed where missing."""
-        folder = self._finished(loss, seed)
-        callback = _named(f"evaluation of {LOSS_LABELS[loss]}, seed {seed}", progress)
+        folder, out = self._finished(loss, seed), self.evaluation_folder(loss, seed)
         with torch.no_grad():
-            out, config = self.evaluation_folder(loss, seed), self.profile.run(loss, seed)
-            return evaluate_run(folder, out, self.problem, callback, config)
+            callback = _named(f"evaluation of {LOSS_LABELS[loss]}, seed {seed}", progress)
+            return evaluate_run(folder, out, self.problem, callback, self.profile.run(loss, seed))
 
     def evaluation(self, loss: str, seed: int) -> Evaluation:
         """The evaluation of a run, which must be there; see :func:`read_evaluation`."""
@@ -188,14 +165,14 @@ class Workspace:
     def verify_evaluation(self, loss: str, seed: int, n: int) -> float:
         """Compute a sample of an evaluation again; see :func:`verify_evaluation`."""
         with torch.no_grad():
-            return verify_evaluation(*self._folders(loss, seed), self.problem, n)
+            return verify_evaluation(self.run_folder(loss, seed), self.evaluation_folder(loss, seed), self.problem, n)
 
     def curve(self, loss: str, seed: int, progress: Progress | None = None) -> pd.DataFrame:
         """Distance against time of a run, computed where missing; see :func:`distance_curve`."""
-        folders = self._folders(loss, seed)
-        callback = _named(f"curve of {LOSS_LABELS[loss]}, seed {seed}", progress)
+        run, out = self.run_folder(loss, seed), self.evaluation_folder(loss, seed)
         with torch.no_grad():
-            return distance_curve(*folders, self.problem, callback, self.profile.run(loss, seed))
+            callback = _named(f"curve of {LOSS_LABELS[loss]}, seed {seed}", progress)
+            return distance_curve(run, out, self.problem, callback, self.profile.run(loss, seed))
 
     def evaluate_references(self, progress: Progress | None = None) -> dict[str, Evaluation]:
         """The same for the predictions that need no training."""
@@ -222,12 +199,24 @@ class Workspace:
         return self._runs_with("history.csv")
 
     def _runs_with(self, file: str) -> list[tuple[str, int]]:
-        pairs = ((loss, seed) for seed in self.profile.seeds for loss in LOSS_LABELS)
-        return [(loss, s) for loss, s in pairs if (self.run_folder(loss, s) / file).exists()]
+        losses = [loss for loss in LOSS_LABELS if loss in self.profile.losses or not self.profile.shares]
+        return [(k, s) for s in self.profile.seeds for k in losses if (self.run_folder(k, s) / file).exists()]
 
-    def history(self, loss: str, seed: int) -> Any:
-        """Learning curve of a run, a pandas table, a row an epoch."""
+    def history(self, loss: str, seed: int) -> pd.DataFrame:
+        """Learning curve of a run, a row an epoch."""
         return read_run(self.run_folder(loss, seed)).history
+
+    def predictions(self, loss: str, seed: int) -> pd.DataFrame:
+        """Answers of a finished run for validation and test fold, by id: ``fold``, ``<weights>_<parameter>``, raw."""
+        return pd.read_csv(self._finished(loss, seed) / "predictions.csv", index_col="id")
+
+    def probe(self, loss: str, seed: int) -> pd.DataFrame:
+        """Answers of a finished run for some test items after each epoch: ``epoch``, ``id``, parameters, raw."""
+        return pd.read_csv(self._finished(loss, seed) / "probe.csv")
+
+    def provenance(self, loss: str, seed: int) -> dict[str, Any]:
+        """How a finished run came to be; see :func:`pnpkit.experiment.artefacts.provenance`."""
+        return read_json(self._finished(loss, seed) / "provenance.json")
 
     def epochs_done(self, loss: str, seed: int) -> int:
         """How many epochs of a run have ended, 0 of one not begun."""

@@ -148,10 +148,10 @@ def distance_ratios(workspaces: Iterable[Workspace], distance: str = "jtfs", wei
     rows = []
     for space in workspaces:
         for loss, seed in space.finished_runs():
-            pair = ((space, loss), (space.with_loss("p"), "p"))
-            if loss == "p" or not all((s.evaluation_folder(name, seed) / "summary.json").exists() for s, name in pair):
+            pair = (loss, "p")
+            if loss == "p" or not all((space.evaluation_folder(k, seed) / "summary.json").exists() for k in pair):
                 continue
-            values, p = (s.evaluation(name, seed).of(weights)[distance].to_numpy() for s, name in pair)
+            values, p = (space.evaluation(k, seed).of(weights)[distance].to_numpy() for k in pair)
             kept = np.isfinite(values) & np.isfinite(p)
             if not kept.any():
                 continue

@@ -164,7 +164,8 @@ def _affine(parameter: Parameter, coordinates: str) -> tuple[float, float]:
 class Synthesiser(Protocol):
     """A differentiable function g from parameters θ to a waveform x.
 
-    Batch-first: θ of shape (…, d) gives x of shape (…, n_samples), in the dtype and on the device of θ.
+    Batch-first: θ of shape (…, d) gives x of shape (…, n_samples), in the dtype and on the device of θ. One whose
+    derivative leaves out that of a gain says so by a method ``log_gain_gradient(theta)``; see :func:`gain_gradient`.
     """
 
     @property
@@ -182,5 +183,8 @@ class Synthesiser(Protocol):
     def __call__(self, theta: Tensor) -> Tensor:
         """The waveform of each θ, in raw units."""
 
-    def log_gain_gradient(self, theta: Tensor) -> Tensor:
-        """Gradient with respect to θ of the logarithm of a gain that the derivative of g leaves out; zero if none."""
+
+def gain_gradient(g: Synthesiser, theta: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
+    """Gradient per unit of θ of the logarithm of a gain that the derivative of g leaves out; zero if it leaves none."""
+    left_out = getattr(g, "log_gain_gradient", None)
+    return torch.zeros_like(theta) if left_out is None else left_out(theta)

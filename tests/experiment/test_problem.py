@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from pnpkit.experiment.config import GridConfig
-from pnpkit.experiment.problem import SYSTEMS, get_problem
+from pnpkit.experiment.problem import get_problem
+from pnpkit.experiment.systems import SYSTEMS
 
 THETA = {
     "arpeggio": torch.tensor([740.0, 8.7, 1.7], dtype=torch.float64),

@@ -1,13 +1,18 @@
 """Profiles: every run of a recipe is one configuration, and what is unknown is named."""
 
 import dataclasses
+import json
+from pathlib import Path
 
 import pytest
+import zarr
 
-from pnpkit.experiment.artefacts import config_hash
-from pnpkit.experiment.config import LOSS_LABELS
+from pnpkit.experiment.artefacts import config_dict, config_hash
+from pnpkit.experiment.config import LOSS_LABELS, PAPER_PROTOCOL
 from pnpkit.experiment.profiles import PROFILES, VARIANTS, get_profile
 from pnpkit.experiment.workspace import Workspace
+
+SHIPPED = Path(__file__).parents[2] / "data"
 
 
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=list(PROFILES))
@@ -18,12 +23,32 @@ def test_runs_are_all_pairs_of_loss_and_seed_and_a_seed_is_finished_before_the_n
     assert {run.grid for run in runs} == {profile.grid}
 
 
+@pytest.mark.parametrize(
+    "record", sorted(SHIPPED.glob("*/runs/*/*/provenance.json")), ids=lambda p: str(p.parent)[-30:]
+)
+def test_a_shipped_run_has_the_hash_that_its_profile_computes_today(record: Path) -> None:
+    made = json.loads(record.read_text())
+    name, _, loss, seed = record.parent.relative_to(SHIPPED).parts
+    run = get_profile(name).run(loss, int(seed))
+    assert made["config"] == config_dict(run)
+    assert made["hash"] == config_hash(run)
+    assert Workspace.open(name, SHIPPED).run_folder(loss, int(seed)) == record.parent, "it is found where it is"
+
+
+@pytest.mark.parametrize("store", sorted(SHIPPED.glob("*/metrics.zarr")), ids=lambda p: p.parent.name)
+def test_a_shipped_store_has_the_hash_that_its_profile_computes_today(store: Path) -> None:
+    made, space = zarr.open_group(store, mode="r").attrs, Workspace.open(store.parent.name, SHIPPED)
+    assert space.metrics_path == store
+    assert made["hash"] == made["provenance"]["hash"] == config_hash(space.metric_config)
+
+
 def test_the_papers_protocol_is_the_papers():
     run = get_profile("paper").run("pnp-mean", 0)
     assert (run.grid.n_steps, run.epochs, run.batch_size, run.learning_rate) == (30, 70, 256, 1e-3)
     assert (run.coordinates, run.head, run.lam, run.gain) == ("raw", "leaky_relu", 1.0, "detached")
     assert not run.bias_at_mean
     assert {"p", "pnp", "pnp-mean"} <= set(get_profile("paper").losses)
+    assert dataclasses.replace(run, loss=PAPER_PROTOCOL.loss) == PAPER_PROTOCOL
 
 
 def test_the_study_goes_on_where_the_laptop_stops(tmp_path):
@@ -36,6 +61,13 @@ def test_the_study_goes_on_where_the_laptop_stops(tmp_path):
         assert (sharing.grid, sharing.training.features) == (base.grid, base.training.features)
     folders = [Workspace.open("study", tmp_path).run_folder("p", seed) for seed in (1, 2)]
     assert [folder.parents[2].name for folder in folders] == ["laptop", "study"]
+    for name, loss, home in (
+        ("unit-trace", "p", "laptop"),
+        ("unit-trace", "pnp", "unit-trace"),
+        ("lambda2", "p", "laptop"),
+    ):
+        folder = Workspace.open(name, tmp_path).run_folder(loss, 0)
+        assert folder.parents[2].name == home, "a loss that only the profile shared with lists is there"
     assert study.run("sp", 3).epochs < study.run("pnp", 3).epochs == laptop.training.epochs
 
 

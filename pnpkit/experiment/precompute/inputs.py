@@ -53,10 +53,14 @@ class PartialRecord:
     seconds: float = at_least(0)
 
 
-def features_key(table: pd.DataFrame, synth: Synthesiser, config: FeatureConfig) -> dict[str, Any]:
+def features_key(
+    table: pd.DataFrame, synth: Synthesiser, config: FeatureConfig, fingerprint: str = ""
+) -> dict[str, Any]:
     """What the features depend on, as plain JSON types: their configuration, the synthesiser, and the θ themselves."""
     theta = np.ascontiguousarray(theta_of(table, synth.parameters).numpy())
-    settings: dict[str, Any] = config_dict(synth) if dataclasses.is_dataclass(synth) else {}
+    settings: dict[str, Any] = {"fingerprint": fingerprint}
+    if not fingerprint:
+        settings = config_dict(synth) if dataclasses.is_dataclass(synth) else {}
     return {
         "features": config_dict(config),
         "synth": {"class": type(synth).__qualname__, "sample_rate": synth.sample_rate, **settings},
@@ -71,6 +75,7 @@ def compute_features(
     config: FeatureConfig,
     folder: Path,
     progress: Callable[[int, int], None] | None = None,
+    fingerprint: str = "",
 ) -> np.memmap:
     """Scalograms of a whole data set, from disk if they are there and computed otherwise.
 
@@ -85,6 +90,7 @@ def compute_features(
         config: of the scalogram.
         folder: where the artefact lives.
         progress: called with (items done, items in all).
+        fingerprint: of a synthesiser from elsewhere, which stands for its code.
 
     Returns:
         Read-only float32 array of shape (items, bins, frames), in the order of the table, memory-mapped.
@@ -98,7 +104,7 @@ def compute_features(
     ...     compute_features(arpeggio_grid(6).head(2), Arpeggio(), FeatureConfig(), Path(folder)).shape
     (2, 72, 129)
     """
-    key = features_key(table, synth, config)
+    key = features_key(table, synth, config, fingerprint)
     path = folder / f"features-{config_hash(key)}.npy"
     with ExitStack() as held, torch_threads(1):
         try:

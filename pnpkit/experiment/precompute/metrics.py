@@ -31,6 +31,7 @@ from pnpkit.experiment.precompute.metric_store import (
 )
 from pnpkit.experiment.problem import get_problem
 from pnpkit.metric import pullback, value_and_jacobian
+from pnpkit.synth.parameters import gain_gradient
 
 TOGETHER = 2**19  # samples, of waveforms and their tangents, that pass at once: fills the vector units, fits the cache
 TOLERANCE = 1e-4  # relative, of a metric computed again: float32 sums differ between machines
@@ -51,7 +52,7 @@ def metrics_of(grid: GridConfig, items: slice) -> NDArray[np.float64]:
     for part in theta.split(max(1, TOGETHER // ((len(problem.space) + 1) * problem.synth.n_samples))):
         phi, J = value_and_jacobian(problem.synth, problem.phi, part)
         loudness = -torch.expm1(-phi.double())
-        J_attached = J.double() + loudness.unsqueeze(-1) * problem.synth.log_gain_gradient(part).unsqueeze(-2)
+        J_attached = J.double() + loudness.unsqueeze(-1) * gain_gradient(problem.synth, part).unsqueeze(-2)
         results.append(torch.stack([pullback(J, part), pullback(J_attached, part)], 1))
     return torch.cat(results).numpy()
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pnpkit.experiment.artefacts import config_dict
-from pnpkit.experiment.config import GridConfig, TrainingConfig
+from pnpkit.experiment.config import PAPER_PROTOCOL
 from pnpkit.experiment.results.intervals import borrowed_quantiles, over_printed, ratio
 
 Verdict = Literal["agrees", "partly", "disagrees", "not decided"]
@@ -105,8 +105,8 @@ def _below(number: int, a: str, b: str, rows: Mapping[str, Any], comparisons: Ma
 
 
 def _is_paper_protocol(config: Mapping[str, Any]) -> bool:
-    paper = config_dict(TrainingConfig(GridConfig(), config["loss"]))
-    return {"seed": paper["seed"], **config} == paper
+    paper = config_dict(PAPER_PROTOCOL)
+    return {**config, "loss": paper["loss"], "seed": paper["seed"]} == paper
 
 
 def _side(comparison: Mapping[str, Any], printed: float | None) -> tuple[str, str]:

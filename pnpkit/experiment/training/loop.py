@@ -1,4 +1,4 @@
-"""Training an analyser: one loop that can be killed at any moment and ends in the same bits.
+"""Training a network: one loop that can be killed at any moment and ends in the same bits.
 
 Plain torch rather than Lightning: the loop fits on a page, and identical bits after a resume need order, dropout and
 checkpoints in our own hands.
@@ -9,43 +9,74 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from pnpkit.analyser.network import Analyser, predict
 from pnpkit.experiment.artefacts import config_dict, write_json
 from pnpkit.experiment.config import TrainingConfig
-from pnpkit.experiment.machine import locked, memory_kept, torch_threads
-from pnpkit.experiment.training.checkpoint import Row, clear_checkpoints, load_checkpoint, save_checkpoint, snapshot
-from pnpkit.experiment.training.learner import Callback, Learner
-from pnpkit.experiment.training.objective import Loss, TrainingData, build_losses, check_run
-from pnpkit.experiment.training.run_folder import (
-    RunResult,
-    clear_run,
-    read_finished,
-    read_run,
-    write_history,
-    write_probe,
-    write_products,
+from pnpkit.experiment.dataset import theta_of
+from pnpkit.experiment.machine import check_device, locked, memory_kept, torch_threads
+from pnpkit.experiment.training import run_folder
+from pnpkit.experiment.training.checkpoint import (
+    Row,
+    RunState,
+    clear_checkpoints,
+    load_checkpoint,
+    save_checkpoint,
+    snapshot,
 )
-from pnpkit.losses import PNPLoss
+from pnpkit.experiment.training.objective import Loss, TrainingData, build_losses, check_run, metric_of
+from pnpkit.experiment.training.run_folder import RunResult
+from pnpkit.losses import AdaptivePNPLoss
+
+AVERAGED = 0.999  # of the average of the weights, kept a step: it reaches back over some 1000 of them
+Callback = Callable[[int, int, Row], None]
 
 
 def train(
-    config: TrainingConfig,
+    config: TrainingConfig, data: TrainingData, out: Path, *, network: nn.Module | None = None,
+    phi: Callable[[Tensor], Tensor] | None = None, threads: int = 1, **session: Any,
+) -> RunResult:  # fmt: skip
+    """Train what a configuration says: an :class:`Analyser` with one of the losses of :func:`build_losses`.
+
+    Args:
+        config, data, out, threads, session: as of :func:`fit`.
+        network: another one, which ``config.head`` then is a name for.
+        phi: Φ∘g for the spectral loss, raw θ → descriptor.
+    """
+    if bool(config.start_from) != (session.get("start") is not None):
+        raise ValueError(f"start_from is {config.start_from!r}: weights to start with go with it, and with it only")
+    with torch_threads(threads):
+        loss, validation = build_losses(config, data, phi)
+        if network is None:
+            theta = theta_of(data.table, data.space)[torch.from_numpy(data.rows("train"))]
+            mean = data.space.encode(theta, config.coordinates).float().mean(0) if config.bias_at_mean else None
+            network = Analyser(len(data.space), config.head, config.seed, mean)
+    return fit(network, loss, data, config, out, validation=validation, threads=threads, **session)
+
+
+def fit(
+    network: nn.Module,
+    loss: Loss,
     data: TrainingData,
+    config: TrainingConfig,
     out: Path,
     *,
+    validation: Loss | None = None,
+    start: Callable[[], Mapping[str, Tensor]] | None = None,
     resume: bool = True,
     max_hours: float | None = None,
-    phi: Callable[[Tensor], Tensor] | None = None,
-    start: Callable[[], Mapping[str, Tensor]] | None = None,
     progress: Callback | None = None,
     device: str = "cpu",
     threads: int = 1,
     tensorboard: Path | None = None,
 ) -> RunResult:
-    r"""Train one analyser, or go on with it, or read the finished run.
+    r"""Train any network with any loss, or go on with it, or read the finished run.
 
     .. math:: \mathbf{W} \leftarrow \mathrm{Adam}\Big(\nabla_{\mathbf{W}} \tfrac1B \sum_{n}
               \mathcal{L}\big(f_{\mathbf{W}}(x_n), \theta_n, \mathbf{M}(\theta_n)\big)\Big)
@@ -53,18 +84,20 @@ def train(
     The folder ends with ``config.json``, ``history.csv`` (one row an epoch), ``predictions.csv`` (test and validation
     fold, raw units), ``probe.csv`` (some of the test fold after each epoch), ``weights.safetensors`` (last epoch),
     ``best.safetensors`` (lowest validation loss), ``average.safetensors`` (exponential average of weights and buffers
-    over the steps), ``provenance.json``. With ``pnp-adaptive`` an epoch that does not improve the validation loss is
-    undone: its row of the history is that of the network undone, and the last weights are the best ones.
+    over the steps), ``provenance.json``. With :class:`AdaptivePNPLoss` an epoch that does not improve the validation
+    loss is undone: its row of the history is that of the network undone, and the last weights are the best ones.
 
     Args:
-        config: the run; every epoch drops its last incomplete batch.
+        network: f_W with its first weights, (batch, bins, frames) → (batch, d) in the coordinates of the run.
+        loss: called as ``loss(prediction, target, metric)``, all in those coordinates; the metric is None without any.
         data: see :class:`TrainingData`.
+        config: the protocol, which the folder is known by: a network or loss of your own has a name of your own as its
+            ``head`` or ``loss``. Every epoch drops its last incomplete batch.
         out: the run's folder.
+        validation: the loss to validate with; that of training unless given.
+        start: gives the weights to begin with; called before the first epoch only.
         resume: go on from the last checkpoint; otherwise delete what the folder holds of a run and begin again.
         max_hours: stop at the end of the epoch in which this session's time is up; 0 gives one epoch.
-        phi: Φ∘g for the spectral loss, raw θ → descriptor.
-        start: gives the weights to begin with, if the configuration has ``start_from``; called before the first epoch
-            only, so that a run is resumed and read without them.
         progress: called after each step with (steps done, steps in all, last row of the history).
         device: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``; others lack float64, in which metrics are.
         threads: of torch. Bits are those of an uninterrupted run with as many.
@@ -80,93 +113,138 @@ def train(
     Source: GRETSI 2023, section 4: Adam at a constant 1e-3, 70 epochs.
     """
     check_run(config, data)
-    _check_session(max_hours, device, tensorboard)
-    if bool(config.start_from) != (start is not None):
-        raise ValueError(f"start_from is {config.start_from!r}: weights to start with go with it, and with it only")
-    losses = build_losses(config, data, phi)
+    check_device(device)
+    if max_hours is not None and not max_hours >= 0:
+        raise ValueError(f"max_hours must not be negative, got {max_hours}")
+    if tensorboard is not None and importlib.util.find_spec("tensorboard") is None:
+        raise ImportError("TensorBoard is not installed: `pip install tensorboard`")
     with locked(out, wait=False):
         if not resume:
             if start is not None:
                 start()  # what could not begin must not clear what is there
-            clear_run(out)
-        if (finished := read_finished(out, config)) is not None:
+            run_folder.clear_run(out)
+        if (finished := run_folder.read_finished(out, config)) is not None:
             clear_checkpoints(out / "checkpoint")
             return finished
         write_json(out / "config.json", config_dict(config))
         with torch.random.fork_rng(), memory_kept(), torch_threads(threads):
-            learner = Learner(config, data, device)
-            return _train(learner, out, losses, start, max_hours, progress, tensorboard)
+            learner = Learner(network, data, config, device)
+            return _epochs(learner, out, loss, validation or loss, start, max_hours, progress, tensorboard)
 
 
-def _train(
-    learner: Learner,
-    out: Path,
-    losses: tuple[Loss, Loss],
-    start: Callable[[], Mapping[str, Tensor]] | None,
-    max_hours: float | None,
-    progress: Callback | None,
-    tensorboard: Path | None,
-) -> RunResult:
+def _epochs(
+    learner: "Learner", out: Path, loss: Loss, validation: Loss, start: Callable[[], Mapping[str, Tensor]] | None,
+    max_hours: float | None, progress: Callback | None, tensorboard: Path | None,
+) -> RunResult:  # fmt: skip
     began = time.perf_counter()
-    config, data, analyser, optimiser = learner.config, learner.data, learner.analyser, learner.optimiser
-    train_loss, validation_loss = losses
-    state, best = load_checkpoint(out / "checkpoint", config, analyser, optimiser, learner.average)
+    config, data, network = learner.config, learner.data, learner.network
+    state, best = load_checkpoint(out / "checkpoint", config, network, learner.optimiser, learner.average)
     if start is not None and state.epoch == 0:
-        analyser.load_state_dict(start())
-        best = snapshot(analyser)
+        network.load_state_dict(start())
+        best = snapshot(network)
+    if isinstance(loss, AdaptivePNPLoss):
+        loss.relaxed = state.relaxed
     state.sessions += 1
     seconds_before = state.seconds
 
     if state.epoch == 0:
-        write_probe(config, data, out, 0, analyser)
+        run_folder.write_probe(config, data, out, 0, network)
     while state.epoch < config.epochs:
         epoch_began = time.perf_counter()
-        loss: Loss = train_loss.relaxed(state.relaxed) if isinstance(train_loss, PNPLoss) else train_loss
         mean_loss = learner.epoch(loss, state, progress)
         state.epoch += 1
-        row: Row = {"epoch": state.epoch, "train_loss": mean_loss} | learner.validate(validation_loss)
+        row: Row = {"epoch": state.epoch, "train_loss": mean_loss} | learner.validate(validation)
         if not all(map(math.isfinite, row.values())):
-            raise FloatingPointError(
-                f"validation after epoch {state.epoch} is not finite: {row}; the last checkpoint stays"
-            )
+            raise FloatingPointError(f"validation after epoch {state.epoch}: not finite: {row}; the checkpoint stays")
         improved = row["validation_loss"] < state.best_loss
         if improved:
-            state.best_epoch, state.best_loss, best = state.epoch, row["validation_loss"], snapshot(analyser)
-        if config.loss == "pnp-adaptive":
-            row["relaxed"] = state.relaxed
-            # Levenberg and Marquardt: trust the metric more after a success; after a failure take its weights back
-            # (Adam's moments stay) and trust it less, with λ never above the first.
-            state.relaxed = state.relaxed + 1 if improved else max(state.relaxed - 1, 0)
+            state.best_epoch, state.best_loss, best = state.epoch, row["validation_loss"], snapshot(network)
+        if isinstance(loss, AdaptivePNPLoss):
+            row["relaxed"], state.relaxed = loss.relaxed, loss.judge(improved)
             if not improved:
-                analyser.load_state_dict(best)
+                network.load_state_dict(best)  # Adam's moments stay
         state.history.append({**row, "seconds": round(time.perf_counter() - epoch_began, 3)})
-        write_probe(config, data, out, state.epoch, analyser)
+        run_folder.write_probe(config, data, out, state.epoch, network)
         state.seconds = seconds_before + time.perf_counter() - began
-        save_checkpoint(out / "checkpoint", config, state, analyser, optimiser, learner.average, best)
-        write_history(data, out, state)
+        save_checkpoint(out / "checkpoint", config, state, network, learner.optimiser, learner.average, best)
+        run_folder.write_history(data, out, state)
         if tensorboard is not None:
             _send(tensorboard, state.history[-1])
         if max_hours is not None and time.perf_counter() - began >= max_hours * 3600 and state.epoch < config.epochs:
-            return read_run(out)
-    write_products(config, data, out, state, analyser, best, snapshot(learner.average.module))
-    return read_run(out)
+            return run_folder.read_run(out)
+    run_folder.write_products(config, data, out, state, network, best, snapshot(learner.average.module))
+    return run_folder.read_run(out)
 
 
-def _check_session(max_hours: float | None, device: str, tensorboard: Path | None) -> None:
-    if max_hours is not None and not max_hours >= 0:
-        raise ValueError(f"max_hours must not be negative, got {max_hours}")
-    try:
-        found = torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(f"unknown device {device!r}; examples of valid ones: cpu, cuda, cuda:1") from error
-    if found.type not in ("cpu", "cuda"):
-        raise ValueError(f"device must be cpu or cuda, not {device!r}: metrics are float64")
-    gpus = torch.cuda.device_count()
-    if found.type == "cuda" and (found.index or 0) >= gpus:
-        has = f"{gpus} usable GPUs" if gpus else "no usable GPU: use 'cpu'"
-        raise ValueError(f"device {device!r} was asked for, and this machine has {has}")
-    if tensorboard is not None and importlib.util.find_spec("tensorboard") is None:
-        raise ImportError("TensorBoard is not installed: `pip install tensorboard`")
+class Learner:
+    """A network with its optimiser, its targets and its metrics: what an epoch needs beside a loss.
+
+    Network and batches are on the device; data, targets and metrics stay on the CPU.
+    """
+
+    def __init__(self, network: nn.Module, data: TrainingData, config: TrainingConfig, device: str) -> None:
+        self.config, self.data, self.device, self.network = config, data, device, network.to(device)
+        self.theta, self.metric = theta_of(data.table, data.space), metric_of(config, data)
+        self.target = data.space.encode(self.theta, config.coordinates).float()
+        # Beside the run, and no part of it: neither weights nor buffers of the network follow from the average
+        self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(AVERAGED), use_buffers=True)
+        self.optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate, fused=True)
+
+    def epoch(self, loss: Loss, state: RunState, progress: Callback | None) -> float:
+        """One pass over the train fold; the mean of its losses.
+
+        Order and dropout follow from (seed, epoch) alone, so an epoch is the same whatever came before it.
+        """
+        config, rows = self.config, self.data.rows("train")
+        n_steps, total = len(rows) // config.batch_size, 0.0
+        order_seed, dropout_seed = map(int, np.random.SeedSequence((config.seed, state.epoch)).generate_state(2))
+        order = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(order_seed)).numpy()]
+        torch.manual_seed(dropout_seed)
+        self.network.train()
+        for group in self.optimiser.param_groups:
+            group["lr"] = config.rate(state.epoch)
+        for step, batch in enumerate(np.split(order[: n_steps * config.batch_size], n_steps)):
+            value = self.step(loss, batch)
+            if not math.isfinite(value):
+                raise FloatingPointError(
+                    f"the loss is {value} at step {step} of epoch {state.epoch + 1} ({self.data.ids(batch)}); "
+                    f"the last checkpoint, after epoch {state.epoch}, is as it was"
+                )
+            total += value
+            if progress is not None:
+                done = state.epoch * n_steps + step + 1
+                progress(done, config.epochs * n_steps, state.history[-1] if state.history else {})
+        return total / n_steps
+
+    def step(self, loss: Loss, batch: np.ndarray) -> float:
+        """The loss of some items; unless it is not finite, the weights are moved against its gradient."""
+        prediction = self.network(torch.from_numpy(np.asarray(self.data.features[batch])).to(self.device))
+        if not bool(torch.isfinite(prediction).all()):
+            return math.nan  # a synthesiser would refuse such θ̃ with a message that knows neither step nor ids
+        value = self._loss(loss, prediction, batch)
+        if math.isfinite(value.item()):
+            self.optimiser.zero_grad()
+            value.backward()
+            self.optimiser.step()
+            self.average.update_parameters(self.network)
+        return value.item()
+
+    def validate(self, loss: Loss) -> Row:
+        """The validation columns of the history: loss, and for each parameter its errors in its unit and its sign."""
+        rows, space = self.data.rows("validation"), self.data.space
+        output = predict(self.network, self.data.features, rows)
+        row: Row = {"validation_loss": self._loss(loss, output, rows).item()}
+        error = (space.decode(output.double(), self.config.coordinates) - self.theta[torch.from_numpy(rows)]).abs()
+        for i, name in enumerate(space.names):
+            row[f"error_{name}"] = error[:, i].median().item()
+            row[f"mean_error_{name}"] = error[:, i].mean().item()
+            row[f"negative_{name}"] = (output[:, i] < 0).double().mean().item()
+        return row
+
+    def _loss(self, loss: Loss, prediction: Tensor, rows: np.ndarray) -> Tensor:
+        index, device = torch.from_numpy(rows), prediction.device
+        M = None if self.metric is None else self.metric[index].to(device)
+        return loss(prediction, self.target[index].to(device), M)
 
 
 def _send(folder: Path, row: Row) -> None:

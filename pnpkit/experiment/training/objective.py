@@ -12,10 +12,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pnpkit._names import require_known
-from pnpkit.analyser.network import HEADS
 from pnpkit.experiment.config import LOSS_LABELS, SCHEDULES, TrainingConfig
 from pnpkit.experiment.dataset import theta_of
-from pnpkit.losses import ParameterLoss, PNPLoss, SpectralLoss, WeightedParameterLoss
+from pnpkit.losses import AdaptivePNPLoss, ParameterLoss, PNPLoss, SpectralLoss, WeightedParameterLoss
 from pnpkit.metric import damp, mean_metric, unit_trace
 from pnpkit.synth import ParameterSpace
 
@@ -61,13 +60,12 @@ class TrainingData:
 
 
 def check_run(config: TrainingConfig, data: TrainingData) -> None:
-    """Raise ``ValueError`` for a protocol that cannot run on these data: folds, batch, head, epochs, rate, seed."""
+    """Raise ``ValueError`` for a protocol that cannot run on these data: folds, batch, epochs, rate, seed."""
     sizes = {fold: len(data.rows(fold)) for fold in ("train", "validation", "test")}
     if not all(sizes.values()):
         raise ValueError(f"every fold needs items, got {sizes}")
     if not 2 <= config.batch_size <= sizes["train"]:  # batch normalisation needs two
         raise ValueError(f"batch_size must lie between 2 and the {sizes['train']} train items, not {config.batch_size}")
-    require_known("head", config.head, HEADS)
     require_known("schedule", config.schedule, SCHEDULES)
     if config.epochs < 1 or config.seed < 0 or not 0 < config.learning_rate < math.inf:
         raise ValueError(f"epochs must be ≥ 1, seed ≥ 0 and learning_rate positive; the configuration is {config}")
@@ -106,7 +104,6 @@ def build_losses(
     too, being its second-order picture at a thousandth of its cost; without metrics, the P-loss.
 
     The λ of ``pnp-adaptive`` is counted in mean eigenvalues of M̄, so that 1 is large: a metric's spectrum decays fast.
-    The first loss is the one to begin with; see :meth:`pnpkit.losses.PNPLoss.relaxed`.
 
     Args:
         config: of the run.
@@ -141,6 +138,6 @@ def build_losses(
         return weighted, weighted
     if name == "pnp-adaptive":
         mean_eigenvalue = torch.trace(M_mean).item() / d
-        return PNPLoss(damp(config.lam * mean_eigenvalue, "identity", M_mean)), PNPLoss()
+        return AdaptivePNPLoss(damp(config.lam * mean_eigenvalue, "identity", M_mean)), PNPLoss()
     kind = {"pnp-identity": "identity", "pnp-mean": "mean", "pnp-permuted": "mean"}.get(name)
     return PNPLoss(jitter if kind is None else damp(config.lam, kind, M_mean)), PNPLoss()  # type: ignore[arg-type]

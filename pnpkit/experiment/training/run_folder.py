@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from torch import Tensor
+from torch import Tensor, nn
 
-from pnpkit.analyser.network import Analyser, predict
+from pnpkit.analyser.network import predict
 from pnpkit.experiment.artefacts import (
     Provenance,
     provenance,
@@ -151,11 +151,11 @@ def write_history(data: TrainingData, out: Path, state: RunState) -> None:
     _write_csv(out / "history.csv", pd.DataFrame(state.history, columns=names))
 
 
-def write_probe(config: TrainingConfig, data: TrainingData, out: Path, epoch: int, analyser: Analyser) -> None:
+def write_probe(config: TrainingConfig, data: TrainingData, out: Path, epoch: int, network: nn.Module) -> None:
     """Add to ``probe.csv`` what the network says of some test items after an epoch: how far it is, against time."""
     rows = data.rows("test")
     rows = rows[np.linspace(0, len(rows) - 1, min(PROBED, len(rows))).round().astype(int)]
-    theta = _answers(config, data, analyser, rows)
+    theta = _answers(config, data, network, rows)
     columns = dict(zip(data.space.names, theta.T.numpy(), strict=True))
     table = pd.DataFrame({"epoch": epoch, "id": data.table.id.to_numpy()[rows]} | columns)
     if (out / "probe.csv").exists():
@@ -169,17 +169,17 @@ def write_products(
     data: TrainingData,
     out: Path,
     state: RunState,
-    analyser: Analyser,
+    network: nn.Module,
     best: dict[str, Tensor],
     average: dict[str, Tensor],
 ) -> None:
     """What a finished run leaves; the provenance last, because it is what says that the run is finished."""
     rows = data.rows("validation", "test")
     table = data.table.iloc[rows][["id", "fold"]].reset_index(drop=True)
-    last = snapshot(analyser)
+    last = snapshot(network)
     for kind, weights in (("last", last), ("best", best), ("average", average)):
-        analyser.load_state_dict(weights)
-        theta = _answers(config, data, analyser, rows)
+        network.load_state_dict(weights)
+        theta = _answers(config, data, network, rows)
         for i, name in enumerate(data.space.names):
             table[f"{kind}_{name}"] = theta[:, i].numpy()
     save_weights(out / "weights.safetensors", last)
@@ -192,9 +192,9 @@ def write_products(
     clear_checkpoints(out / "checkpoint")
 
 
-def _answers(config: TrainingConfig, data: TrainingData, analyser: Analyser, rows: np.ndarray) -> Tensor:
+def _answers(config: TrainingConfig, data: TrainingData, network: nn.Module, rows: np.ndarray) -> Tensor:
     """θ̃ of some rows in raw units, float64."""
-    return data.space.decode(predict(analyser, data.features, rows).double(), config.coordinates)
+    return data.space.decode(predict(network, data.features, rows).double(), config.coordinates)
 
 
 def _write_csv(path: Path, table: pd.DataFrame) -> None:

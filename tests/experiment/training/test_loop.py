@@ -20,8 +20,7 @@ from pnpkit.experiment.artefacts import ArtefactMismatch, config_hash
 from pnpkit.experiment.config import LOSS_LABELS, GridConfig, TrainingConfig
 from pnpkit.experiment.dataset import arpeggio_grid, theta_of
 from pnpkit.experiment.training.checkpoint import Row, RunState, load_analyser, load_weights
-from pnpkit.experiment.training.learner import Learner
-from pnpkit.experiment.training.loop import train
+from pnpkit.experiment.training.loop import Learner, fit, train
 from pnpkit.experiment.training.objective import TrainingData, build_losses, metric_of
 from pnpkit.experiment.training.run_folder import read_run
 from pnpkit.losses import ParameterLoss, PNPLoss, quadratic_form
@@ -151,27 +150,27 @@ def test_history_and_predictions_are_what_they_say(data: TrainingData, reference
 
 
 def test_the_average_follows_weights_and_buffers_and_leaves_the_run_as_it_was(data: TrainingData) -> None:
-    learner, plain = (Learner(replace(CONFIG, loss="p"), data, "cpu") for _ in range(2))
+    learner, plain = (Learner(Analyser(3, "tanh"), data, replace(CONFIG, loss="p"), "cpu") for _ in range(2))
     plain.average.update_parameters = lambda model: None  # type: ignore[method-assign]
     expected: dict[str, torch.Tensor] = {}
-    step = learner._step
+    step = learner.step
 
     def watched(loss: Any, batch: np.ndarray) -> float:
         value = step(loss, batch)
-        for name, now in learner.analyser.state_dict().items():
+        for name, now in learner.network.state_dict().items():
             if now.is_floating_point():  # the count of batches is a number nobody reads
                 expected[name] = now.clone() if name not in expected else 0.999 * expected[name] + 0.001 * now
         return value
 
-    learner._step = watched  # type: ignore[method-assign]
+    learner.step = watched  # type: ignore[method-assign]
     for one in (learner, plain):
         torch.manual_seed(0)
         one.epoch(ParameterLoss(), RunState(), None)
     found = learner.average.module.state_dict()
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, rtol=1e-5, atol=1e-6)
-    assert not torch.equal(found["normalise.running_mean"], learner.analyser.state_dict()["normalise.running_mean"])
-    for a, b in zip(learner.analyser.state_dict().values(), plain.analyser.state_dict().values(), strict=True):
+    assert not torch.equal(found["normalise.running_mean"], learner.network.state_dict()["normalise.running_mean"])
+    for a, b in zip(learner.network.state_dict().values(), plain.network.state_dict().values(), strict=True):
         assert torch.equal(a, b)
 
 
@@ -315,6 +314,35 @@ def test_a_run_goes_on_from_the_weights_of_another(data: TrainingData, reference
     for bad, weights in ((config, None), (CONFIG, dict)):
         with pytest.raises(ValueError, match="weights to start with go with it, and with it only"):
             train(bad, data, tmp_path / "other", start=weights)
+
+
+def test_any_network_and_any_loss_are_trained_alike_and_resumed(data: TrainingData, tmp_path: Path) -> None:
+    """A network and a loss of the user's own, named in the configuration: stopped or not, the same bits."""
+
+    def network() -> torch.nn.Module:
+        torch.manual_seed(3)
+        return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(0.2), torch.nn.Linear(96, 3))
+
+    def absolute(prediction: torch.Tensor, target: torch.Tensor, metric: torch.Tensor) -> torch.Tensor:
+        assert metric.shape == (len(prediction), 3, 3)
+        return (prediction - target).abs().mean()
+
+    config = replace(CONFIG, loss="absolute", head="one layer", learning_rate=0.01)
+    result = fit(network(), absolute, data, config, tmp_path / "whole")
+    assert result.history.train_loss.is_monotonic_decreasing
+    while not fit(network(), absolute, data, config, tmp_path / "parts", max_hours=0.0).finished:
+        pass
+    assert_same_run(tmp_path / "parts", tmp_path / "whole")
+    trained = network()
+    trained.load_state_dict(load_weights(tmp_path / "whole" / "weights.safetensors"))
+    rows = data.rows("validation")
+    u = SPACE.encode(theta_of(data.table, SPACE), "logminmax")[rows].float()
+    wanted = (predict(trained.eval(), data.features, rows) - u).abs().mean()
+    assert result.history.validation_loss.iloc[-1] == pytest.approx(wanted.item(), rel=1e-6)
+    configured = train(replace(CONFIG, loss="p", head="one layer"), data, tmp_path / "p", network=network())
+    assert configured.finished, "the losses by name take another network too"
+    with pytest.raises(ArtefactMismatch, match="loss: 'absolute' there, 'mine' wanted"):
+        fit(network(), absolute, data, replace(config, loss="mine"), tmp_path / "whole")
 
 
 def test_validation_and_test_metrics_are_not_in_the_mean(data: TrainingData) -> None:

@@ -12,10 +12,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy import stats
 
+from pnpkit._extras import extra
 from pnpkit.experiment.artefacts import config_dict
 from pnpkit.experiment.config import GridConfig, TrainingConfig
+
+with extra("experiment", "a verdict"):
+    from scipy import stats
 
 Verdict = Literal["agrees", "partly", "disagrees", "not decided"]
 

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from pnpkit._extras import extra
 from pnpkit.analyser.network import Analyser
 from pnpkit.experiment.artefacts import (
     ArtefactMismatch,
@@ -20,6 +19,10 @@ from pnpkit.experiment.artefacts import (
     write_atomically,
     write_json,
 )
+
+with extra("experiment", "a training run"):
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file, save
 
 Row = dict[str, int | float]  # of the history
 KEPT = 2  # the newest, and the one before in case a disk loses the newest

@@ -4,7 +4,7 @@ Plain torch rather than Lightning: the loop fits on a page, and identical bits a
 checkpoints in our own hands.
 """
 
-import importlib.util
+import importlib
 import math
 import shutil
 import time
@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from pnpkit._extras import extra
 from pnpkit.experiment.artefacts import config_dict, write_json
 from pnpkit.experiment.config import TrainingConfig
 from pnpkit.experiment.machine import locked, memory_kept, torch_threads
@@ -166,8 +167,9 @@ def _check_session(max_hours: float | None, device: str, tensorboard: Path | Non
     if found.type == "cuda" and (found.index or 0) >= gpus:
         has = f"{gpus} usable GPUs" if gpus else "no usable GPU: use 'cpu'"
         raise ValueError(f"device {device!r} was asked for, and this machine has {has}")
-    if tensorboard is not None and importlib.util.find_spec("tensorboard") is None:
-        raise ImportError("TensorBoard is not installed: `pip install tensorboard`")
+    if tensorboard is not None:
+        with extra("tensorboard", "a folder of scalars"):
+            importlib.import_module("tensorboard")
 
 
 def _send(folder: Path, row: Row) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from pnpkit import __version__
 from pnpkit._names import UnknownName
 from pnpkit.experiment.config import LOSS_LABELS
 from pnpkit.experiment.profiles import PROFILES
@@ -33,8 +34,8 @@ class _Verbs(TyperGroup):
 
 
 app = typer.Typer(
-    cls=_Verbs, no_args_is_help=True, add_completion=False, help="Perceptual–neural–physical sound matching.",
-    pretty_exceptions_enable=False,
+    cls=_Verbs, no_args_is_help=True, add_completion=False,
+    pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
 
 ProfileName = Annotated[str, typer.Option("--profile", help="A recipe; `pnpkit profiles` lists them.")]
@@ -42,6 +43,21 @@ LossName = Annotated[str, typer.Option("--loss", help=f"One of {', '.join(LOSS_L
 Seed = Annotated[int, typer.Option("--seed", min=0, max=2**63 - 1, help="Of weights, data order and dropout.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder of artefacts; data/ or $PNPKIT_DATA by default.")]
 Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes, of one thread each.")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")
+    ] = False,
+) -> None:
+    """Perceptual–neural–physical sound matching."""
 
 
 @app.command()

@@ -13,19 +13,29 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = ("pnpkit", "numpy", "scipy", "torch", "numba", "kymatio", "timm", "nnaudio", "zarr")  # that make the numbers
-SOURCE = Path(__file__).parents[2]
-SHIPPED = SOURCE / "data"  # what the source tree ships
 
 
 class ArtefactMismatch(ValueError):
     """An artefact on disk was made with another configuration than the one asked for."""
 
 
+def shipped() -> Path:
+    """What the book ships: ``$PNPKIT_SHIPPED``, else the nearest ``data/`` with the paper's runs, from here upwards.
+
+    Where there is none, ``data/`` of the working folder.
+    """
+    if "PNPKIT_SHIPPED" in os.environ:
+        return Path(os.environ["PNPKIT_SHIPPED"])
+    folders = (folder / "data" for folder in (Path.cwd(), *Path.cwd().parents))
+    return next((folder for folder in folders if (folder / "paper" / "runs").is_dir()), Path("data"))
+
+
+SHIPPED = shipped()
+
+
 def data_root() -> Path:
-    """Folder of artefacts: ``$PNPKIT_DATA``, else ``data/`` of the source tree, else of the working folder."""
-    if "PNPKIT_DATA" in os.environ:
-        return Path(os.environ["PNPKIT_DATA"])
-    return SHIPPED if _in_source_tree() else Path("data")
+    """Folder of artefacts: ``$PNPKIT_DATA``, else :func:`shipped`."""
+    return Path(os.environ["PNPKIT_DATA"]) if "PNPKIT_DATA" in os.environ else shipped()
 
 
 def added(default: Any) -> Any:
@@ -136,11 +146,6 @@ def read_json(path: Path, verb: str = "") -> Any:
         raise ValueError(message) from error
 
 
-def _in_source_tree() -> bool:
-    """Whether this is a checkout; an installed copy lies among other packages, in somebody else's repository."""
-    return (SOURCE / "pyproject.toml").is_file() and (SOURCE / "book").is_dir()
-
-
 def _version(package: str) -> str:
     try:
         return metadata.version(package)
@@ -149,11 +154,15 @@ def _version(package: str) -> str:
 
 
 def _git_commit() -> str:
-    if not _in_source_tree():
-        return "unknown"
-    command = ["git", "-C", str(SOURCE), "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*"]
+    """Of the repository that tracks this file; an installed copy may lie in somebody else's, which does not."""
+
+    def git(*command: str) -> str:
+        line = ["git", "-C", str(Path(__file__).parent), *command]
+        return subprocess.run(line, capture_output=True, text=True, check=True).stdout.strip()
+
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        git("ls-files", "--error-unmatch", Path(__file__).name)
+        return git("describe", "--always", "--dirty", "--abbrev=10", "--exclude=*")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 

@@ -117,13 +117,8 @@ def test_provenance_says_how_to_do_it_again():
     assert json.loads(json.dumps(made)) == made
 
 
-def test_an_installed_copy_knows_no_commit_and_no_data_beside_it(monkeypatch, tmp_path):
-    """It lies among other packages, perhaps in the repository of another project."""
-    assert p.provenance(CONFIG, 0.0)["commit"] != "unknown"
-    monkeypatch.setattr(p, "SOURCE", tmp_path)
-    monkeypatch.delenv("PNPKIT_DATA", raising=False)
-    assert p.provenance(CONFIG, 0.0)["commit"] == "unknown"
-    assert p.data_root() == Path("data")
+def test_the_commit_is_that_of_the_checkout():
+    assert p.provenance(CONFIG, 0.0)["commit"] != "unknown"  # tests/test_wheel.py has the installed copy
 
 
 def test_a_package_that_is_absent_stops_nothing(monkeypatch):
@@ -131,6 +126,20 @@ def test_a_package_that_is_absent_stops_nothing(monkeypatch):
     assert p.provenance(CONFIG, 0.0)["versions"]["no-such-package"] == "absent"
 
 
-def test_data_root_follows_the_environment(monkeypatch, tmp_path):
+def test_what_is_shipped_is_found_from_any_folder_of_the_checkout_and_nowhere_else(monkeypatch, tmp_path):
+    monkeypatch.delenv("PNPKIT_DATA", raising=False)
+    shipped = tmp_path / "book" / "data"
+    (shipped / "paper" / "runs").mkdir(parents=True)
+    (tmp_path / "data").mkdir()  # somebody's own
+    deep = tmp_path / "book" / "chapters" / "deep"
+    deep.mkdir(parents=True)
+    for folder, found in {deep: shipped, shipped.parent: shipped, tmp_path: Path("data")}.items():
+        monkeypatch.chdir(folder)
+        assert p.shipped() == p.data_root() == found
+
+
+def test_variables_name_where_artefacts_are(monkeypatch, tmp_path):
     monkeypatch.setenv("PNPKIT_DATA", str(tmp_path))
     assert p.data_root() == tmp_path
+    monkeypatch.setenv("PNPKIT_SHIPPED", str(tmp_path / "else"))
+    assert p.shipped() == tmp_path / "else"

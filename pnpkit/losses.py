@@ -1,7 +1,7 @@
 """What the network is trained to reduce: one class a loss, all called as ``loss(prediction, target, metric)``.
 
-Prediction and target are in the coordinates the network speaks (:class:`~pnpkit.synth.ParameterSpace`), and the metric
-is the one of those coordinates; a loss that needs no metric ignores it.
+Prediction and target are in the coordinates the network speaks (:class:`~pnpkit.synth.parameters.ParameterSpace`), and
+the metric is the one of those coordinates; a loss that needs no metric ignores it.
 """
 
 from collections.abc import Callable

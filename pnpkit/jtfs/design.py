@@ -53,7 +53,7 @@ class Modulation:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Arguments of :class:`pnpkit.jtfs.JTFS`, where they are explained.
+    """Arguments of :class:`pnpkit.jtfs.operator.JTFS`, where they are explained.
 
     Raises:
         ValueError: if one is out of range; the message names it.

@@ -2,6 +2,7 @@
 
 import inspect
 import pkgutil
+import re
 from importlib import import_module
 from typing import Any
 
@@ -56,7 +57,7 @@ class CommandLine(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         command = typer.main.get_command(import_module("pnpkit.cli").app)
         text = get_docs_for_click(obj=command, ctx=typer.Context(command), name="pnpkit", indent=1)
-        return self.parse_text_to_nodes(text.replace("$", r"\$"), allow_section_headings=True)
+        return self.parse_text_to_nodes(re.sub(r"\$(?=\w)", r"\\$", text), allow_section_headings=True)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -45,10 +45,11 @@ Out = Annotated[Path | None, typer.Option("--out", help="Folder of artefacts; da
 Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes, of one thread each.")]
 
 
-def _print_version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> bool:
     if wanted:
         print(__version__)
         raise typer.Exit
+    return wanted
 
 
 @app.callback()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from pnpkit import __version__
 from pnpkit._names import UnknownName
 from pnpkit.experiment.config import LOSS_LABELS
 from pnpkit.experiment.profiles import PROFILES
@@ -38,7 +39,7 @@ class _Verbs(TyperGroup):
 
 
 app = typer.Typer(
-    cls=_Verbs, no_args_is_help=True, add_completion=False, help="Perceptual–neural–physical sound matching.",
+    cls=_Verbs, no_args_is_help=True, add_completion=False,
     pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
 
@@ -50,6 +51,22 @@ Seed = Annotated[int, typer.Option("--seed", min=0, max=2**63 - 1, help="Of weig
 Out = Annotated[Path | None, typer.Option("--out", help="Folder of artefacts; data/ or $PNPKIT_DATA by default.")]
 Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes, of one thread each.")]
 Scheduler = Annotated[str | None, typer.Option(help="Dask scheduler, tcp://host:port, instead of processes.")]
+
+
+def _print_version(wanted: bool) -> bool:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+    return wanted
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")
+    ] = False,
+) -> None:
+    """Perceptual–neural–physical sound matching."""
 
 
 @app.command()

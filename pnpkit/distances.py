@@ -32,6 +32,9 @@ def jtfs_distance(
         ValueError: if the shapes differ.
 
     Source: GRETSI 2023, section 4 and Eq (9).
+
+    >>> jtfs_distance(torch.zeros(2), torch.full((2,), 1e-3), lambda x: x)  # log 2 in both coefficients
+    tensor(0.9803, dtype=torch.float64)
     """
     _require_same_shape(x, y)
     return (log_compress(jtfs(x)) - log_compress(jtfs(y))).double().norm(dim=-1)
@@ -94,6 +97,10 @@ def ddsp_mss_distance(x: Float[Tensor, "*batch n"], y: Float[Tensor, "*batch n"]
         ValueError: if the shapes differ.
 
     Source: Engel et al., 2020, Eq (4), with α = 1.
+
+    >>> x = torch.sin(torch.arange(4096.0))
+    >>> ddsp_mss_distance(x, x)
+    tensor(0.)
     """
     _require_same_shape(x, y)
     dtype = x.dtype

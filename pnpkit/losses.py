@@ -1,7 +1,7 @@
 """What the network is trained to reduce: one class a loss, all called as ``loss(prediction, target, metric)``.
 
-Prediction and target are in the coordinates the network speaks (:class:`~pnpkit.synth.ParameterSpace`), and the metric
-is the one of those coordinates; a loss that needs no metric ignores it.
+Prediction and target are in the coordinates the network speaks (:class:`~pnpkit.synth.parameters.ParameterSpace`), and
+the metric is the one of those coordinates; a loss that needs no metric ignores it.
 """
 
 from collections.abc import Callable
@@ -69,6 +69,9 @@ class WeightedParameterLoss:
         ValueError: if a weight is negative or not finite, or the matrix is not symmetric.
 
     Source: slides, "Weighted P-loss: M(θ) = D".
+
+    >>> WeightedParameterLoss(torch.tensor([2.0, 1.0]))(torch.tensor([[1.0, 3.0]]), torch.tensor([[0.0, 1.0]]))
+    tensor(3., dtype=torch.float64)
     """
 
     def __init__(self, weights: Float[Tensor, " d"] | Float[Tensor, "d d"]) -> None:
@@ -129,6 +132,9 @@ class SpectralLoss(_Boxed):
 
     Source: GRETSI 2023, Eq (2), with the ½ of the slides so that its second-order picture is the PNP loss. The box is
     ours: the authors never ran this loss.
+
+    >>> SpectralLoss(torch.square)(torch.tensor([[2.0]]), torch.tensor([[1.0]]))
+    tensor(4.5000)
     """
 
     def __init__(

@@ -1,12 +1,15 @@
 """The pullback metric M = JᵀJ of a composition Φ∘g, and what one asks of it."""
 
+import warnings
 from collections.abc import Callable
+from functools import cache
 from threading import RLock
 from typing import Literal
 
 import torch
 from jaxtyping import Float, Inexact
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from pnpkit._checks import require_finite, somewhere
 from pnpkit._names import require_known
@@ -30,6 +33,10 @@ def jacobian(
 
     Returns:
         J, in units of Φ per unit of θ, in the dtype of Φ.
+
+    >>> jacobian(lambda th: th, lambda x: x**2, torch.tensor([1.0, 2.0]))
+    tensor([[2., 0.],
+            [0., 4.]])
     """
     return value_and_jacobian(g, phi, theta)[1]
 
@@ -47,10 +54,19 @@ def value_and_jacobian(
 
     directions = torch.eye(d, dtype=theta.dtype, device=theta.device)
     with _ONE_AT_A_TIME:
+        _load_forward_mode()
         values, columns = torch.func.vmap(along)(directions)
     batch, value = theta.shape[:-1], values[0]  # one for all directions, expanded
     k = value.shape[-1]  # said, as an empty batch leaves it open
     return value.reshape(*batch, k), columns.movedim(0, -1).reshape(*batch, k, d)
+
+
+@cache
+def _load_forward_mode() -> None:
+    """Let torch load its rules of forward mode, which warns, with a path, of torch's own use of ``torch.jit``."""
+    with warnings.catch_warnings(), forward_ad.dual_level():
+        warnings.filterwarnings("ignore", r".*torch\.jit\.script", FutureWarning)
+        forward_ad.make_dual(torch.zeros(()), torch.zeros(()))
 
 
 def riemannian_metric(
@@ -93,7 +109,19 @@ def pullback(J: Inexact[Tensor, "*batch k d"], theta: Float[Tensor, "*batch d"])
 def mean_metric(M: Float[Tensor, "items d d"]) -> Float[Tensor, "d d"]:
     """Mean metric M̄, the Tikhonov matrix of Eq (5). Give it the train fold only.
 
+    Args:
+        M: metrics, in (units of Φ)² per (unit of θ)².
+
+    Returns:
+        M̄, in the same unit, float64.
+
+    Raises:
+        ValueError: if a metric is not finite.
+
     Source: GRETSI 2023, Eq (5).
+
+    >>> mean_metric(torch.tensor([[[1.0]], [[3.0]]]))
+    tensor([[2.]], dtype=torch.float64)
     """
     require_finite("M", M)
     return M.double().mean(0)

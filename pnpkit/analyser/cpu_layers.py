@@ -14,11 +14,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from timm.layers.norm_act import BatchNormAct2d
-from timm.models._efficientnet_blocks import SqueezeExcite as TimmSqueezeExcite
 from torch import Tensor, nn
 
+from pnpkit._extras import extra
 from pnpkit.analyser import cpu_kernels as kernels
+
+with extra("analyser", "the analyser"):
+    from timm.layers.norm_act import BatchNormAct2d
+    from timm.models._efficientnet_blocks import SqueezeExcite as TimmSqueezeExcite
 
 
 def _images(x: Tensor) -> np.ndarray:

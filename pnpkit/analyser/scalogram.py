@@ -5,6 +5,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pnpkit._extras import extra
 from pnpkit.distances import LOUD, root
 
 
@@ -51,7 +52,8 @@ class Scalogram(nn.Module):
         if top > sample_rate / 2:
             raise ValueError(f"the highest bin, {top:.1f} Hz, is above Nyquist, {sample_rate / 2:g} Hz: fewer octaves?")
         self.eps = eps
-        from nnAudio.features.cqt import CQT1992v2  # slow to import
+        with extra("analyser", "the scalogram"):
+            from nnAudio.features.cqt import CQT1992v2  # slow to import
 
         self.cqt = CQT1992v2(
             sr=sample_rate, hop_length=hop, fmin=f_min, n_bins=n_bins,

@@ -299,16 +299,17 @@ def _version(package: str) -> str:
 
 
 def _git_commit() -> str:
-    """Of the repository that tracks this very file; an installed copy may lie in somebody else's."""
-    here = Path(__file__)
-    git = ["git", "-C", str(here.parent)]
-    tracked = [*git, "ls-files", "--error-unmatch", here.name]
-    describe = [*git, "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*"]
+    """Of the repository that tracks this file; an installed copy may lie in somebody else's, which does not."""
+
+    def git(*command: str) -> str:
+        line = ["git", "-C", str(Path(__file__).parent), *command]
+        return subprocess.run(line, capture_output=True, text=True, check=True).stdout.strip()
+
     try:
-        _, done = (subprocess.run(c, capture_output=True, text=True, check=True) for c in (tracked, describe))
+        git("ls-files", "--error-unmatch", Path(__file__).name)
+        return git("describe", "--always", "--dirty", "--abbrev=10", "--exclude=*")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return done.stdout.strip()
 
 
 def _cpu_name() -> str:

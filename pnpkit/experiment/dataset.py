@@ -17,7 +17,7 @@ DRUM_SEED = 20230829  # ours
 
 
 def arpeggio_grid(n_steps: int = 30, seed: int = ARPEGGIO_SEED) -> pd.DataFrame:
-    """The arpeggio's data set: ``n_steps``³ cells, geometric along each axis, one uniform point a cell.
+    """The arpeggio's data set: n³ cells, n = ``n_steps``, geometric along each axis, one uniform point a cell.
 
     With 30 steps this is the authors' draw, number for number: 21 556 train, 2 744 validation, 2 700 test items.
     Validation is the core of the grid (14 of 30 cells along each axis, in proportion for other sizes), so that it lies
@@ -42,7 +42,7 @@ def arpeggio_grid(n_steps: int = 30, seed: int = ARPEGGIO_SEED) -> pd.DataFrame:
 
 
 def drum_grid(n_steps: int = 10, seed: int = DRUM_SEED) -> pd.DataFrame:
-    """The drum's data set: ``n_steps``⁵ cells, one point a cell, uniform in the logarithm of ω, p and D, in τ and in α.
+    """The drum's data set: n⁵ cells, n = ``n_steps``, a point each, uniform in log ω, log p, log D, in τ and in α.
 
     With 10 steps the folds have the authors' sizes, 82 224 train, 7 776 validation, 10 000 test items; the draw is
     ours, as theirs is not recorded. Validation is the core of the grid (6 of 10 cells along each axis, in proportion

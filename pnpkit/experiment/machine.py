@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from pnpkit._extras import extra
 from pnpkit._names import FOLDERS, make_importable
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # names of glibc's malloc.h
@@ -215,10 +216,8 @@ def dask_executor(scheduler: str | None) -> Iterator[Executor | None]:
     if scheduler is None:
         yield None
         return
-    try:
+    with extra("cluster", "--scheduler"):
         from distributed import Client
-    except ImportError as error:
-        raise ImportError("--scheduler needs Dask: `pip install distributed`") from error
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what fails is said once, by us
     try:
         client = Client(scheduler, timeout=PATIENCE)

@@ -1,1 +1,8 @@
 """Drawing for the book."""
+
+from importlib import import_module
+
+from pnpkit._extras import extra
+
+with extra("book", "a figure"):
+    import_module("matplotlib")

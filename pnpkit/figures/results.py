@@ -137,7 +137,7 @@ def distance_ratios(workspaces: Iterable[Workspace], distance: str = "jtfs", wei
 
     Args:
         workspaces: the recipes.
-        distance: one of :data:`pnpkit.experiment.evaluation.items.DISTANCES`.
+        distance: one of ``pnpkit.experiment.evaluation.items.DISTANCES``.
         weights: ``"last"`` or ``"best"``.
 
     Returns:

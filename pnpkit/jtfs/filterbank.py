@@ -131,7 +131,7 @@ def energy_normalise(bank: list[Wavelet], length: int, phi: Array | None, target
 
     Returns:
         The normalised bank, and for each wavelet the ratio of its last pass's gain to the gain of all passes (see
-        ``coarse_quirk`` of :class:`pnpkit.jtfs.JTFS` for its use).
+        ``coarse_quirk`` of :class:`pnpkit.jtfs.operator.JTFS` for its use).
     """
     peaks = [int(np.argmax(w.spectrum)) for w in bank]
     total_gains = np.ones(len(bank))

@@ -27,6 +27,9 @@ class Parameter:
 
     Raises:
         ValueError: if the range is empty, or not positive on a log scale.
+
+    >>> Parameter("f_0", "f_0", "Hz", 50.0, 500.0, "log").unit
+    'Hz'
     """
 
     name: str

@@ -118,11 +118,8 @@ def test_provenance_says_how_to_do_it_again():
     assert json.loads(json.dumps(made)) == made
 
 
-def test_an_installed_copy_knows_no_commit(monkeypatch, tmp_path):
-    """It lies among other packages, perhaps in the repository of another project."""
-    assert p.provenance(CONFIG, 0.0)["commit"] != "unknown"
-    monkeypatch.setattr(p, "__file__", str(tmp_path / "artefacts.py"))
-    assert p.provenance(CONFIG, 0.0)["commit"] == "unknown"
+def test_the_commit_is_that_of_the_checkout():
+    assert p.provenance(CONFIG, 0.0)["commit"] != "unknown"  # tests/test_wheel.py has the installed copy
 
 
 def test_a_package_that_is_absent_stops_nothing(monkeypatch):
@@ -130,7 +127,7 @@ def test_a_package_that_is_absent_stops_nothing(monkeypatch):
     assert p.provenance(CONFIG, 0.0)["versions"]["no-such-package"] == "absent"
 
 
-def test_data_root_follows_the_environment(monkeypatch, tmp_path):
+def test_variables_name_where_artefacts_are(monkeypatch, tmp_path):
     monkeypatch.setenv("PNPKIT_DATA", str(tmp_path))
     assert p.data_root() == tmp_path
 

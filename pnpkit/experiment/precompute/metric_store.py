@@ -11,12 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-import xarray as xr
-import zarr
 from numpy.typing import NDArray
 from torch import Tensor
-from zarr.codecs import Crc32cCodec, ZstdCodec
 
+from pnpkit._extras import extra
 from pnpkit._names import require_known
 from pnpkit.experiment.artefacts import config_dict, config_hash, require_same_config, sync, unwritable
 from pnpkit.experiment.config import GridConfig
@@ -33,6 +31,11 @@ from pnpkit.experiment.integrity import (
 from pnpkit.experiment.schema import check
 from pnpkit.metric import spectrum
 from pnpkit.synth import ParameterSpace
+
+with extra("experiment", "the store of metrics"):
+    import xarray as xr
+    import zarr
+    from zarr.codecs import Crc32cCodec, ZstdCodec
 
 GAINS = ("detached", "attached")
 ROUNDING = 1e-9  # how negative an eigenvalue may be, relative to the largest

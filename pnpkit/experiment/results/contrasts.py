@@ -12,12 +12,15 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 import torch
-from scipy import stats
 
+from pnpkit._extras import extra
 from pnpkit.experiment.config import LOSS_LABELS
 from pnpkit.experiment.dataset import theta_of
 from pnpkit.experiment.evaluation.items import evaluate
 from pnpkit.experiment.workspace import Workspace
+
+with extra("experiment", "a verdict"):
+    from scipy import stats
 
 Effect = Literal["helps", "harms", "nothing", "not decided"]
 EPOCHS = range(61, 71)  # the last ten: one epoch is a draw

@@ -3,7 +3,11 @@
 import math
 
 import numpy as np
-from scipy import stats
+
+from pnpkit._extras import extra
+
+with extra("experiment", "a verdict"):
+    from scipy import stats
 
 PAPER_SEEDS = 3  # if the printed ± is over seeds, of how many is not said; with four or more one run of ours would do
 

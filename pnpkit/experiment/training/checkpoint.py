@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from pnpkit._extras import extra
 from pnpkit.analyser.network import Analyser
 from pnpkit.experiment.artefacts import (
     ArtefactMismatch,
@@ -29,6 +28,10 @@ from pnpkit.experiment.artefacts import (
 from pnpkit.experiment.integrity import Damaged, remedy
 from pnpkit.experiment.schema import at_least
 from pnpkit.experiment.training.probe import probe_digest
+
+with extra("experiment", "a training run"):
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file, save
 
 Row = dict[str, int | float]  # of the history
 KEPT = 2  # the newest, and the one before in case a disk loses the newest

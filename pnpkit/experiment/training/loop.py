@@ -4,7 +4,7 @@ Plain torch rather than Lightning: the loop fits on a page, and identical bits a
 checkpoints in our own hands.
 """
 
-import importlib.util
+import importlib
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -116,8 +116,9 @@ def fit(
     check_device(device)
     if max_hours is not None and not max_hours >= 0:
         raise ValueError(f"max_hours must not be negative, got {max_hours}")
-    if tensorboard is not None and importlib.util.find_spec("tensorboard") is None:
-        raise ImportError("TensorBoard is not installed: `pip install tensorboard`")
+    if tensorboard is not None:
+        with extra("tensorboard", "a folder of scalars"):
+            importlib.import_module("tensorboard")
     with locked(out, wait=False):
         if not resume:
             if start is not None:

@@ -51,7 +51,9 @@ class Descent:
         """One item's history, a row a step: ``distance``, ``lam``, ``kept``, and θ̃, a column a parameter."""
 
         def of(values: Tensor) -> Tensor:
-            return values[(slice(None), *index)][: int(self.jacobians[index])]
+            for i in index:
+                values = values[:, i]
+            return values[: int(self.jacobians[index])]
 
         columns = {"distance": of(self.distances), "lam": of(self.lams), "kept": of(self.kept)}
         columns |= dict(zip(self.space.names, of(self.path).unbind(-1), strict=True))

@@ -1,8 +1,9 @@
 """A sound in, its parameters out, with how sure one can be; and what one does with them. Nothing here is on a disk."""
 
+from pnpkit.matching.answer import Match
 from pnpkit.matching.atlas import Atlas
 from pnpkit.matching.descent import Descent, refine
-from pnpkit.matching.match import Match, match
+from pnpkit.matching.match import match
 from pnpkit.matching.morph import Morph, morph
 from pnpkit.matching.placed import Placed
 from pnpkit.matching.region import Region

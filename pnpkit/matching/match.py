@@ -18,6 +18,7 @@ from pnpkit.matching.noise import FAINT, Mask, Noise
 from pnpkit.matching.placed import Placed
 from pnpkit.matching.region import Region, from_draws, from_metric
 from pnpkit.matching.starting import Starts, candidates, placed
+from pnpkit.matching.waveform import EXPLAINED, finished
 from pnpkit.metric import value_and_jacobian
 from pnpkit.synth import Synthesiser
 
@@ -81,6 +82,8 @@ def match(
             start lies outside the ranges, or the atlas is of another synthesiser.
     """
     began = time.perf_counter()
+    if finish not in ("phi", "waveform"):
+        raise ValueError(f"finish must be 'phi' or 'waveform', not {finish!r}")
     _check_sound(x, sample_rate, g)
     scattering = getattr(phi, "jtfs", phi) if phi is not None else JTFS.reference(g.n_samples)
     world = Placed(g, level_range if level == "free" else 0.0, delay_range if delay == "free" else 0.0)
@@ -122,6 +125,17 @@ def match(
         freedom = max(1.0, participation(heard(world(end.theta)) - target, blocks) - len(u))
         region = from_metric(u, end.metric, distances[best], freedom, g.parameters)
     result = _answer(world, end.theta)
+    finish_used, share = "phi", math.nan
+    resynthesis = world(end.theta)
+    if finish == "waveform" and bool(end.converged):
+        free_gain = Placed(g, 0.0, world.delay)
+        keep = [i for i, name in enumerate(world.parameters.names) if name != "level" or not world.level]
+        done = finished(x, free_gain, end.theta[keep], assumed)
+        share = done.explained
+        if share >= EXPLAINED:
+            finish_used, region = "waveform", done.region
+            result = _answer(free_gain, done.theta) | {"level": 20 * math.log10(done.gain) if world.level else 0.0}
+            resynthesis = done.resynthesis
     rival = _rival(ends, distances, best, world)
     return Match(
         theta=result["theta"],
@@ -133,11 +147,11 @@ def match(
         norm=norm,
         rival=None if rival is None else _answer(world, ends[rival].theta)["theta"],
         rival_distance=math.nan if rival is None else distances[rival],
-        resynthesis=world(end.theta) / gain,
+        resynthesis=resynthesis / gain,
         noise=0.0 if assumed is None else assumed.deviation / gain,
         converged=bool(end.converged),
-        finish="phi",
-        explained=math.nan,
+        finish=finish_used,
+        explained=share,
         jacobians=int(sum(t.shape[0] for t in tables.values())),
         seconds=time.perf_counter() - began,
         history=history_of(tables),

@@ -64,9 +64,8 @@ def test_the_waveform_finishes_what_phi_began(atlas):
     fine = match(x, 4096, Bell(), operator(), starts=atlas, finish="waveform")
     assert fine.finish == "waveform"
     assert fine.explained == pytest.approx(1.0, abs=0.01)
-    error = [((m.theta / theta).log().abs()).max() for m in (rough, fine)]
-    assert error[1] < error[0]
-    assert fine.region.covariance.diagonal().max() < rough.region.covariance.diagonal().max()
+    assert fine.region.contains(theta)
+    assert fine.region.covariance[0, 0] < 0.1 * rough.region.covariance[0, 0]  # phases tell a frequency best
     assert (fine.resynthesis - late(theta)).norm() < 0.02 * late(theta).norm()
 
 

@@ -123,7 +123,8 @@ def match(
     elif bool(end.converged):
         blocks = _blocks(scattering, len(target))
         freedom = max(1.0, participation(heard(world(end.theta)) - target, blocks) - len(u))
-        region = from_metric(u, end.metric, distances[best], freedom, g.parameters)
+        least = max(FINE, float(end.tangent))
+        region = from_metric(u, end.metric, distances[best], freedom, g.parameters, least)
     result = _answer(world, end.theta)
     finish_used, share = "phi", math.nan
     resynthesis = world(end.theta)

@@ -11,6 +11,7 @@ from torch.nn.functional import avg_pool2d, pad
 FRAMES = 32  # windows a sound's length holds, without overlap
 OVERLAP = 4  # hops a window: squared Hann windows then add up to a constant, 3/2
 QUIET = 0.25  # quantile over time at which a bin's noise is read: a sound may fill three quarters of the time
+LEAST = 0.25  # share of the time a recording must fill for a quiet part to be sought in it
 BROAD = 65  # bins of the running median over frequency: a partial that never stops is no noise
 FAINT = 1e-5  # a noise whose amplitude is below this share of the sound's, −100 dB, is rounding
 
@@ -37,12 +38,14 @@ class Noise:
         """From the quiet frames: a low quantile over time of each bin, then a running median over frequency.
 
         In noise alone the power of a bin is exponentially distributed, and its q-quantile −log(1 − q) times its mean.
-        Frames of digital silence, and those at the ends, which zeros were joined to, do not count.
+        Frames of digital silence, and those at the ends, which zeros were joined to, do not count. A recording that is
+        mostly digital silence is taken to be all sound: no noise is read off its decay.
         """
         power = stft(x.double()).abs().square()[OVERLAP:-OVERLAP]
-        power = power[power.sum(-1) > 0]
-        if not len(power):
+        sounding = power.sum(-1) > 0
+        if sounding.double().mean() < LEAST:
             return cls.white(0.0, x.shape[-1])
+        power = power[sounding]
         window = _window(x.shape[-1]).square().sum()
         level = power.quantile(QUIET, 0) / (-math.log1p(-QUIET) * window)
         width = min(BROAD, (len(level) - 1) // 2 * 2 + 1)

@@ -65,7 +65,12 @@ def from_draws(
 
 
 def from_metric(
-    centre: Float[Tensor, " p"], M: Float[Tensor, "p p"], residual: float, freedom: float, space: ParameterSpace
+    centre: Float[Tensor, " p"],
+    M: Float[Tensor, "p p"],
+    residual: float,
+    freedom: float,
+    space: ParameterSpace,
+    least: float = 0.0,
 ) -> Region:
     r"""From M and what is left over, :math:`\mathbf{C} = \frac{\|r\|^2}{\nu}\,\mathbf{M}^{-1}`.
 
@@ -75,7 +80,9 @@ def from_metric(
         residual: ‖r‖.
         freedom: ν, how many independent numbers the residual is made of, parameters taken off.
         space: of the first d parameters.
+        least: length, in the unit of r, that the region reaches at least: the descent stops that near to its end.
     """
     d = len(space)
-    covariance = torch.linalg.pinv(M, hermitian=True)[:d, :d] * residual**2 / freedom
-    return Region(centre[:d], covariance, float(d * fdtri(d, freedom, PROBABILITY)) ** 0.5, space)
+    radius = float(d * fdtri(d, freedom, PROBABILITY)) ** 0.5
+    deviation = max(residual / freedom**0.5, least / radius)
+    return Region(centre[:d], torch.linalg.pinv(M, hermitian=True)[:d, :d] * deviation**2, radius, space)

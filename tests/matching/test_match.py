@@ -31,6 +31,7 @@ def test_a_clean_sound_gives_its_parameters_back(atlas):
         found = match(x, 4096, Bell(), operator(), starts=atlas, level="known", delay="known", noise=None)
         assert found.theta.tolist() == pytest.approx(theta.tolist(), rel=1e-3)
         assert found.verdict == MADE
+        assert found.region.contains(theta)
         assert (found.level, found.delay, found.noise) == (0.0, 0.0, 0.0)
         assert torch.allclose(found.resynthesis, x, atol=0.02)
 

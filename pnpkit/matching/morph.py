@@ -12,7 +12,8 @@ from pnpkit.matching.descent import inside, space_of
 from pnpkit.metric import value_and_jacobian
 from pnpkit.synth import ParameterSpace
 
-SETTLED = 1e-3  # relative change of the energy at which the path stands still
+SETTLED = 1e-4  # relative change of the energy at which the path stands still
+EVENNESS = 10.0  # weight of the spread of the steps in the energy: with few steps, equal only nearly otherwise
 EVENINGS = 12  # times the points are moved along the path, at most
 
 
@@ -57,10 +58,12 @@ def morph(
 
     The discrete energy of a path, its ends fixed, is least where the steps are equal and their sum is stationary:
 
-    .. math:: E = \tfrac12 \sum_{i=0}^{n-1} \big\|\Phi(g(\theta_{i+1})) - \Phi(g(\theta_i))\big\|^2
+    .. math:: E = \tfrac12 \sum_{i=0}^{n-1} \ell_i^2, \qquad
+              \ell_i = \big\|\Phi(g(\theta_{i+1})) - \Phi(g(\theta_i))\big\|
 
+    With few steps that are not small they are equal only nearly, so the spread of the lengths counts ten times more.
     Damped Gauss–Newton steps on E take each inner point's Jacobian and solve one block-tridiagonal system for the whole
-    path. Steps that are not small are equal only nearly; the points are then moved along the path until they are.
+    path. What unevenness is left, moves of the points along the path take away.
 
     Args:
         a, b: θ of the ends, raw units, within the ranges.
@@ -147,7 +150,14 @@ def _normal(ends: Tensor, value: Tensor, J: Tensor) -> tuple[Tensor, Tensor, Ten
             H[i, :, i - 1] = -J[i].mT @ J[i - 1]
             H[i - 1, :, i] = H[i, :, i - 1].mT
     gradient = (J.mT @ (steps[:-1] - steps[1:]).unsqueeze(-1)).flatten()
-    return H.reshape(count * d, count * d), gradient, 0.5 * steps.square().sum()
+    lengths = steps.norm(dim=-1)
+    along = steps / lengths.clamp_min(1e-300).unsqueeze(-1)
+    slopes = torch.zeros(count + 1, count, d, dtype=J.dtype)  # of each length by each inner point
+    for i in range(count):
+        slopes[i, i], slopes[i + 1, i] = J[i].mT @ along[i], -J[i].mT @ along[i + 1]
+    spread = EVENNESS * (slopes - slopes.mean(0)).flatten(1).mT
+    energy = 0.5 * (steps.square().sum() + EVENNESS * (lengths - lengths.mean()).square().sum())
+    return H.reshape(count * d, count * d) + spread @ slopes.flatten(1), gradient + spread @ lengths, energy
 
 
 def _evened(u: Tensor, path: Tensor, listen: Callable[[Tensor], Tensor], tolerance: float) -> tuple[Tensor, Tensor]:

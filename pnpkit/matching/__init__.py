@@ -1,0 +1,11 @@
+"""A sound in, its parameters out, with how sure one can be; and what one does with them. Nothing here is on a disk."""
+
+from pnpkit.matching.answer import Match
+from pnpkit.matching.atlas import Atlas
+from pnpkit.matching.descent import Descent, refine
+from pnpkit.matching.match import match
+from pnpkit.matching.morph import Morph, morph
+from pnpkit.matching.placed import Placed
+from pnpkit.matching.region import Region
+
+__all__ = ["Atlas", "Descent", "Match", "Morph", "Placed", "Region", "match", "morph", "refine"]

@@ -1,0 +1,123 @@
+"""The answer to one sound: its parameters, what they are worth, and in which words one says so."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pnpkit.matching.region import Region
+from pnpkit.matching.stored import read_arrays, write_arrays
+from pnpkit.synth import Parameter, ParameterSpace
+
+MADE, NEAR, NOT = VERDICTS = ("made by it", "near it", "not made by it")
+MARGIN = 2.0  # times the usual distance: made by it
+NEARNESS = 0.75  # share of ‖Φ(x)‖ that must be explained: near it
+
+
+@dataclass(frozen=True)
+class Match:
+    """The answer to one sound.
+
+    Args:
+        theta: θ̃, raw units, in the order of the synthesiser's parameters.
+        level: dB by which x is louder than g(θ̃); 0 where it was known.
+        delay: seconds by which x is late; 0 where it was known.
+        region: 95 % of θ, level and delay profiled out; None if the descent did not converge.
+        distance: ‖Φ(x̃) − Φ(x)‖, as heard in the noise.
+        usual: the distance that an in-model sound in that noise would leave.
+        norm: ‖Φ(x)‖, as heard in the noise.
+        rival: another answer of nearly equal distance, raw units, or None; ``rival_distance`` is its distance.
+        resynthesis: x̃, at the level and the delay of x, as long as g's sounds.
+        noise: standard deviation of the noise assumed, in units of x; 0 for none.
+        converged: whether the descent ended by its own criterion. One that did not is never said to be *made by it*.
+        finish: ``"phi"`` or ``"waveform"``: what the answer was last fitted to.
+        explained: share of the energy of x, noise taken off, that x̃ has in common with it, phase free.
+        jacobians: how many were taken, over all starts.
+        seconds: it took.
+        history: a row a step: ``start`` (−1 the polish of the best), ``step``, ``distance``, ``lam``, ``kept``, and the
+            parameters.
+        space: of θ.
+    """
+
+    theta: Float[Tensor, " d"]
+    level: float
+    delay: float
+    region: Region | None
+    distance: float
+    usual: float
+    norm: float
+    rival: Float[Tensor, " d"] | None
+    rival_distance: float
+    resynthesis: Float[Tensor, " n"]
+    noise: float
+    converged: bool
+    finish: str
+    explained: float
+    jacobians: int
+    seconds: float
+    history: pd.DataFrame
+    space: ParameterSpace
+
+    @property
+    def share(self) -> float:
+        """Of ‖Φ(x)‖, explained by x̃: 1 − distance/‖Φ(x)‖."""
+        return 1 - self.distance / self.norm
+
+    @property
+    def verdict(self) -> str:
+        """One of :data:`VERDICTS`."""
+        if self.converged and self.distance <= MARGIN * self.usual:
+            return MADE
+        return NEAR if self.share >= NEARNESS else NOT
+
+    def sentence(self) -> str:
+        """The verdict in one line, such as ``not made by it: 88 where 3 is usual``."""
+        numbers = f"{self.distance:.3g} where {self.usual:.3g} is usual"
+        if self.verdict == NEAR:
+            numbers = f"{100 * self.share:.0f} % of Φ explained, {numbers}"
+        return f"{self.verdict}: {numbers}" + ("" if self.converged else " (did not converge)")
+
+    def save(self, path: Path) -> None:
+        """Write it as one file of arrays (``.npz``, no pickle)."""
+        plain = ("level", "delay", "distance", "usual", "norm", "rival_distance", "noise", "converged", "finish")
+        values = {name: getattr(self, name) for name in (*plain, "explained", "jacobians", "seconds")}
+        values |= {"theta": self.theta, "resynthesis": self.resynthesis}
+        values |= {"history": self.history.to_json(orient="split", double_precision=15)}
+        values["space"] = json.dumps([vars(p) for p in self.space.parameters])
+        if self.rival is not None:
+            values["rival"] = self.rival
+        if self.region is not None:
+            values |= {"centre": self.region.centre, "covariance": self.region.covariance, "radius": self.region.radius}
+            values["coordinates"] = self.region.coordinates
+        write_arrays(path, "match", values)
+
+    @classmethod
+    def load(cls, path: Path) -> "Match":
+        """Read what :meth:`save` wrote; ``ValueError`` if it is something else."""
+        arrays = read_arrays(path, "match")
+        values: dict[str, Any] = {k: torch.from_numpy(v) if v.ndim else v.item() for k, v in arrays.items()}
+        space = ParameterSpace(tuple(Parameter(**p) for p in json.loads(values.pop("space"))))
+        region = None
+        if "centre" in values:
+            own = {k: values.pop(k) for k in ("centre", "covariance", "radius", "coordinates")}
+            region = Region(space=space, **own)
+        table = json.loads(values.pop("history"))
+        history = pd.DataFrame(table["data"], columns=table["columns"], index=table["index"])
+        return cls(**{"rival": None, **values}, region=region, space=space, history=history)
+
+
+def history_of(tables: dict[int, pd.DataFrame]) -> pd.DataFrame:
+    """The histories of several descents, one below the other."""
+    return pd.concat([t.reset_index().assign(start=k) for k, t in tables.items()], ignore_index=True)
+
+
+def participation(residual: Float[Tensor, " k"], blocks: list[int]) -> float:
+    """How many blocks share the energy of a residual: (Σe)²/Σe²."""
+    energy = np.array([float(part.double().square().sum()) for part in residual.split(blocks)])
+    return float(energy.sum() ** 2 / max((energy**2).sum(), 1e-300))

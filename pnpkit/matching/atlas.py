@@ -1,0 +1,226 @@
+"""Where to start: Φ of many sounds of a synthesiser, compressed, and the nearest of them."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from pnpkit.matching.stored import read_arrays, write_arrays
+from pnpkit.synth import Synthesiser
+
+THIN = 1024  # samples of a fingerprint's sound
+SAME = 1e-4  # of its peak: machines round powers and sines differently
+
+
+@dataclass(frozen=True)
+class Heard:
+    """Task: Φ of a few sounds at the level of the atlas, and the logarithm of the norm that each had."""
+
+    g: Callable[[Tensor], Tensor]
+    phi: Callable[[Tensor], Tensor]
+    reference: float
+
+    def __call__(self, theta: Float[Tensor, "sounds d"]) -> tuple[Float[Tensor, "sounds k"], Float[Tensor, " sounds"]]:
+        """One sound after the other: a dozen together would leave the cache."""
+        with torch.no_grad():
+            pairs = [self._one(th) for th in theta]
+        return tuple(torch.stack(column) for column in zip(*pairs, strict=True))  # type: ignore[return-value]
+
+    def _one(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        x, log_norm = normalised(self.g(theta), self.reference)
+        return self.phi(x).float(), log_norm.float()
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """Task: components of Φ of a few sounds, the squared length that these leave, and the log norms."""
+
+    heard: Heard
+    mean: Tensor
+    basis: Tensor
+
+    def __call__(self, theta: Float[Tensor, "sounds d"]) -> tuple[Tensor, Tensor, Tensor]:
+        """Rounded as they will be kept."""
+        values, log_norm = self.heard(theta)
+        scores, left = _project(values, self.mean, self.basis)
+        return scores.half(), left.half(), log_norm
+
+
+@dataclass(frozen=True)
+class Atlas:
+    r"""Φ of a set of sounds in principal components, level normalised, with θ beside.
+
+    S is homogeneous of degree one, S(ax) = aS(x), Φ = log(1 + S/ε) is not. So every sound is brought to one energy
+    before Φ is taken, :math:`x \mapsto r\,x/\|x\|_2`, with r the geometric mean of the norms as synthesised; the norm
+    itself is kept beside, for sounds whose level is known.
+
+    Args:
+        theta: of each sound, raw units, float32.
+        scores: components of Φ − mean, float16.
+        left: squared length of Φ − mean that the components leave, float16.
+        log_norm: log ‖x‖₂ of each sound as synthesised, float32.
+        mean, basis: of Φ, float32; float16, rows orthonormal up to rounding.
+        reference: r.
+        fingerprint: sounds of the synthesiser at three fixed θ, thinned, float32.
+        name: the synthesiser's, for messages.
+    """
+
+    theta: Float[Tensor, "sounds d"]
+    scores: Float[Tensor, "sounds components"]
+    left: Float[Tensor, " sounds"]
+    log_norm: Float[Tensor, " sounds"]
+    mean: Float[Tensor, " k"]
+    basis: Float[Tensor, "components k"]
+    reference: float
+    fingerprint: Float[Tensor, "three m"]
+    name: str
+
+    @classmethod
+    def build(
+        cls,
+        g: Synthesiser,
+        phi: Callable[[Tensor], Tensor],
+        theta: Float[Tensor, "sounds d"],
+        *,
+        components: int = 96,
+        subset: int = 2048,
+        chunk: int = 64,
+        mapped: Callable[..., Iterable[Any]] = map,
+    ) -> "Atlas":
+        """Φ of all sounds, a chunk at a time; principal components from a subset spread evenly over them.
+
+        Args:
+            g: synthesiser.
+            phi: descriptor.
+            theta: of the sounds, raw units.
+            components: how many are kept; fewer if the subset has fewer.
+            subset: sounds from which they are computed: their Φ are in memory at once.
+            chunk: sounds a task.
+            mapped: calls a picklable function on each of a sequence, in order: ``map``, or an executor's ``map``.
+
+        Raises:
+            ValueError: if there is no sound, or one is silent.
+        """
+        if not len(theta):
+            raise ValueError("an atlas needs at least one sound")
+        theta = theta.double()
+        some = theta[torch.linspace(0, len(theta) - 1, min(subset, len(theta))).round().long()]
+        with torch.no_grad():
+            norms = torch.cat([g(part).double().norm(dim=-1) for part in some.split(chunk)])
+        heard = Heard(g, phi, float(norms.log().mean().exp()))
+        mean, basis = principal_components(torch.cat([v for v, _ in mapped(heard, some.split(chunk))]), components)
+        task = Compressed(heard, mean, basis)
+        scores, left, log_norm = (torch.cat(c) for c in zip(*mapped(task, theta.split(chunk)), strict=True))
+        name = type(g).__name__
+        return cls(theta.float(), scores, left, log_norm, mean, basis.half(), heard.reference, fingerprint(g), name)
+
+    def check(self, g: Synthesiser) -> None:
+        """Raise ``ValueError`` unless the synthesiser makes the sounds that this atlas was made of."""
+        own = fingerprint(g) if len(g.parameters) == self.theta.shape[-1] else None
+        if own is None or own.shape != self.fingerprint.shape or not _same(own, self.fingerprint):
+            raise ValueError(
+                f"the atlas is of another synthesiser: of a {self.name} whose sounds are not those of this "
+                f"{type(g).__name__}"
+            )
+
+    def normalise(self, x: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n"]:
+        """x at the level of the atlas, r x/‖x‖₂: what Φ is taken of before :meth:`nearest`."""
+        return normalised(x, self.reference)[0]
+
+    def nearest(
+        self, phi: Float[Tensor, "*batch k"], n: int = 1, log_norm: Float[Tensor, "*batch"] | None = None
+    ) -> tuple[Int[Tensor, "*batch n"], Float[Tensor, "*batch n"]]:
+        r"""Rows of the n nearest sounds, nearest first, and their distances in Φ.
+
+        Of what the components leave only the length is known: it counts by its difference. A level, if known, counts
+        as Φ hears it: :math:`\partial\Phi/\partial\log a = 1 - e^{-\Phi}`.
+
+        Args:
+            phi: Φ of the sound, normalised by :meth:`normalise`.
+            n: how many.
+            log_norm: log ‖x‖₂ before that, if the level is known.
+
+        Raises:
+            ValueError: if Φ has another number of coefficients than the atlas, or it has fewer sounds than n.
+        """
+        if phi.shape[-1] != len(self.mean):
+            raise ValueError(f"the atlas is of {len(self.mean)} coefficients, Φ of the sound has {phi.shape[-1]}")
+        if not 1 <= n <= len(self.theta):
+            raise ValueError(f"n must be from 1 to {len(self.theta)}, not {n}")
+        theirs, basis, rest = self._ready
+        scores, left = _project(phi.float(), self.mean, basis)
+        squares = (scores.unsqueeze(-2) - theirs).square().sum(-1) if scores.ndim == 1 else _pairs(scores, theirs)
+        squares = squares + (left.sqrt().unsqueeze(-1) - rest).square()
+        if log_norm is not None:
+            weight = torch.expm1(-phi.float()).square().sum(-1, keepdim=True)
+            squares = squares + weight * (log_norm.float().unsqueeze(-1) - self.log_norm).square()
+        best, rows = squares.topk(n, largest=False)
+        return rows, best.clamp_min(0).sqrt()
+
+    @cached_property
+    def _ready(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.scores.float(), self.basis.float(), self.left.float().sqrt()
+
+    def save(self, path: Path) -> None:
+        """Write it as one file of arrays (``.npz``, compressed, no pickle)."""
+        write_arrays(path, "atlas", {f.name: getattr(self, f.name) for f in fields(self)})
+
+    @classmethod
+    def load(cls, path: Path) -> "Atlas":
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            ValueError: if the file is no atlas, or one of another version.
+        """
+        arrays = read_arrays(path, "atlas")
+        tensors = {k: torch.from_numpy(v) for k, v in arrays.items() if v.ndim}
+        return cls(**tensors, reference=float(arrays["reference"]), name=str(arrays["name"]))  # type: ignore[arg-type]
+
+
+def normalised(x: Float[Tensor, "*batch n"], norm: float) -> tuple[Float[Tensor, "*batch n"], Float[Tensor, "*batch"]]:
+    """x brought to one norm, and the logarithm of the norm it had; ``ValueError`` if it is silent."""
+    own = x.double().norm(dim=-1)
+    if not bool((own > 0).all()):
+        raise ValueError("the sound is silent: there is nothing to match")
+    return x * (norm / own).to(x.dtype).unsqueeze(-1), own.log()
+
+
+def principal_components(
+    values: Float[Tensor, "sounds k"], components: int
+) -> tuple[Float[Tensor, " k"], Float[Tensor, "components k"]]:
+    """Mean and leading principal directions, from the Gram matrix of the sounds; rounded as an atlas keeps them."""
+    mean = values.mean(0)
+    centred = values - mean
+    w, V = torch.linalg.eigh((centred @ centred.mT).double())
+    kept = w > 1e-10 * w[-1].clamp_min(1e-30)
+    w, V = w[kept].flip(0)[:components], V[:, kept].flip(1)[:, :components]
+    basis = (V / w.sqrt()).float().mT @ centred
+    return mean, basis.half().float()
+
+
+def fingerprint(g: Synthesiser) -> Float[Tensor, "three m"]:
+    """Sounds at a quarter, at half and at three quarters of the ranges, about a thousand samples each."""
+    u = torch.tensor([-0.5, 0.0, 0.5], dtype=torch.float64).unsqueeze(-1).expand(-1, len(g.parameters))
+    with torch.no_grad():
+        return g(g.parameters.decode(u, "logminmax"))[:, :: max(1, g.n_samples // THIN)].float()
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    return bool(((a - b).abs().amax(-1) <= SAME * b.abs().amax(-1)).all())
+
+
+def _project(values: Tensor, mean: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
+    """Components, and the squared length that they leave."""
+    centred = values - mean
+    scores = centred @ basis.mT
+    return scores, (centred.square().sum(-1) - scores.square().sum(-1)).clamp_min(0)
+
+
+def _pairs(a: Tensor, b: Tensor) -> Tensor:
+    """Squared distances of all pairs, without their differences in memory."""
+    return a.square().sum(-1, keepdim=True) + b.square().sum(-1) - 2 * a @ b.mT

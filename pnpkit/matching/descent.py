@@ -1,0 +1,251 @@
+"""Damped Gauss–Newton descent on the distance in Φ: many sounds, many starts, each with a pace of its own."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from pnpkit.losses import RELAXATION
+from pnpkit.metric import value_and_jacobian
+from pnpkit.synth import ParameterSpace
+
+TOGETHER = 2**19  # samples, of waveforms and their tangents, that pass at once: a few hundred megabytes
+ROUNDING = 1e-6  # of a range: an answer at a bound may be decoded so far outside
+STALLED = 1e8  # λ, in mean eigenvalues, at which no step worth the name is left
+FLAT = 1e-12  # eigenvalues of M below this share of the largest are taken as zero
+
+
+@dataclass(frozen=True)
+class Descent:
+    """Where a descent ended and how it went there; ``steps`` counts from the start, which is row 0.
+
+    Args:
+        theta: answers, raw units, float64.
+        distance: ‖Φ(g(θ̃)) − Φ(x)‖ there.
+        tangent: the part of that distance a further undamped step could remove, by the linear picture.
+        metric: M at the answer, in ``coordinates``.
+        converged: whether it ended by its own criterion; not if it ran out of steps or λ out of bounds.
+        jacobians: how many Jacobians each took.
+        distances, lams, kept, path: after each step: the distance tried, λ in mean eigenvalues of the first M, whether
+            the step was kept, and θ̃; an item that has ended repeats its last row.
+        space, coordinates: in which it went.
+    """
+
+    theta: Float[Tensor, "*batch d"]
+    distance: Float[Tensor, "*batch"]
+    tangent: Float[Tensor, "*batch"]
+    metric: Float[Tensor, "*batch d d"]
+    converged: Bool[Tensor, "*batch"]
+    jacobians: Int[Tensor, "*batch"]
+    distances: Float[Tensor, "steps *batch"]
+    lams: Float[Tensor, "steps *batch"]
+    kept: Bool[Tensor, "steps *batch"]
+    path: Float[Tensor, "steps *batch d"]
+    space: ParameterSpace
+    coordinates: str
+
+    def table(self, *index: int) -> pd.DataFrame:
+        """One item's history, a row a step: ``distance``, ``lam``, ``kept``, and θ̃, a column a parameter."""
+
+        def of(values: Tensor) -> Tensor:
+            for i in index:
+                values = values[:, i]
+            return values[: int(self.jacobians[index])]
+
+        columns = {"distance": of(self.distances), "lam": of(self.lams), "kept": of(self.kept)}
+        columns |= dict(zip(self.space.names, of(self.path).unbind(-1), strict=True))
+        return pd.DataFrame({k: v.cpu().numpy() for k, v in columns.items()}).rename_axis("step")
+
+
+def refine(
+    g: Callable[[Tensor], Tensor],
+    phi: Callable[[Tensor], Tensor],
+    target: Float[Tensor, "*sounds k"],
+    start: Float[Tensor, "*starts d"],
+    *,
+    space: ParameterSpace | None = None,
+    lam: float = 0.1,
+    steps: int = 20,
+    tolerance: float = 0.02,
+    cosine: float = 0.01,
+    coordinates: str = "logminmax",
+    together: int | None = None,
+) -> Descent:
+    r"""Descend on ½‖Φ(g(θ̃)) − Φ(x)‖² by damped Gauss–Newton steps, all items in one pass of the Jacobian.
+
+    .. math:: (\mathbf{M} + \lambda\,\mathbf{I})\,\delta = -\mathbf{J}^\top\big(\Phi(g(\tilde\theta)) - \Phi(x)\big),
+              \qquad \mathbf{M} = \mathbf{J}^\top\mathbf{J}
+
+    A step that comes closer is kept, and λ divided by ten; one that does not is undone, and λ multiplied by ten. With
+    λ = 0 that is Gauss and Newton's method, every step kept. A parameter at a bound that wants to leave stays there
+    while the others go on. An item ends when the linear picture has nothing more to offer: the undamped step would
+    change Φ by no more than ``tolerance``, or by no more than ``cosine`` of the distance (the residual is orthogonal
+    to all that θ can do). Level and delay join as parameters of :class:`~pnpkit.matching.Placed`.
+
+    Args:
+        g: synthesiser, its gain's gradient attached: a detached gain sends the steps astray.
+        phi: descriptor, (…, n) → (…, K).
+        target: Φ(x), one a sound; its batch and that of the starts are broadcast, so (sounds, 1, K) and
+            (sounds, starts, d) give every sound its starts.
+        start: θ̃, raw units, within the ranges up to rounding (its own answer at a bound is a start).
+        space: of θ; by default that of the synthesiser.
+        lam: first λ, in mean eigenvalues of the first M.
+        steps: how many are tried at most.
+        tolerance: in units of Φ; 0 for none.
+        cosine: share of the distance; 0 for none.
+        coordinates: in which I is the identity.
+        together: items that pass at once; by default as many as 2¹⁹ samples make, tangents counted, which bounds the
+            memory whatever the batch.
+
+    Returns:
+        Answers and history, of the broadcast batch.
+
+    Raises:
+        ValueError: if λ is negative, a start is not finite or lies outside the ranges, or the target is not of Φ.
+
+    Source: Levenberg, 1944; Marquardt, 1963; for the criterion Moré, 1978.
+
+    >>> from pnpkit.synth import Parameter
+    >>> space = ParameterSpace((Parameter("a", "a", "1", -1.0, 1.0),))
+    >>> target = torch.sin(torch.tensor([[0.5]]))
+    >>> refine(torch.sin, lambda x: x, target, torch.zeros(1, 1), space=space, tolerance=1e-6).theta
+    tensor([[0.5000]], dtype=torch.float64)
+    """
+    if not 0 <= lam < float("inf"):
+        raise ValueError(f"lambda must be finite and not negative, not {lam}")
+    space = space_of(g, space)
+    start = inside(start, space)
+    batch = torch.broadcast_shapes(target.shape[:-1], start.shape[:-1])
+    device = target.device
+    wanted = target.expand(*batch, target.shape[-1]).reshape(-1, target.shape[-1])
+    u = space.encode(start.to(device), coordinates).expand(*batch, len(space)).reshape(-1, len(space)).clone()
+    low, high = (space.encode(end, coordinates).to(device) for end in (space.low, space.high))
+    u = torch.clamp(u, low, high)
+    if together is None:
+        together = max(1, TOGETHER // ((len(space) + 1) * getattr(g, "n_samples", 1)))
+
+    def at(v: Tensor, items: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """M, gradient and distance of some items, a few at a time: of the Jacobians only these are kept."""
+        parts = [_normal(g, phi, space, coordinates, *p) for p in _split(together, v, wanted, items)]
+        return tuple(torch.cat(column) for column in zip(*parts, strict=True))  # type: ignore[return-value]
+
+    n = len(u)
+    everything = torch.arange(n, device=device)
+    M, gradient, distance = at(u, everything)
+    unit = M.diagonal(dim1=-2, dim2=-1).mean(-1)
+    damping = torch.full((n,), float(lam), dtype=torch.float64, device=device)
+    jacobians = torch.ones(n, dtype=torch.int64, device=device)
+    rows = [(distance.clone(), damping.clone(), torch.ones(n, dtype=torch.bool, device=device), u.clone())]
+
+    def ended() -> tuple[Tensor, Tensor]:
+        tangent = _tangent(M, gradient, _free(u, gradient, low, high))
+        return tangent, tangent <= torch.clamp(cosine * distance, min=tolerance) if tolerance or cosine else tangent < 0
+
+    tangent, converged = ended()
+    for _ in range(steps):
+        todo = everything[~converged & (damping < STALLED)]
+        if not len(todo):
+            break
+        free = _free(u[todo], gradient[todo], low, high)
+        step = _solve(M[todo], damping[todo] * unit[todo], gradient[todo], free)
+        guess = torch.clamp(u[todo] + step, low, high)
+        M_there, gradient_there, there = at(guess, todo)
+        closer = (there < distance[todo]) | (lam == 0)
+        used, tried, kept = damping.clone(), distance.clone(), torch.zeros(n, dtype=torch.bool, device=device)
+        tried[todo], kept[todo] = there, closer
+        moved = todo[closer]
+        u[moved], M[moved], gradient[moved], distance[moved] = (
+            value[closer] for value in (guess, M_there, gradient_there, there)
+        )
+        damping[todo] *= torch.where(closer, 1 / RELAXATION, RELAXATION).to(damping)
+        jacobians[todo] += 1
+        rows.append((tried, used, kept, u.clone()))
+        tangent, converged = ended()
+    distances, lams, kept, path = (torch.stack(column) for column in zip(*rows, strict=True))
+    return Descent(
+        theta=space.decode(u, coordinates).reshape(*batch, -1),
+        distance=distance.reshape(batch),
+        tangent=tangent.reshape(batch),
+        metric=M.reshape(*batch, len(space), len(space)),
+        converged=converged.reshape(batch),
+        jacobians=jacobians.reshape(batch),
+        distances=distances.reshape(-1, *batch),
+        lams=lams.reshape(-1, *batch),
+        kept=kept.reshape(-1, *batch),
+        path=space.decode(path, coordinates).reshape(-1, *batch, len(space)),
+        space=space,
+        coordinates=coordinates,
+    )
+
+
+def space_of(g: Callable[[Tensor], Tensor], space: ParameterSpace | None = None) -> ParameterSpace:
+    """The space given, or else the synthesiser's own."""
+    space = getattr(g, "parameters", None) if space is None else space
+    if space is None:
+        raise ValueError("a synthesiser without `parameters` needs its space said: space=…")
+    return space
+
+
+def inside(theta: Float[Tensor, "*batch d"], space: ParameterSpace) -> Float[Tensor, "*batch d"]:
+    """θ in float64, clamped to the ranges if rounding alone has led it outside; ``ValueError`` if more has."""
+    space.check(theta)
+    theta = theta.double()
+    low, high = space.low.to(theta), space.high.to(theta)
+    slack = ROUNDING * (high - low)
+    out = ((theta < low - slack) | (theta > high + slack)).any(-1)
+    if bool(out.any()):
+        bad = theta[out][0].tolist() if theta.ndim > 1 else theta.tolist()
+        raise ValueError(f"the start {bad} lies outside {low.tolist()} … {high.tolist()}")
+    return torch.clamp(theta, low, high)
+
+
+def _split(size: int, v: Tensor, wanted: Tensor, items: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    for chosen, some in zip(v.split(size), items.split(size), strict=True):
+        yield chosen, wanted[some]
+
+
+def _normal(
+    g: Callable[[Tensor], Tensor],
+    phi: Callable[[Tensor], Tensor],
+    space: ParameterSpace,
+    coordinates: str,
+    v: Tensor,
+    wanted: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """M, Jᵀr and ‖r‖ of a few items."""
+    value, J = value_and_jacobian(lambda w: g(space.decode(w, coordinates)), phi, v)
+    if value.shape != wanted.shape:
+        raise ValueError(f"the target has shape {tuple(wanted.shape[1:])}, Φ of a sound {tuple(value.shape[1:])}")
+    residual, J = (value - wanted).double(), J.double()
+    return J.mT @ J, (J.mT @ residual.unsqueeze(-1)).squeeze(-1), residual.norm(dim=-1)
+
+
+def _free(u: Tensor, gradient: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Parameters that may move: not those at a bound which the descent would leave."""
+    return ~(((u <= low) & (gradient > 0)) | ((u >= high) & (gradient < 0)))
+
+
+def _spectral(M: Tensor, free: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues and vectors of M on the free parameters, the others' rows and columns zero."""
+    mask = free.to(M)
+    return torch.linalg.eigh(M * mask.unsqueeze(-1) * mask.unsqueeze(-2))
+
+
+def _solve(M: Tensor, damping: Tensor, gradient: Tensor, free: Tensor) -> Tensor:
+    """−(M + λI)⁺ Jᵀr on the free parameters."""
+    w, V = _spectral(M, free)
+    w = w + damping.unsqueeze(-1)
+    along = (V.mT @ (gradient * free).unsqueeze(-1)).squeeze(-1)
+    along = torch.where(w > FLAT * w.amax(-1, keepdim=True), along / w, torch.zeros_like(along))
+    return -(V @ along.unsqueeze(-1)).squeeze(-1) * free
+
+
+def _tangent(M: Tensor, gradient: Tensor, free: Tensor) -> Tensor:
+    """Length of the residual's component that the free parameters span, √(rᵀJ M⁺ Jᵀr)."""
+    w, V = _spectral(M, free)
+    along = (V.mT @ (gradient * free).unsqueeze(-1)).squeeze(-1)
+    parts = torch.where(w > FLAT * w.amax(-1, keepdim=True), along.square() / w, torch.zeros_like(along))
+    return parts.sum(-1).clamp_min(0).sqrt()

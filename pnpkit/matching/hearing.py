@@ -1,0 +1,83 @@
+"""How a noisy sound is heard: Φ where the sound is, each coefficient as much as the noise lets it speak."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pnpkit.jtfs import log_compress
+from pnpkit.jtfs.operator import EPS
+from pnpkit.matching.noise import Mask, Noise
+
+DRAWS = 24  # of noise, to learn what it does to Φ: a covariance of the parameters takes several times as many
+FEW = 6  # of them, where a mean is enough
+EVEN = 0.1  # of the mean variance, added to each coefficient's: a few draws know a variance badly
+
+
+@dataclass(frozen=True)
+class Hearing:
+    r"""A descriptor that a noise does not drown: :math:`w \log(1 + S(\mathrm{P}x)/\varepsilon)`; Φ if nothing is said.
+
+    Args:
+        scattering: S, homogeneous of degree one.
+        mask: P, the same for target and model; None lets all through.
+        eps: ε, one for all or one a coefficient.
+        weight: w, likewise.
+    """
+
+    scattering: Callable[[Tensor], Tensor]
+    mask: Mask | None = None
+    eps: float | Float[Tensor, " k"] = EPS
+    weight: float | Float[Tensor, " k"] = 1.0
+
+    def scattered(self, x: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch k"]:
+        """S of what the mask lets through."""
+        return self.scattering(x if self.mask is None else self.mask(x))
+
+    def __call__(self, x: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch k"]:
+        """As heard."""
+        S = self.scattered(x)
+        heard = log_compress(S, self.eps) if isinstance(self.eps, float) else torch.log1p(S / self.eps.to(S))
+        return heard if isinstance(self.weight, float) else heard * self.weight.to(S)
+
+    def one_by_one(self, x: Float[Tensor, "items n"]) -> Float[Tensor, "items k"]:
+        """The same, an item at a time, which bounds the memory."""
+        with torch.no_grad():
+            return torch.stack([self(item) for item in x])
+
+    @classmethod
+    def in_noise(cls, scattering: Callable[[Tensor], Tensor], mask: Mask, draws: Float[Tensor, "draws n"]) -> "Hearing":
+        """With ε of each path raised by the coefficient that the noise alone has behind the mask."""
+        with torch.no_grad():
+            floor = torch.stack([scattering(mask(noise)) for noise in draws[:FEW]]).mean(0)
+        return cls(scattering, mask, EPS + floor)
+
+    def whitened(self, deviations: Float[Tensor, "draws k"]) -> "Hearing":
+        """With each coefficient in units of its standard deviation over draws of the noise."""
+        variance = deviations.square().mean(0) * len(deviations) / (len(deviations) - 1)
+        return replace(self, weight=(variance + EVEN * variance.mean()).clamp_min(1e-12).rsqrt())
+
+
+def effect_of(
+    draws: Float[Tensor, "draws n"], x: Float[Tensor, " n"], heard: Hearing
+) -> tuple[Float[Tensor, " k"], Float[Tensor, "draws k"]]:
+    """What a noise does to a sound as heard: the mean change, and each draw's deviation from that mean."""
+    changes = heard.one_by_one(x + draws.to(x)) - heard.one_by_one(x.unsqueeze(0))
+    return changes.mean(0), changes - changes.mean(0)
+
+
+def usual_distance(x: Float[Tensor, " n"], heard: Hearing, noise: Noise, draws: Float[Tensor, "draws n"]) -> float:
+    """Mean distance of a clean sound from itself in noise, behind masks that are made of each noisy sound anew."""
+    distances = []
+    for draw in draws[:FEW]:
+        behind = replace(heard, mask=Mask.of_sound(x + draw, noise))
+        noisy, clean = behind.one_by_one(torch.stack([x + draw, x]))
+        distances.append((noisy - clean).norm())
+    return float(torch.stack(distances).mean())
+
+
+def drawn(noise: Noise, seed: int) -> Float[Tensor, "draws n"]:
+    """The draws of a match; the same for the same seed."""
+    return noise.draw(DRAWS, torch.Generator().manual_seed(seed))

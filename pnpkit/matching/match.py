@@ -1,0 +1,254 @@
+"""Which parameters made this sound, how sure is that, and did the synthesiser make it at all?"""
+
+import math
+import time
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pnpkit._checks import require_finite, require_floating
+from pnpkit.jtfs import JTFS
+from pnpkit.matching.answer import MARGIN, Match, history_of, participation
+from pnpkit.matching.descent import Descent, refine
+from pnpkit.matching.hearing import Hearing, drawn, effect_of, usual_distance
+from pnpkit.matching.noise import FAINT, Mask, Noise
+from pnpkit.matching.placed import Placed
+from pnpkit.matching.region import Region, from_draws, from_metric
+from pnpkit.matching.starting import Starts, candidates, placed
+from pnpkit.matching.waveform import EXPLAINED, finished
+from pnpkit.metric import value_and_jacobian
+from pnpkit.synth import Synthesiser
+
+SILENT = 0.004  # of ‖Φ(x)‖: what a noiseless match may leave, about 1 for the paper's sounds
+FINE = 0.02  # tolerance of the descents, in units of Φ
+WHITE = 0.05  # the same where each coefficient is in units of its noise
+POLISHES = 2  # rounds behind a mask made of the answer
+NEARLY = 1.25  # a rival's distance over the best, at most
+APART = 0.1  # a rival's distance from the best in logminmax coordinates, at least
+CLIPPED = 0.001  # share of the samples at the peak, several in a row, from which a sound is taken as clipped
+
+
+def match(
+    x: Float[Tensor, " n"],
+    sample_rate: float,
+    g: Synthesiser,
+    phi: Callable[[Tensor], Tensor] | None = None,
+    *,
+    starts: Starts = None,
+    n_starts: int = 4,
+    finish: Literal["phi", "waveform"] = "phi",
+    level: Literal["free", "known"] = "free",
+    delay: Literal["free", "known"] = "free",
+    noise: Literal["estimate"] | float | None = "estimate",
+    level_range: float = 40.0,
+    delay_range: float = 0.5,
+    steps: int = 20,
+    seed: int = 0,
+) -> Match:
+    r"""Find the parameters of a sound.
+
+    Starts are tried in turn until one explains the sound. In noise, Φ is taken behind a mask that lets through where
+    the sound stands out, with ε of each path raised by the noise's own coefficient. Once the sound is explained, the
+    mask is made of the answer's own spectrogram, the mean effect of the noise on each coefficient is taken off, and
+    each coefficient counts by the inverse of its variance, both learnt from draws of the noise; those draws also give
+    the region.
+
+    Args:
+        x: the sound, as long as g's: resampled, padded or windowed by the caller.
+        sample_rate: of x, in Hz; must be the synthesiser's.
+        g: any synthesiser, its gain's gradient attached.
+        phi: the scattering operator, x → S, homogeneous of degree one, or an object that has one as ``jtfs``; by
+            default the authors' for g's length.
+        starts: an atlas of g; an analyser, x → θ; starts themselves, raw units; or None for random ones.
+        n_starts: how many of the atlas' nearest (or random ones) are tried.
+        finish: ``"waveform"`` goes on with the waveform, phase free, once Φ is in the basin, and keeps that only where
+            it explains the sound.
+        level, delay: whether they are parameters of the descent.
+        noise: standard deviation of a white noise in x, in its unit; ``"estimate"`` reads its spectrum off the quiet
+            frames; None for none.
+        level_range: dB, either way, from the level of the likeliest start.
+        delay_range: seconds, either way.
+        steps: of each descent, at most.
+        seed: of the noise that is drawn to learn what noise does to Φ, and of random starts.
+
+    Returns:
+        The answer, with what it is worth.
+
+    Raises:
+        ValueError: if x is empty, not finite, silent, clipped, of another length or rate, softer than its noise; if a
+            start lies outside the ranges, or the atlas is of another synthesiser.
+    """
+    began = time.perf_counter()
+    if finish not in ("phi", "waveform"):
+        raise ValueError(f"finish must be 'phi' or 'waveform', not {finish!r}")
+    _check_sound(x, sample_rate, g)
+    scattering = getattr(phi, "jtfs", phi) if phi is not None else JTFS.reference(g.n_samples)
+    world = Placed(g, level_range if level == "free" else 0.0, delay_range if delay == "free" else 0.0)
+    x, assumed = x.double(), _noise_in(x, noise)
+    heard = Hearing(scattering)
+    draws = None if assumed is None else drawn(assumed, seed)
+    if assumed is not None:
+        heard = Hearing(scattering, Mask.of_sound(x, assumed))
+    guesses = candidates(x, world, heard, starts, n_starts, seed)
+    gain = _gain(x, g, heard, guesses[0]) if world.level else 1.0
+    x = x * gain
+    if assumed is not None and draws is not None and heard.mask is not None:
+        assumed, draws = assumed.scaled(gain), draws * gain
+        heard = Hearing.in_noise(scattering, heard.mask, draws)
+    begin = placed(x, guesses, world, heard, n_starts)
+
+    target = heard.one_by_one(x.unsqueeze(0))[0]
+    norm, usual, ends, distances = float(target.norm()), 0.0, list[Descent](), list[float]()
+    for start in begin:
+        end = refine(world, heard, target, start, steps=steps, tolerance=FINE)
+        ends.append(end)
+        distances.append(float(end.distance))
+        usual = SILENT * norm
+        if assumed is not None and draws is not None:
+            usual = max(usual, usual_distance(world(end.theta), heard, assumed, draws))
+        if bool(end.converged) and distances[-1] <= MARGIN * usual:
+            break
+    best = min(range(len(ends)), key=distances.__getitem__)
+    end, tables = ends[best], {k: e.table() for k, e in enumerate(ends)}
+    explained = bool(end.converged) and distances[best] <= MARGIN * usual
+    u = world.parameters.encode(end.theta, "logminmax")
+    region: Region | None = None
+    if explained and assumed is not None and draws is not None:
+        end, region = _polished(x, world, scattering, assumed, draws, end, steps)
+        tables[-1] = end.table()
+        u = world.parameters.encode(end.theta, "logminmax")
+    elif bool(end.converged):
+        blocks = _blocks(scattering, len(target))
+        freedom = max(1.0, participation(heard(world(end.theta)) - target, blocks) - len(u))
+        least = max(FINE, float(end.tangent))
+        region = from_metric(u, end.metric, distances[best], freedom, g.parameters, least)
+    result = _answer(world, end.theta)
+    finish_used, share = "phi", math.nan
+    resynthesis = world(end.theta)
+    if finish == "waveform" and bool(end.converged):
+        free_gain = Placed(g, 0.0, world.delay)
+        keep = [i for i, name in enumerate(world.parameters.names) if name != "level" or not world.level]
+        done = finished(x, free_gain, end.theta[keep], assumed)
+        share = done.explained
+        if share >= EXPLAINED:
+            finish_used, region = "waveform", done.region
+            result = _answer(free_gain, done.theta) | {"level": 20 * math.log10(done.gain) if world.level else 0.0}
+            resynthesis = done.resynthesis
+    rival = _rival(ends, distances, best, world)
+    return Match(
+        theta=result["theta"],
+        level=result["level"] - 20 * math.log10(gain),
+        delay=result["delay"],
+        region=region,
+        distance=distances[best],
+        usual=usual,
+        norm=norm,
+        rival=None if rival is None else _answer(world, ends[rival].theta)["theta"],
+        rival_distance=math.nan if rival is None else distances[rival],
+        resynthesis=resynthesis / gain,
+        noise=0.0 if assumed is None else assumed.deviation / gain,
+        converged=bool(end.converged),
+        finish=finish_used,
+        explained=share,
+        jacobians=int(sum(t.shape[0] for t in tables.values())),
+        seconds=time.perf_counter() - began,
+        history=history_of(tables),
+        space=g.parameters,
+    )
+
+
+def _polished(
+    x: Tensor,
+    world: Placed,
+    scattering: Callable[[Tensor], Tensor],
+    noise: Noise,
+    draws: Tensor,
+    end: Descent,
+    steps: int,
+) -> tuple[Descent, Region]:
+    """The answer again, whitened behind a mask of its own making, and its region from what the draws would do to it."""
+    for _ in range(POLISHES):
+        model = world(end.theta)
+        heard = Hearing.in_noise(scattering, Mask.of_model(model, noise), draws)
+        bias, deviations = effect_of(draws, model, heard)
+        whitened = heard.whitened(deviations)
+        assert isinstance(whitened.weight, Tensor)
+        target = whitened(x) - bias * whitened.weight
+        end = refine(world, whitened, target, end.theta, lam=1e-3, steps=steps, tolerance=WHITE)
+    space = world.parameters
+    u = space.encode(end.theta, "logminmax")
+    J = value_and_jacobian(lambda v: world(space.decode(v, "logminmax")), whitened, u)[1].double()
+    errors = (deviations * whitened.weight).double() @ torch.linalg.pinv(J).mT
+    return end, from_draws(u, errors, world.g.parameters)
+
+
+def _check_sound(x: Tensor, sample_rate: float, g: Synthesiser) -> None:
+    require_floating("the sound", x)
+    if x.numel() == 0:
+        raise ValueError("the sound is empty")
+    if sample_rate != g.sample_rate or x.shape != (g.n_samples,):
+        raise ValueError(
+            f"the synthesiser makes {g.n_samples} samples at {g.sample_rate} Hz; the sound has "
+            f"{'×'.join(map(str, x.shape))} at {sample_rate} Hz"
+        )
+    require_finite("the sound", x)
+    peak = x.abs().max()
+    if not peak > 0:
+        raise ValueError("the sound is silent: there is nothing to match")
+    flat = (x.abs() >= peak * (1 - 1e-6)).double()
+    runs = float((flat[2:] * flat[1:-1] * flat[:-2]).mean())
+    if runs > CLIPPED:
+        raise ValueError(f"the sound is clipped: {100 * float(flat.mean()):.1f} % of its samples are at its peak")
+
+
+def _noise_in(x: Tensor, noise: str | float | None) -> Noise | None:
+    """The noise assumed; None where it is rounding."""
+    if noise is None:
+        return None
+    if isinstance(noise, str):
+        if noise != "estimate":
+            raise ValueError(f"noise must be 'estimate', a number or None, not {noise!r}")
+        assumed = Noise.estimate(x)
+    else:
+        if not 0 <= noise < math.inf:
+            raise ValueError(f"the noise's standard deviation must be finite and not negative, not {noise}")
+        assumed = Noise.white(noise, x.shape[-1])
+    power = float(x.double().square().mean())
+    if assumed.deviation**2 > power / 2:
+        raise ValueError(
+            f"the noise ({assumed.deviation:.3g} rms) is louder than the sound ({power**0.5:.3g} rms, both together)"
+        )
+    return assumed if assumed.deviation > FAINT * power**0.5 else None
+
+
+def _gain(x: Tensor, g: Synthesiser, heard: Hearing, theta: Tensor) -> float:
+    """What brings x to the level of a guess."""
+    masked = x if heard.mask is None else heard.mask(x)
+    with torch.no_grad():
+        return float(g(theta).norm() / masked.norm().clamp_min(1e-30))
+
+
+def _blocks(scattering: object, k: int) -> list[int]:
+    """Coefficients a path, or one each where nobody says."""
+    paths = getattr(scattering, "paths", None)
+    return [1] * k if paths is None else [int(n) for n in paths.rows * paths.frames]
+
+
+def _answer(world: Placed, theta: Tensor) -> dict:
+    """θ, level and delay, of which those that were known are zero."""
+    d = len(world.g.parameters)
+    rest = theta[d:].tolist()
+    level = rest.pop(0) if world.level else 0.0
+    return {"theta": theta[:d], "level": level, "delay": rest.pop(0) if world.delay else 0.0}
+
+
+def _rival(ends: list[Descent], distances: list[float], best: int, world: Placed) -> int | None:
+    """The nearest other answer that is nearly as good and somewhere else."""
+    space, d = world.g.parameters, len(world.g.parameters)
+    u = torch.stack([space.encode(e.theta[:d], "logminmax") for e in ends])
+    far = (u - u[best]).abs().amax(-1) > APART
+    others = [k for k in range(len(ends)) if far[k] and distances[k] <= NEARLY * distances[best]]
+    return min(others, key=distances.__getitem__, default=None)

@@ -1,0 +1,176 @@
+"""From one sound to another in steps that sound equal: geodesics of the metric."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pnpkit.losses import RELAXATION
+from pnpkit.matching.descent import inside, space_of
+from pnpkit.metric import value_and_jacobian
+from pnpkit.synth import ParameterSpace
+
+SETTLED = 1e-4  # relative change of the energy at which the path stands still
+EVENNESS = 10.0  # weight of the spread of the steps in the energy: with few steps, equal only nearly otherwise
+EVENINGS = 12  # times the points are moved along the path, at most
+
+
+@dataclass(frozen=True)
+class Morph:
+    """A path between two sounds.
+
+    Args:
+        theta: its points, ends included, raw units.
+        lengths: ‖Φ(g(θᵢ₊₁)) − Φ(g(θᵢ))‖ of its steps.
+        straight: as many points along the straight line in ``coordinates``; ``straight_lengths`` are its steps.
+        converged: whether the path stopped moving and its steps are even.
+        coordinates: in which the straight line is straight.
+    """
+
+    theta: Float[Tensor, "points d"]
+    lengths: Float[Tensor, " steps"]
+    straight: Float[Tensor, "points d"]
+    straight_lengths: Float[Tensor, " steps"]
+    converged: bool
+    coordinates: str
+
+    @property
+    def unevenness(self) -> float:
+        """By how much the steps differ: (longest − shortest)/mean."""
+        return unevenness(self.lengths)
+
+
+def morph(
+    a: Float[Tensor, " d"],
+    b: Float[Tensor, " d"],
+    n: int = 10,
+    *,
+    g: Callable[[Tensor], Tensor],
+    phi: Callable[[Tensor], Tensor],
+    space: ParameterSpace | None = None,
+    coordinates: str = "logminmax",
+    iterations: int = 12,
+    tolerance: float = 0.02,
+) -> Morph:
+    r"""Points between two sounds along a geodesic of M: each step as long as the next, to Φ.
+
+    The discrete energy of a path, its ends fixed, is least where the steps are equal and their sum is stationary:
+
+    .. math:: E = \tfrac12 \sum_{i=0}^{n-1} \ell_i^2, \qquad
+              \ell_i = \big\|\Phi(g(\theta_{i+1})) - \Phi(g(\theta_i))\big\|
+
+    With few steps that are not small they are equal only nearly, so the spread of the lengths counts ten times more.
+    Damped Gauss–Newton steps on E take each inner point's Jacobian and solve one block-tridiagonal system for the whole
+    path. What unevenness is left, moves of the points along the path take away.
+
+    Args:
+        a, b: θ of the ends, raw units, within the ranges.
+        n: steps, so n + 1 points.
+        g: synthesiser, its gain's gradient attached.
+        phi: descriptor.
+        space: of θ; by default that of the synthesiser.
+        coordinates: in which it begins, as a straight line.
+        iterations: of Gauss–Newton, at most.
+        tolerance: of the unevenness of the steps.
+
+    Raises:
+        ValueError: if an end is not finite or outside the ranges, or n < 1.
+
+    Source: do Carmo, Riemannian Geometry, 1992, chapter 9 (energy and length).
+    """
+    if n < 1:
+        raise ValueError(f"a morph needs at least one step, not {n}")
+    space = space_of(g, space)
+    first, last = (space.encode(inside(end, space), coordinates) for end in (a, b))
+    low, high = (space.encode(end, coordinates) for end in (space.low, space.high))
+    line = torch.lerp(first, last, torch.linspace(0, 1, n + 1, dtype=first.dtype).unsqueeze(-1))
+
+    def listen(u: Tensor) -> Tensor:
+        with torch.no_grad():
+            return torch.stack([phi(g(space.decode(v, coordinates))).double() for v in u])
+
+    def slopes(u: Tensor) -> tuple[Tensor, Tensor]:
+        pairs = [value_and_jacobian(lambda v: g(space.decode(v, coordinates)), phi, v) for v in u]
+        return torch.stack([v.double() for v, _ in pairs]), torch.stack([J.double() for _, J in pairs])
+
+    ends = listen(line[[0, -1]])
+    u, settled = line, n == 1
+    path, lam = listen(line), 1e-2
+    straight_lengths = _lengths(path)
+    if n > 1:
+        value, J = slopes(u[1:-1])
+        H, gradient, energy = _normal(ends, value, J)
+        for _ in range(iterations):
+            damped = H + lam * H.diagonal().mean() * torch.eye(len(H), dtype=H.dtype)
+            step = torch.linalg.solve(damped, -gradient).reshape(n - 1, -1)
+            guess = torch.cat([line[:1], torch.clamp(u[1:-1] + step, low, high), line[-1:]])
+            there, J_there = slopes(guess[1:-1])
+            H_there, gradient_there, energy_there = _normal(ends, there, J_there)
+            if energy_there >= energy:
+                lam *= RELAXATION
+                continue
+            lam /= RELAXATION
+            settled = bool(energy - energy_there <= SETTLED * energy)
+            u, value, H, gradient, energy = guess, there, H_there, gradient_there, energy_there
+            if settled:
+                break
+        path = torch.cat([ends[:1], value, ends[1:]])
+        u, path = _evened(u, path, listen, tolerance)
+    lengths = _lengths(path)
+    return Morph(
+        theta=space.decode(u, coordinates),
+        lengths=lengths,
+        straight=space.decode(line, coordinates),
+        straight_lengths=straight_lengths,
+        converged=settled and unevenness(lengths) <= tolerance,
+        coordinates=coordinates,
+    )
+
+
+def unevenness(lengths: Float[Tensor, " steps"]) -> float:
+    """By how much steps differ: (longest − shortest)/mean; 0 if all are zero."""
+    return float((lengths.max() - lengths.min()) / lengths.mean().clamp_min(1e-300))
+
+
+def _lengths(path: Tensor) -> Tensor:
+    return path.diff(dim=0).norm(dim=-1)
+
+
+def _normal(ends: Tensor, value: Tensor, J: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Gauss–Newton matrix, gradient and energy of a path, of its inner points' coordinates."""
+    path = torch.cat([ends[:1], value, ends[1:]])
+    steps = path.diff(dim=0)
+    count, _, d = J.shape
+    H = torch.zeros(count, d, count, d, dtype=J.dtype)
+    for i in range(count):
+        H[i, :, i] = 2 * J[i].mT @ J[i]
+        if i:
+            H[i, :, i - 1] = -J[i].mT @ J[i - 1]
+            H[i - 1, :, i] = H[i, :, i - 1].mT
+    gradient = (J.mT @ (steps[:-1] - steps[1:]).unsqueeze(-1)).flatten()
+    lengths = steps.norm(dim=-1)
+    along = steps / lengths.clamp_min(1e-300).unsqueeze(-1)
+    slopes = torch.zeros(count + 1, count, d, dtype=J.dtype)  # of each length by each inner point
+    for i in range(count):
+        slopes[i, i], slopes[i + 1, i] = J[i].mT @ along[i], -J[i].mT @ along[i + 1]
+    spread = EVENNESS * (slopes - slopes.mean(0)).flatten(1).mT
+    energy = 0.5 * (steps.square().sum() + EVENNESS * (lengths - lengths.mean()).square().sum())
+    return H.reshape(count * d, count * d) + spread @ slopes.flatten(1), gradient + spread @ lengths, energy
+
+
+def _evened(u: Tensor, path: Tensor, listen: Callable[[Tensor], Tensor], tolerance: float) -> tuple[Tensor, Tensor]:
+    """Inner points moved along the polygon of the path until its steps are even, or no longer get so."""
+    best = (unevenness(_lengths(path)), u, path)
+    for _ in range(EVENINGS):
+        if best[0] <= tolerance:
+            break
+        at = torch.cat([torch.zeros(1), _lengths(path).cumsum(0)]).double()
+        wanted = torch.linspace(0, 1, len(u), dtype=at.dtype)[1:-1] * at[-1]
+        k = (torch.searchsorted(at, wanted) - 1).clamp(0, len(u) - 2)
+        share = ((wanted - at[k]) / (at[k + 1] - at[k]).clamp_min(1e-300)).unsqueeze(-1)
+        u = torch.cat([u[:1], torch.lerp(u[k], u[k + 1], share), u[-1:]])
+        path = torch.cat([path[:1], listen(u[1:-1]), path[-1:]])
+        best = min(best, (unevenness(_lengths(path)), u, path), key=lambda b: b[0])
+    return best[1], best[2]

@@ -1,0 +1,73 @@
+"""A synthesiser in the world: at some level, some time late."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pnpkit.synth import Parameter, ParameterSpace, Synthesiser
+
+
+@dataclass(frozen=True)
+class Placed:
+    r"""The sounds of a synthesiser, at a level and a delay that are parameters too.
+
+    .. math:: x(t) = 10^{L/20} \, g(\theta)(t - \tau)
+
+    The delay is a phase ramp over twice the length, so it takes any fraction of a sample, either sign, and what
+    leaves the window is lost, not wrapped around. θ has the synthesiser's parameters first, then L, then τ.
+
+    Args:
+        g: the synthesiser, its gain's gradient attached.
+        level: L, whether it is a parameter, and the largest in either direction, in dB; 0 for none.
+        delay: τ, likewise, in seconds; 0 for none.
+
+    >>> from pnpkit.synth import Arpeggio
+    >>> Placed(Arpeggio(), level=20.0, delay=0.5).parameters.names
+    ('f_c', 'f_m', 'gamma', 'level', 'delay')
+    """
+
+    g: Synthesiser
+    level: float = 0.0
+    delay: float = 0.0
+
+    @property
+    def parameters(self) -> ParameterSpace:
+        """Those of the synthesiser, ``level`` in dB, ``delay`` in seconds."""
+        extra = [Parameter("level", "L", "dB", -self.level, self.level)] if self.level else []
+        extra += [Parameter("delay", r"\tau", "s", -self.delay, self.delay)] if self.delay else []
+        return ParameterSpace((*self.g.parameters.parameters, *extra))
+
+    @property
+    def sample_rate(self) -> int:
+        """In Hz."""
+        return self.g.sample_rate
+
+    @property
+    def n_samples(self) -> int:
+        """Length of x."""
+        return self.g.n_samples
+
+    def log_gain_gradient(self, theta: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
+        """That of the synthesiser; the level's own gradient is in the derivative."""
+        d = len(self.g.parameters)
+        inner = self.g.log_gain_gradient(theta[..., :d])
+        return torch.cat([inner, torch.zeros_like(theta[..., d:])], -1)
+
+    def __call__(self, theta: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch n"]:
+        """The waveform of each θ, placed."""
+        d = len(self.g.parameters)
+        x, rest = self.g(theta[..., :d]), list(theta[..., d:].unbind(-1))
+        if self.level:
+            x = x * torch.exp(rest.pop(0) * (math.log(10) / 20)).unsqueeze(-1)
+        return delayed(x, rest.pop(0) * self.sample_rate) if self.delay else x
+
+
+def delayed(x: Float[Tensor, "*batch n"], samples: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch n"]:
+    """x so many samples later, by a phase ramp; zeros come in at the side it leaves."""
+    n = x.shape[-1]
+    ramp = torch.fft.rfftfreq(2 * n, dtype=x.dtype, device=x.device) * (-2 * math.pi)
+    spectrum = torch.fft.rfft(x, n=2 * n) * torch.polar(torch.ones_like(ramp), samples.unsqueeze(-1) * ramp)
+    return torch.fft.irfft(spectrum, n=2 * n)[..., :n]

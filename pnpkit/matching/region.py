@@ -1,0 +1,88 @@
+"""How sure an answer is: an ellipsoid in the coordinates of the descent."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from scipy.special import fdtri
+from torch import Tensor
+
+from pnpkit.synth import ParameterSpace
+
+PROBABILITY = 0.95
+
+
+@dataclass(frozen=True)
+class Region:
+    r"""A joint confidence ellipsoid of θ, level and delay profiled out.
+
+    .. math:: \langle u - \hat u \mid \mathbf{C}^{-1} \mid u - \hat u \rangle \le r^2
+
+    Args:
+        centre: û, the answer in ``coordinates``.
+        covariance: C of the parameters of the synthesiser alone: a block of the joint covariance, that is, the inverse
+            of the Schur complement of the joint information.
+        radius: r, which makes the ellipsoid hold the truth with probability 0.95.
+        space, coordinates: of û.
+    """
+
+    centre: Float[Tensor, " d"]
+    covariance: Float[Tensor, "d d"]
+    radius: float
+    space: ParameterSpace
+    coordinates: str = "logminmax"
+
+    def contains(self, theta: Float[Tensor, "*batch d"]) -> Tensor:
+        """Whether θ, raw units, lies within."""
+        delta = (self.space.encode(theta.double(), self.coordinates) - self.centre).unsqueeze(-1)
+        scale = self.covariance.diagonal().clamp_min(1e-300).rsqrt()  # of very different lengths, all of them real
+        inverse = torch.linalg.pinv(scale[:, None] * self.covariance * scale, hermitian=True)
+        delta = delta * scale[:, None]
+        return (delta.mT @ inverse @ delta)[..., 0, 0] <= self.radius**2
+
+    def interval(self) -> tuple[Float[Tensor, " d"], Float[Tensor, " d"]]:
+        """Each parameter's own ends, raw units: the shadow of the ellipsoid, within the ranges of the space."""
+        half = self.radius * self.covariance.diagonal().clamp_min(0).sqrt()
+        low, high = (self.space.decode(self.centre + sign * half, self.coordinates) for sign in (-1, 1))
+        return torch.maximum(low, self.space.low), torch.minimum(high, self.space.high)
+
+
+def from_draws(
+    centre: Float[Tensor, " p"], errors: Float[Tensor, "draws p"], space: ParameterSpace, scale: float = 1.0
+) -> Region:
+    r"""From what draws of the noise do to the answer: Hotelling's T², as the covariance is an estimate too.
+
+    Args:
+        centre: û, level and delay last.
+        errors: of the answer, a draw each, in the coordinates of û.
+        space: of the first d parameters.
+        scale: by which the errors are larger than those of the draws.
+    """
+    d, n = len(space), len(errors)
+    own = errors[:, :d] - errors[:, :d].mean(0)
+    radius = d * (n - 1) / (n - d) * (1 + 1 / n) * fdtri(d, n - d, PROBABILITY)
+    return Region(centre[:d], own.mT @ own / (n - 1) * scale**2, float(radius) ** 0.5, space)
+
+
+def from_metric(
+    centre: Float[Tensor, " p"],
+    M: Float[Tensor, "p p"],
+    residual: float,
+    freedom: float,
+    space: ParameterSpace,
+    least: float = 0.0,
+) -> Region:
+    r"""From M and what is left over, :math:`\mathbf{C} = \frac{\|r\|^2}{\nu}\,\mathbf{M}^{-1}`.
+
+    Args:
+        centre: û, level and delay last.
+        M: in the coordinates of û.
+        residual: ‖r‖.
+        freedom: ν, how many independent numbers the residual is made of, parameters taken off.
+        space: of the first d parameters.
+        least: length, in the unit of r, that the region reaches at least: the descent stops that near to its end.
+    """
+    d = len(space)
+    radius = float(d * fdtri(d, freedom, PROBABILITY)) ** 0.5
+    deviation = max(residual / freedom**0.5, least / radius)
+    return Region(centre[:d], torch.linalg.pinv(M, hermitian=True)[:d, :d] * deviation**2, radius, space)

@@ -1,0 +1,35 @@
+"""One file of named arrays that says what it is: no pickle, so that a stranger's file can do no harm."""
+
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+SCHEMA = 1
+
+
+def write_arrays(path: Path, kind: str, values: dict[str, Any]) -> None:
+    """Write tensors, numbers and strings; the file is there whole or not at all."""
+    arrays = {k: v.numpy(force=True) if isinstance(v, Tensor) else np.asarray(v) for k, v in values.items()}
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, kind=kind, schema=SCHEMA, **arrays)
+    os.replace(partial, path)
+
+
+def read_arrays(path: Path, kind: str) -> dict[str, NDArray[Any]]:
+    """Read them; ``ValueError`` naming the file if it holds something else or another version of it."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = dict(file)
+    except (ValueError, zipfile.BadZipFile, EOFError) as error:
+        raise ValueError(f"{path} is not one of {kind}: {error}") from error
+    if str(arrays.pop("kind", "")) != kind:
+        raise ValueError(f"{path} is not one of {kind}")
+    if (schema := int(arrays.pop("schema"))) != SCHEMA:
+        raise ValueError(f"{path} is of version {schema}; this pnpkit reads {SCHEMA}")
+    return arrays

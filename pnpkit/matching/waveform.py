@@ -1,0 +1,121 @@
+"""The finish: once Φ is in the basin, least squares on the waveform itself, phase free, from coarse to fine."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+from pnpkit.losses import RELAXATION
+from pnpkit.matching.noise import Noise
+from pnpkit.matching.placed import Placed
+from pnpkit.matching.region import Region, from_metric
+from pnpkit.metric import value_and_jacobian
+
+WINDOWS = (32, 16, 8, 4, 2, 1)  # over the sound: within each, phase and level are free
+STEPS = 12  # at each number of windows
+SETTLED = 1e-7  # relative change of the misfit at which a descent ends
+EXPLAINED = 0.95  # share of the sound's energy, noise taken off, from which the finish is kept
+
+
+@dataclass(frozen=True)
+class Finish:
+    """An answer of the waveform: θ and delay, gain, region, the share of the sound's energy it explains, its sound."""
+
+    theta: Float[Tensor, " p"]
+    gain: float
+    region: Region
+    explained: float
+    resynthesis: Float[Tensor, " n"]
+
+
+def finished(x: Float[Tensor, " n"], world: Placed, start: Float[Tensor, " p"], noise: Noise | None) -> Finish:
+    r"""Least squares on the analytic signal, :math:`\sum_k \|w_k (y - c_k z_\theta)\|^2`, complex c_k free.
+
+    Windows w_k, whose squares add up to one, cut the sound into ever fewer pieces: with many, only what happens within
+    each counts, and the basin is wide; with one, phases count throughout, and the answer is that of maximum
+    likelihood. Both signals are divided by the noise's spectrum first. The c_k are eliminated (variable projection,
+    in Kaufman's approximation).
+
+    Args:
+        x: the sound.
+        world: synthesiser and delay; a level is in c and must not be a parameter.
+        start: in the basin, raw units.
+        noise: in x; None for white.
+
+    Source: Golub and Pereyra, 1973; Kaufman, 1975.
+    """
+    space = world.parameters
+    whiten = _whitener(noise, len(x))
+    y = _analytic(x, whiten)
+    low, high = (space.encode(end, "logminmax") for end in (space.low, space.high))
+
+    def at(u: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """M, gradient and misfit, level and phase of each window eliminated."""
+        z, dz = value_and_jacobian(lambda v: world(space.decode(v, "logminmax")), lambda s: s, u)
+        signals = _analytic(torch.cat([z.unsqueeze(0), dz.mT, x.unsqueeze(0)]), whiten)
+        # Inner products of all pairs of signals, within each window
+        inner = torch.stack([(weights.to(y) @ (signals[:, :].conj() * s).mT) for s in signals], -1)
+        zz = inner[:, 0, 0].real.clamp_min(1e-300)
+        c = inner[:, 0, -1] / zz
+        own, cross = inner[:, 1:-1, 1:-1], inner[:, 1:-1, 0]
+        M = own - cross.unsqueeze(-1) * cross.conj().unsqueeze(-2) / zz[:, None, None]
+        M = (c.abs().square()[:, None, None] * M).real.sum(0)
+        ahead = inner[:, 1:-1, -1] - cross * c.unsqueeze(-1)  # ⟨∂z, y − cz⟩
+        gradient = -(c.conj().unsqueeze(-1) * ahead).real.sum(0)
+        misfit = (inner[:, -1, -1].real - zz * c.abs().square()).sum()
+        return M, gradient, misfit
+
+    u = torch.clamp(space.encode(start, "logminmax"), low, high)
+    for count in WINDOWS:
+        weights = _windows(count, len(x))
+        M, gradient, misfit = at(u, weights)
+        lam = 1e-3
+        for _ in range(STEPS):
+            eye = torch.eye(len(u), dtype=M.dtype) * M.diagonal().mean().clamp_min(1e-300)
+            guess = torch.clamp(u - torch.linalg.solve(M + lam * eye, gradient), low, high)
+            M_there, gradient_there, there = at(guess, weights)
+            if there < misfit:
+                settled = misfit - there <= SETTLED * misfit
+                u, M, gradient, misfit = guess, M_there, gradient_there, there
+                lam /= RELAXATION
+                if settled:
+                    break
+            else:
+                lam *= RELAXATION
+                if lam > 1e6:
+                    break
+    theta = space.decode(u, "logminmax")
+    energy = float(y.abs().square().sum())
+    heard = energy - (0.0 if noise is None else 2.0 * len(x))  # a whitened noise has variance 1, its analytic signal 2
+    z = _analytic(world(theta), whiten)
+    c = torch.vdot(z, y) / z.abs().square().sum().clamp_min(1e-300)
+    explained = float(c.abs().square() * z.abs().square().sum()) / max(heard, 1e-300)
+    freedom = len(x) - len(u) - 2
+    region = from_metric(u, M, float(misfit.clamp_min(0).sqrt()), freedom, world.g.parameters)
+    plain = (c * _analytic(world(theta), torch.ones_like(whiten))).real
+    return Finish(theta, float(c.abs()), region, min(explained, 1.0), plain)
+
+
+def _whitener(noise: Noise | None, n: int) -> Tensor:
+    """One over the noise's spectrum; what is quieter than a thousandth of its peak is not trusted."""
+    if noise is None:
+        return torch.ones(n // 2 + 1, dtype=torch.float64)
+    amplitude = noise.amplitude(n // 2 + 1)
+    return 1 / amplitude.clamp_min(1e-3 * float(amplitude.max()))
+
+
+def _analytic(x: Float[Tensor, "*batch n"], whiten: Float[Tensor, " bins"]) -> Complex[Tensor, "*batch n"]:
+    """Analytic signal of x, whitened."""
+    spectrum = torch.fft.rfft(x.double()) * whiten
+    positive = torch.cat([spectrum[..., :1], 2 * spectrum[..., 1:-1], spectrum[..., -1:]], -1)
+    return torch.fft.ifft(positive, n=x.shape[-1])
+
+
+def _windows(count: int, n: int) -> Float[Tensor, "count n"]:
+    """Squared windows that add up to one: raised cosines, the first and the last flat to the ends."""
+    if count == 1:
+        return torch.ones(1, n, dtype=torch.float64)
+    centres = torch.arange(count, dtype=torch.float64).unsqueeze(-1)
+    at = torch.linspace(0, count - 1, n, dtype=torch.float64)
+    return torch.cos((at - centres).clamp(-1, 1) * torch.pi / 2).square()

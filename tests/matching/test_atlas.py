@@ -1,0 +1,109 @@
+"""An atlas finds what a search through all sounds finds, whatever the level, and only for its own synthesiser."""
+
+import numpy as np
+import pytest
+import torch
+from bell import Bell, drawn, phi
+
+from pnpkit.matching import Atlas
+
+THETA = drawn(60, seed=1)
+
+
+@pytest.fixture(scope="module")
+def atlas():
+    return Atlas.build(Bell(), phi, THETA, components=59, subset=60, chunk=16)
+
+
+def brute(atlas, x):
+    sounds = phi(atlas.normalise(Bell()(THETA)))
+    return (sounds - phi(atlas.normalise(x))).norm(dim=-1)
+
+
+def test_nearest_is_that_of_a_search_through_all(atlas):
+    for theta in drawn(5, seed=2):
+        x = Bell()(theta)
+        rows, distances = atlas.nearest(phi(atlas.normalise(x)), 3)
+        everything = brute(atlas, x)
+        assert rows[0] == everything.argmin()
+        assert distances[0] <= everything.min() * 1.01 + 0.05  # components can only hide length
+
+
+def test_a_sound_of_the_atlas_finds_itself_at_any_level(atlas):
+    for row in (0, 30, 59):
+        for gain in (1e-3, 1.0, 50.0):
+            rows, distances = atlas.nearest(phi(atlas.normalise(gain * Bell()(THETA[row]))))
+            assert rows[0] == row
+            assert distances[0] < 0.2  # float16
+
+
+def test_several_sounds_at_once_are_a_loop(atlas):
+    values = phi(atlas.normalise(Bell()(drawn(4, seed=3))))
+    rows, distances = atlas.nearest(values, 2)
+    for i, value in enumerate(values):
+        one, length = atlas.nearest(value, 2)
+        assert torch.equal(one, rows[i])
+        assert torch.allclose(length, distances[i], atol=0.05)
+
+
+def test_a_known_level_counts(atlas):
+    value = phi(atlas.normalise(Bell()(THETA[7])))
+    near = atlas.nearest(value, 60, atlas.log_norm[7])
+    far = atlas.nearest(value, 60, atlas.log_norm[7] + 3)
+    assert near[0][0] == 7
+    assert near[1][0] < 0.2
+    assert far[1][0] > 1
+
+
+def test_few_components_leave_what_they_say():
+    g = Bell()
+    atlas = Atlas.build(g, phi, THETA, components=5, subset=30)
+    values = phi(atlas.normalise(g(THETA)))
+    shown = atlas.mean + atlas.scores.float() @ atlas.basis.float()
+    assert torch.allclose((values - shown).square().sum(-1), atlas.left.float(), rtol=0.02, atol=0.02)
+
+
+def test_chunks_and_executors_change_nothing():
+    def backwards(task, chunks):
+        return reversed([task(c) for c in reversed(list(chunks))])
+
+    one = Atlas.build(Bell(), phi, THETA, components=8)
+    other = Atlas.build(Bell(), phi, THETA, components=8, chunk=7, mapped=backwards)
+    assert torch.allclose(one.mean, other.mean, atol=1e-4)
+    assert torch.allclose(one.scores.float().abs(), other.scores.float().abs(), atol=0.05)
+
+
+def test_saved_and_loaded_it_is_the_same(atlas, tmp_path):
+    atlas.save(tmp_path / "atlas.npz")
+    again = Atlas.load(tmp_path / "atlas.npz")
+    assert again.name == "Bell"
+    assert again.reference == atlas.reference
+    for name in ("theta", "scores", "left", "log_norm", "mean", "basis", "fingerprint"):
+        assert torch.equal(getattr(again, name), getattr(atlas, name))
+
+
+def test_another_synthesiser_is_refused_by_name(atlas):
+    atlas.check(Bell())
+    with pytest.raises(ValueError, match="another synthesiser: of a Bell whose sounds are not those of this Bell"):
+        atlas.check(Bell(warp=0.1))
+
+
+def test_bad_input(atlas, tmp_path):
+    with pytest.raises(ValueError, match=r"Φ of the sound has 3"):
+        atlas.nearest(torch.zeros(3))
+    with pytest.raises(ValueError, match="n must be from 1 to 60, not 61"):
+        atlas.nearest(atlas.mean, 61)
+    with pytest.raises(ValueError, match="silent"):
+        atlas.normalise(torch.zeros(4096))
+    with pytest.raises(ValueError, match="at least one sound"):
+        Atlas.build(Bell(), phi, THETA[:0])
+    (tmp_path / "text").write_text("no atlas")
+    np.savez(tmp_path / "else.npz", kind="match", schema=1)
+    np.savez(tmp_path / "old.npz", kind="atlas", schema=0)
+    for name, message in (
+        ("text", "is not one of atlas"),
+        ("else.npz", "is not one of atlas"),
+        ("old.npz", "version 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Atlas.load(tmp_path / name)

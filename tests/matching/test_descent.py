@@ -1,0 +1,136 @@
+"""Descent from first guesses: exact for a linear model, monotone when damped, honest about its range, batch or not."""
+
+import pytest
+import torch
+from bell import Bell, drawn, phi
+
+from pnpkit.matching import refine
+from pnpkit.synth import Parameter, ParameterSpace
+
+SPACE = ParameterSpace((Parameter("a", "a", "1", -2.0, 2.0), Parameter("b", "b", "1", 0.2, 100.0, "log")))
+A = torch.tensor([[1.0, 0.3], [0.0, 2.0], [0.5, -1.0]], dtype=torch.float64)
+TRUTH = torch.tensor([0.5, 20.0], dtype=torch.float64)
+START = torch.tensor([-1.0, 3.0], dtype=torch.float64)
+NEVER = {"tolerance": 0.0, "cosine": 0.0}
+
+
+def same(x):
+    return x
+
+
+def linear(theta):
+    return SPACE.encode(theta, "logminmax") @ A.mT
+
+
+def curved(theta):
+    u = SPACE.encode(theta, "logminmax")
+    return torch.stack([u[..., 0] ** 3 + u[..., 1], torch.sin(3 * u[..., 1]), u[..., 0]], -1)
+
+
+def test_without_damping_a_linear_model_takes_one_step():
+    end = refine(linear, same, linear(TRUTH), START, space=SPACE, lam=0.0, tolerance=1e-9)
+    assert end.jacobians == 2
+    assert end.converged
+    assert end.distance < 1e-12
+    assert end.theta.tolist() == pytest.approx(TRUTH.tolist())
+    assert end.path[0].tolist() == pytest.approx(START.tolist())
+
+
+def test_the_answer_stays_within_the_ranges_and_is_a_start():
+    target = A @ torch.tensor([1.5, -2.0], dtype=torch.float64)  # of coordinates outside [−1, 1]
+    end = refine(linear, same, target, START, space=SPACE)
+    assert end.theta.tolist() == pytest.approx([2.0, 0.2])
+    assert end.converged  # at a corner, with a slope that leads out of it
+    again = refine(linear, same, target, end.theta, space=SPACE)
+    assert again.jacobians == 1
+    assert again.theta.tolist() == pytest.approx([2.0, 0.2])
+    above = torch.tensor([2.0, 0.20000000000000004]).double() * (1 - 1e-16)
+    assert refine(linear, same, target, above, space=SPACE).converged
+    assert refine(linear, same, target, torch.tensor([2.0, 0.2]), space=SPACE).converged  # float32 says 0.2 otherwise
+
+
+def test_a_parameter_at_a_bound_does_not_hold_up_the_others():
+    target = A @ torch.tensor([1.5, 0.25], dtype=torch.float64)
+    end = refine(linear, same, target, START, space=SPACE, tolerance=1e-9, cosine=0.0)
+    u = SPACE.encode(end.theta, "logminmax")
+    best = (A[:, 1] @ (target - A[:, 0])) / (A[:, 1] @ A[:, 1])  # least squares with the first at its bound
+    assert u.tolist() == pytest.approx([1.0, float(best)], abs=1e-6)
+
+
+def test_undamped_every_step_is_kept_even_one_that_leads_away():
+    bend = lambda theta: torch.atan(4 * SPACE.encode(theta, "logminmax"))  # noqa: E731  # every step goes too far
+    start = SPACE.decode(torch.tensor([0.9, 0.9], dtype=torch.float64), "logminmax")
+    path = refine(bend, same, torch.zeros(2).double(), start, space=SPACE, lam=0.0, steps=6, **NEVER).table()
+    assert path.kept.all()
+    assert not path.distance.is_monotonic_decreasing
+
+
+def test_damped_steps_only_come_closer_and_the_damping_follows_them():
+    path = refine(curved, same, curved(TRUTH), START, space=SPACE, lam=1e-3, steps=25, **NEVER).table()
+    assert not path.kept.all()
+    assert path.distance[path.kept].is_monotonic_decreasing
+    assert path.distance[path.kept].iloc[-1] < 1e-8
+    tried = path.iloc[1:]
+    for now, then in zip(tried.itertuples(), tried.iloc[1:].itertuples(), strict=False):
+        assert then.lam == pytest.approx(now.lam / 10 if now.kept else now.lam * 10)
+
+
+def test_a_singular_metric_is_no_obstacle():
+    flat = lambda theta: SPACE.encode(theta, "logminmax")[..., :1].expand(*theta.shape[:-1], 3)  # noqa: E731
+    end = refine(flat, same, flat(TRUTH), START, space=SPACE, lam=0.0)
+    assert end.distance < 1e-12
+    assert end.theta[1].item() == pytest.approx(3.0)  # nothing speaks for moving it
+
+
+@pytest.mark.parametrize("together", [1, 4, 100])
+def test_a_batch_is_a_loop_each_item_at_its_own_pace(together):
+    u = torch.rand(3, 2, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 2 - 1
+    starts, truths = SPACE.decode(0.9 * u, "logminmax"), SPACE.decode(u[:, 0].flip(0), "logminmax")
+    targets = curved(truths).unsqueeze(1)
+    end = refine(curved, same, targets, starts, space=SPACE, together=together)
+    assert end.theta.shape == (3, 2, 2)
+    assert len(end.jacobians.unique()) > 1
+    for i in range(3):
+        for j in range(2):
+            alone = refine(curved, same, targets[i, 0], starts[i, j], space=SPACE)
+            assert alone.theta.tolist() == pytest.approx(end.theta[i, j].tolist(), rel=1e-9)
+            assert alone.jacobians == end.jacobians[i, j]
+            assert alone.table().distance.tolist() == pytest.approx(end.table(i, j).distance.tolist(), abs=1e-12)
+
+
+def test_one_that_ran_out_of_steps_says_so():
+    end = refine(curved, same, curved(TRUTH), START, space=SPACE, steps=1, tolerance=1e-6, cosine=0.0)
+    assert not end.converged
+    assert end.jacobians == 2
+
+
+def test_what_the_tangent_can_remove_decides_far_from_the_model_too():
+    off = torch.tensor([0.3, -0.2, -0.8]).double()
+    end = refine(linear, same, linear(TRUTH) + off, START, space=SPACE, tolerance=0.0, cosine=1e-3)
+    residual = SPACE.encode(end.theta, "logminmax") @ A.mT - linear(TRUTH) - off
+    assert end.converged
+    assert end.distance > 0.1
+    assert (A.mT @ residual).norm() < 1e-2 * residual.norm()
+
+
+def test_jtfs_leads_back_to_the_parameters_of_a_sound():
+    g, truths = Bell(), drawn(4)
+    u = torch.tensor([0.01, -0.1], dtype=torch.float64)
+    starts = g.parameters.decode(g.parameters.encode(truths, "logminmax") + u, "logminmax")
+    end = refine(g, phi, phi(g(truths)), starts)
+    assert end.converged.all()
+    assert torch.allclose(end.theta, truths, rtol=1e-3)
+    assert (end.distance < 0.05).all()
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match="not negative, not -1"):
+        refine(linear, same, linear(TRUTH), START, space=SPACE, lam=-1.0)
+    with pytest.raises(ValueError, match=r"target has shape \(2,\), Φ of a sound \(3,\)"):
+        refine(linear, same, linear(TRUTH)[:2], START, space=SPACE)
+    with pytest.raises(ValueError, match=r"start \[5.0, 3.0\] lies outside"):
+        refine(linear, same, linear(TRUTH), torch.tensor([5.0, 3.0]), space=SPACE)
+    with pytest.raises(ValueError, match="theta must be finite"):
+        refine(linear, same, linear(TRUTH), torch.tensor([float("nan"), 3.0]), space=SPACE)
+    with pytest.raises(ValueError, match="space said"):
+        refine(linear, same, linear(TRUTH), START)

@@ -1,0 +1,144 @@
+"""A match finds what made a sound, at any level and delay, in noise, says how sure it is, and when it was not made."""
+
+import math
+
+import pytest
+import torch
+from bell import Bell, N, drawn, operator, phi
+
+from pnpkit.matching import Atlas, Match, Placed, match
+from pnpkit.matching.answer import MADE, NOT
+
+WORLD = Placed(Bell(), level=20.0, delay=0.1)
+
+
+@pytest.fixture(scope="module")
+def atlas():
+    return Atlas.build(Bell(), phi, drawn(150, seed=1), components=40)
+
+
+def late(theta, level=4.0, delay=0.02):
+    return WORLD(torch.cat([theta, torch.tensor([level, delay], dtype=torch.float64)]))
+
+
+def noise(deviation, seed=0):
+    return deviation * torch.randn(N, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def test_a_clean_sound_gives_its_parameters_back(atlas):
+    for theta in drawn(3, seed=5):
+        x = Bell()(theta)
+        found = match(x, 4096, Bell(), operator(), starts=atlas, level="known", delay="known", noise=None)
+        assert found.theta.tolist() == pytest.approx(theta.tolist(), rel=1e-3)
+        assert found.verdict == MADE
+        assert found.region.contains(theta)
+        assert (found.level, found.delay, found.noise) == (0.0, 0.0, 0.0)
+        assert torch.allclose(found.resynthesis, x, atol=0.02)
+
+
+@pytest.mark.parametrize("gain", [1.0, 1e-3])
+def test_level_and_delay_are_found_with_it_however_soft(atlas, gain):
+    theta = drawn(1, seed=6)[0]
+    found = match(gain * late(theta), 4096, Bell(), operator(), starts=atlas)
+    assert found.theta.tolist() == pytest.approx(theta.tolist(), rel=2e-3)
+    assert found.level == pytest.approx(4.0 + 20 * math.log10(gain), abs=0.05)
+    assert found.delay == pytest.approx(0.02, abs=5e-4)
+
+
+@pytest.mark.slow
+def test_in_noise_the_region_holds_the_truth(atlas):
+    held = []
+    for k, theta in enumerate(drawn(12, seed=7)):
+        found = match(late(theta) + noise(0.02, k), 4096, Bell(), operator(), starts=atlas, seed=k)
+        assert found.theta.tolist() == pytest.approx(theta.tolist(), rel=0.05)
+        assert found.region is not None
+        low, high = found.region.interval()
+        assert ((low <= found.theta) & (found.theta <= high)).all()
+        held.append(bool(found.region.contains(theta)))
+    assert sum(held) >= 10  # 95 % of twelve, give or take
+
+
+def test_the_waveform_finishes_what_phi_began(atlas):
+    theta = drawn(1, seed=8)[0]
+    x = late(theta) + noise(0.01)
+    rough = match(x, 4096, Bell(), operator(), starts=atlas)
+    fine = match(x, 4096, Bell(), operator(), starts=atlas, finish="waveform")
+    assert fine.finish == "waveform"
+    assert fine.explained == pytest.approx(1.0, abs=0.01)
+    assert fine.region.contains(theta)
+    assert fine.region.covariance[0, 0] < 0.1 * rough.region.covariance[0, 0]  # phases tell a frequency best
+    assert (fine.resynthesis - late(theta)).norm() < 0.02 * late(theta).norm()
+
+
+def test_the_phase_of_a_sound_is_free(atlas):
+    theta = drawn(1, seed=8)[0]
+    spectrum = torch.fft.rfft(late(theta)) * torch.polar(torch.ones(1), torch.tensor([2.0])).to(torch.complex128)
+    found = match(torch.fft.irfft(spectrum), 4096, Bell(), operator(), starts=atlas, finish="waveform")
+    assert found.finish == "waveform"
+    assert found.theta.tolist() == pytest.approx(theta.tolist(), rel=1e-3)
+
+
+def test_what_no_bell_makes_is_not_made_by_it(atlas):
+    clicks = torch.zeros(N, dtype=torch.float64)
+    clicks[::300] = 1.0
+    found = match(clicks, 4096, Bell(), operator(), starts=atlas, noise=None, n_starts=2, finish="waveform")
+    assert found.verdict == NOT
+    assert found.finish == "phi"  # a waveform that explains nothing is not kept
+    assert found.sentence().startswith("not made by it: ")
+    assert "is usual" in found.sentence()
+
+
+def test_starts_come_from_an_analyser_the_caller_or_chance():
+    theta = drawn(1, seed=9)[0]
+    x, near = Bell()(theta), theta * torch.tensor([1.02, 0.9])
+    clean = {"level": "known", "delay": "known", "noise": None}
+    for starts in (near, torch.stack([near, near]), lambda _: near.float()):
+        assert match(x, 4096, Bell(), operator(), starts=starts, **clean).theta.tolist() == pytest.approx(
+            theta.tolist(), rel=1e-3
+        )
+    outside = match(x, 4096, Bell(), operator(), starts=lambda _: near * 100, **clean)  # a network may
+    assert (outside.theta <= Bell.parameters.high).all()
+    assert match(x, 4096, Bell(), operator(), n_starts=2, **clean).history.start.max() <= 1
+
+
+def test_one_that_did_not_converge_says_so_and_is_not_made_by_it():
+    theta = drawn(1, seed=9)[0]
+    x = Bell()(theta)
+    clean = {"level": "known", "delay": "known", "noise": None}
+    found = match(x, 4096, Bell(), operator(), starts=theta * torch.tensor([1.03, 0.6]), steps=1, **clean)
+    assert not found.converged
+    assert found.verdict != MADE
+    assert found.region is None
+    assert "did not converge" in found.sentence()
+
+
+def test_saved_and_loaded_it_is_the_same(atlas, tmp_path):
+    found = match(late(drawn(1)[0]), 4096, Bell(), operator(), starts=atlas)
+    found.save(tmp_path / "match.npz")
+    again = Match.load(tmp_path / "match.npz")
+    assert torch.equal(again.theta, found.theta)
+    assert torch.equal(again.resynthesis, found.resynthesis)
+    assert again.sentence() == found.sentence()
+    assert torch.allclose(again.region.interval()[0], found.region.interval()[0])
+    assert again.history.distance.tolist() == pytest.approx(found.history.distance.tolist())
+    assert again.rival is None
+
+
+def test_bad_input(atlas, unchecked):
+    x = Bell()(drawn(1)[0])
+
+    def refused(sound, message, rate=4096, g=None, **options):
+        with pytest.raises(ValueError, match=message):
+            match(sound, rate, g or Bell(), operator(), **options)
+
+    refused(x[:0], "empty")
+    refused(x[:1], r"4096 samples at 4096 Hz; the sound has 1 at 4096 Hz")
+    refused(x, "at 44100 Hz", rate=44100)
+    refused(torch.zeros(N), "silent")
+    refused(torch.where(torch.arange(N) == 5, torch.nan, x), "finite")
+    refused((3 * x).clamp(-0.3, 0.3), "clipped")
+    refused(x, "louder than the sound", noise=1.0)
+    refused(x, "not negative", noise=-1.0)
+    refused(x, "lies outside", starts=torch.tensor([5000.0, 0.1]))
+    refused(x, "another synthesiser", g=Bell(warp=0.1), starts=atlas)
+    refused(x, "finish must be", finish="ear")

@@ -1,0 +1,61 @@
+"""In polar coordinates the geodesics are straight lines of the plane, and their steps are even."""
+
+import math
+
+import pytest
+import torch
+
+from pnpkit.matching import morph
+from pnpkit.synth import Parameter, ParameterSpace
+
+POLAR = ParameterSpace((Parameter("r", "r", "1", 0.1, 4.0), Parameter("angle", "a", "rad", -3.0, 3.0)))
+A, B = torch.tensor([1.0, -0.5]).double(), torch.tensor([2.0, 1.2]).double()
+
+
+def plane(theta):
+    r, angle = theta.unbind(-1)
+    return torch.stack([r * torch.cos(angle), r * torch.sin(angle)], -1)
+
+
+def same(x):
+    return x
+
+
+@pytest.mark.parametrize("n", [2, 5, 10])
+def test_the_geodesic_of_the_plane_is_its_straight_line_in_even_steps(n):
+    path = morph(A, B, n, g=plane, phi=same, space=POLAR, tolerance=1e-3, iterations=30)
+    points = plane(path.theta)
+    share = torch.linspace(0, 1, n + 1).double().unsqueeze(-1)
+    assert torch.allclose(points, torch.lerp(plane(A), plane(B), share), atol=0.02)
+    assert path.converged
+    assert path.unevenness <= 1e-3
+    assert path.lengths.sum().item() == pytest.approx((plane(B) - plane(A)).norm().item(), rel=1e-3)
+    assert path.lengths.sum() < path.straight_lengths.sum()
+
+
+def test_ends_stay_and_one_step_is_the_way_from_one_to_the_other():
+    path = morph(A, B, 1, g=plane, phi=same, space=POLAR)
+    assert torch.allclose(path.theta, torch.stack([A, B]))
+    assert path.lengths.tolist() == path.straight_lengths.tolist()
+
+
+def test_a_path_that_bounds_forbid_to_be_straight_keeps_to_them():
+    space = ParameterSpace((Parameter("r", "r", "1", 0.95, 4.0), POLAR.parameters[1]))
+    ends = torch.tensor([[1.0, -1.3], [1.0, 1.3]]).double()  # the chord would pass at r = 0.27
+    path = morph(*ends, 8, g=plane, phi=same, space=space, iterations=30)
+    assert (path.theta[:, 0] >= 0.95 - 1e-9).all()
+    assert path.unevenness <= 0.05
+    assert path.lengths.sum() <= path.straight_lengths.sum() + 1e-9
+
+
+def test_the_same_sound_at_both_ends_goes_nowhere():
+    path = morph(A, A, 4, g=plane, phi=same, space=POLAR)
+    assert torch.allclose(path.theta, A.expand(5, 2))
+    assert path.unevenness == 0
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match="at least one step, not 0"):
+        morph(A, B, 0, g=plane, phi=same, space=POLAR)
+    with pytest.raises(ValueError, match="lies outside"):
+        morph(A, B * math.pi, 3, g=plane, phi=same, space=POLAR)

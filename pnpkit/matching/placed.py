@@ -50,12 +50,6 @@ class Placed:
         """Length of x."""
         return self.g.n_samples
 
-    def log_gain_gradient(self, theta: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
-        """That of the synthesiser; the level's own gradient is in the derivative."""
-        d = len(self.g.parameters)
-        inner = self.g.log_gain_gradient(theta[..., :d])
-        return torch.cat([inner, torch.zeros_like(theta[..., d:])], -1)
-
     def __call__(self, theta: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch n"]:
         """The waveform of each θ, placed."""
         d = len(self.g.parameters)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from pnpkit._extras import extra
 from pnpkit.analyser.network import Analyser, predict
 from pnpkit.experiment.artefacts import config_dict, write_json
 from pnpkit.experiment.config import TrainingConfig

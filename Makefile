@@ -97,7 +97,7 @@ rendered: $(VENV)/.installed
 ifneq ($(HOUSE),.)
 	@mkdir -p $(HOUSE)/book
 	@cp -R _config.yml _toc.yml $(HOUSE)/
-	@cp -R book/*.md book/references.bib book/_static $(HOUSE)/book/
+	@cp -R book/*.md book/references.bib book/_static book/_ext book/reference $(HOUSE)/book/
 endif
 	$(BIN)/jupyter-book build $(HOUSE) -W -n --keep-going
 	@echo "The book is at $(CURDIR)/$(HOUSE:.=)$(if $(filter-out .,$(HOUSE)),/)_build/html/index.html"

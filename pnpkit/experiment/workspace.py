@@ -89,7 +89,8 @@ class Workspace:
         return self.shared.base if self.profile.shares else self
 
     def _home(self, loss: str, seed: int) -> "Workspace":
-        mine = loss in self.profile.losses and self.profile.run(loss, seed) not in self.shared.profile.runs()
+        run = self.profile.run(loss, seed)  # of an unknown loss this is the error
+        mine = loss in self.profile.losses and run not in self.shared.profile.runs()
         return self if mine or not self.profile.shares else self.shared._home(loss, seed)
 
     def metrics(self) -> MetricTable:

@@ -33,7 +33,7 @@ class Bell:
     parameters = ParameterSpace((
         Parameter("f", "f", "Hz", 60.0, 240.0, "log"), Parameter("tau", "tau", "s", 0.02, 0.2),
     ))
-    sample_rate, n_samples = 2048, 1024
+    sample_rate, n_samples = 4096, 4096
 
     def __call__(self, theta):
         f, tau = (p.unsqueeze(-1) for p in theta.unbind(-1))

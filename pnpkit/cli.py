@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 ERRORS = (ValueError, OSError, RuntimeError, FloatingPointError, ImportError)
 REPORT = "https://github.com/pnpkit/pnpkit/issues"
 TRACEBACK = "--traceback"
+INTERRUPTED, STOPPED = 130, "interrupted: what is done is kept, the same command goes on"
 
 
 class _Verbs(TyperGroup):
@@ -296,6 +297,10 @@ def main() -> None:
         code = app(arguments, standalone_mode=False)
         sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else 0)
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:  # typer's own answer to Ctrl-C
+            print(f"pnpkit: {STOPPED}", file=sys.stderr)
+        raise
     except BrokenPipeError:  # `pnpkit dataset | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -317,7 +322,7 @@ def _told(error: BaseException) -> tuple[int, str]:
             return 2, ""
         return 2, _misuse(" ".join(error.format_message().split()))
     if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":
-        return 130, "interrupted: what is done is kept, the same command goes on"
+        return INTERRUPTED, STOPPED
     if isinstance(error, MemoryError) or "not enough memory" in line or "can't allocate memory" in line:
         return 1, "there is not enough memory: fewer --workers, and run again; what is done is kept"
     if type(error).__name__ == "BrokenProcessPool":

@@ -11,10 +11,10 @@ from pnpkit import _compile
 def test_without_a_folder_for_the_cache_loops_are_compiled_uncached(monkeypatch, caplog):
     plain = numba.njit
 
-    def njit(**options):
+    def njit(*functions, **options):
         if options.get("cache"):
             raise RuntimeError("cannot cache function 'f': no locator available for file 'f.py'")
-        return plain(**options)
+        return plain(*functions, **options)
 
     monkeypatch.setattr(numba, "njit", njit)
     _compile._say.cache_clear()

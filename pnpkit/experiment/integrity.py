@@ -161,16 +161,15 @@ def makes(path: Path, verb: str = "") -> str:
 def remedy(path: Path) -> str:
     """What to do about a damaged artefact: what to move away, and which command makes it again in that very place."""
     parts = path.absolute().parts
+    if path.parent.parent.name == "checkpoint":
+        again = remedy(path.parents[2] / "provenance.json").partition("`")[2].partition("`")[0]
+        by = f": `{again}`" if again else ": the run"
+        return f"Delete {path.parent}{by} then goes on from the checkpoint before it, or from the start"
     for depth in range(len(parts) - 1, 1, -1):
         stage, profile, root = parts[depth], parts[depth - 1], Path(*parts[: depth - 1])
         if stage in ("runs", "evaluation") and len(parts) > depth + 2:
             folder = Path(*parts[: depth + 3]) if len(parts) > depth + 3 else path.parent
             name = f"--loss {parts[depth + 1]} --seed {parts[depth + 2]}"
-            if "checkpoint" in parts[depth:]:
-                at = parts.index("checkpoint", depth)
-                newest = Path(*parts[: at + 2])
-                again = command(f"train --profile {profile} {name}", root)
-                return f"Delete {newest}: `{again}` then goes on from the checkpoint before it, or from the start"
             if stage == "runs":
                 return f"Move {folder} away: `{command(f'train --profile {profile} {name}', root)}` makes it again"
             if len(parts) == depth + 3:  # a reference's folder has no seed below it
@@ -185,7 +184,7 @@ def remedy(path: Path) -> str:
         if stage == "results.json":
             return f"Delete it: `{command(f'table --profile {profile}', root)}` makes it again"
         if stage.startswith("features-"):
-            return f"Delete it: `{command(f'train --profile {profile} --loss …', root)}` makes it again"
+            return f"Delete it: `{command(f'run --profile {profile}', root)}` makes it again"
     return "Move it away and make it again"
 
 

@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import random
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,8 +39,8 @@ def outcomes(plant: Plant, n: int, seed: int) -> Iterator[Outcome]:
         yield outcome
         for path in sorted(left, reverse=True):
             path.rmdir() if path.is_dir() else path.unlink()
-        for path in scratch.iterdir():
-            path.unlink()
+        shutil.rmtree(scratch)
+        scratch.mkdir()
 
 
 def _names(root: Path) -> set[Path]:

@@ -7,10 +7,11 @@ from typing import Any
 
 from pnpkit.experiment.artefacts import Provenance, config_dict, read_record, read_with_digests, write_record
 from pnpkit.experiment.config import Profile
-from pnpkit.experiment.evaluation.folder import READ_ONLY
+from pnpkit.experiment.evaluation.folder import READ_ONLY, DistanceSummary, Median
 from pnpkit.experiment.evaluation.items import DISTANCES
 from pnpkit.experiment.integrity import Damaged, remedy, say_once, sha256_of_file
 from pnpkit.experiment.profiles import PROFILES
+from pnpkit.experiment.results.claims import PAPER
 from pnpkit.experiment.schema import BadRecord, check
 
 FILE = "results.json"
@@ -75,8 +76,18 @@ def read_results(folder: Path) -> dict[str, Any]:
                 raise Damaged(f"{path} is of other items than {file} holds now. {remedy(path)}")
     for weights, rows in results["rows"].items():
         for loss, row in rows.items():
-            for name in () if row is None else (*DISTANCES, "hours"):
+            if row is None:
+                continue
+            for name in (*DISTANCES, "hours", *(f"error_{parameter}" for parameter in results["parameters"])):
                 check(row.get(name), OverSeeds, path, f"rows.{weights}.{loss}.{name}")
+            check(row.get("config"), dict, path, f"rows.{weights}.{loss}.config")
+    for name, reference in results["references"].items():
+        for part in DISTANCES:
+            check(reference.get(part), DistanceSummary, path, f"references.{name}.{part}")
+        for part in (f"error_{parameter}" for parameter in results["parameters"]):
+            check(reference.get(part), Median, path, f"references.{name}.{part}")
+    if results["paper"]["rows"] not in ({}, config_dict(PAPER)):
+        raise BadRecord(f"{path}: paper.rows are not what the paper prints. {remedy(path)}")
     if missing := results["rows"].keys() ^ results["claims"].keys():
         raise BadRecord(f"{path}: rows and claims are not of the same weights ({sorted(missing)}). {remedy(path)}")
     return results

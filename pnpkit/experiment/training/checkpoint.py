@@ -166,10 +166,12 @@ def clear_checkpoints(folder: Path) -> None:
         folder.rmdir()
 
 
-def progress_of(folder: Path) -> list[Row] | None:
-    """The history in the newest checkpoint; None without one."""
-    found = _checkpoints(folder)
-    return read_record(found[-1] / "progress.json", Progress, only=())["history"] if found else None
+def newest_history(folder: Path) -> tuple[Path, list[Row]] | None:
+    """The newest checkpoint's record, and the history in it; None without one."""
+    if not (found := _checkpoints(folder)):
+        return None
+    path = found[-1] / "progress.json"
+    return path, read_record(path, Progress, only=())["history"]
 
 
 def snapshot(analyser: nn.Module) -> dict[str, Tensor]:

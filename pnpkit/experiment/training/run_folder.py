@@ -23,7 +23,7 @@ from pnpkit.experiment.artefacts import (
 from pnpkit.experiment.config import FeatureConfig, GridConfig, TrainingConfig
 from pnpkit.experiment.integrity import Damaged, remedy
 from pnpkit.experiment.schema import BadRecord, at_least, check
-from pnpkit.experiment.training.checkpoint import RunState, clear_checkpoints, progress_of, save_weights, snapshot
+from pnpkit.experiment.training.checkpoint import RunState, clear_checkpoints, newest_history, save_weights, snapshot
 from pnpkit.experiment.training.objective import TrainingData
 
 POSITIVE = {
@@ -93,12 +93,13 @@ def read_history(folder: Path) -> pd.DataFrame:
     if list(history.epoch) != list(range(1, len(history) + 1)):
         raise ValueError(f"{path} has not one row for each epoch from 1 on. {remedy(path)}")
     # Of a finished run, what is left of a checkpoint is on its way out
-    rows = None if (folder / "provenance.json").exists() else progress_of(folder / "checkpoint")
-    if rows is not None:
+    newest = None if (folder / "provenance.json").exists() else newest_history(folder / "checkpoint")
+    if newest is not None:
+        record, rows = newest
         known = pd.DataFrame(rows, columns=list(history)).head(len(history))
         exact = read_csv(path, float_precision="round_trip").head(len(known))
-        if not len(rows) - 1 <= len(history) or not exact.equals(known.astype(exact.dtypes)):
-            raise Damaged(f"{path} is not the history of {folder / 'checkpoint'}: delete it, and go on with the run")
+        if not len(rows) - 1 <= len(history) or not exact.equals(known.astype(exact.dtypes, errors="ignore")):
+            raise Damaged(f"{path} is not the history that {record} holds: delete it, and go on with the run")
     return history
 
 

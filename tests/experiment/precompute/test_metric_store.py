@@ -236,3 +236,13 @@ def test_provenance_is_kept_beside_the_metrics(full):
     add_provenance(full, {"hash": config_hash(CONFIG), "seconds": 1.5})
     assert load_metrics(full, CONFIG).provenance == {"hash": config_hash(CONFIG), "seconds": 1.5}
     check_store(full, CONFIG)  # its configuration is still there
+
+
+def test_a_store_that_may_not_be_read_is_not_to_be_moved_away(full, monkeypatch):
+    def forbidden(*_args, **_options):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr("pnpkit.experiment.precompute.metric_store.zarr.open_group", forbidden)
+    with pytest.raises(OSError, match=rf"{full} cannot be read \(Permission denied\): mend its permissions") as caught:
+        load_metrics(full, CONFIG)
+    assert "move" not in str(caught.value).lower()

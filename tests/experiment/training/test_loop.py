@@ -378,7 +378,7 @@ def test_truncated_checkpoint(data: TrainingData, reference: Path, tmp_path: Pat
     train(CONFIG, data, tmp_path, max_hours=0.0)
     newest = max((tmp_path / "checkpoint").iterdir())
     (newest / name).write_bytes((newest / name).read_bytes()[:-5])
-    with pytest.raises(ValueError, match=rf"{name} .*truncated.* Delete {newest}: the run then continues"):
+    with pytest.raises(ValueError, match=rf"{name} .*Delete {newest}: the run then goes on from the checkpoint before"):
         train(CONFIG, data, tmp_path)
     for file in newest.iterdir():
         file.unlink()

@@ -52,7 +52,7 @@ EXPERIMENT = ANALYSER | {"distributed", "safetensors", "scipy", "xarray", "zarr"
 MAY_USE = dict.fromkeys(LIBRARY, CORE) | {
     "analyser": ANALYSER,
     "experiment": EXPERIMENT,
-    "figures": {"cycler", "matplotlib", "numpy", "pandas", "torch"},
+    "figures": {"cycler", "matplotlib", "numpy", "pandas", "scipy", "torch"},
     "cli": {"soundfile", "torch", "typer"},
     "progress": {"rich"},
     "__main__": set(),

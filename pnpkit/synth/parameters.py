@@ -169,6 +169,10 @@ class Synthesiser(Protocol):
 
     Batch-first: θ of shape (…, d) gives x of shape (…, n_samples), in the dtype and on the device of θ. One whose
     derivative leaves out that of a gain says so by a method ``log_gain_gradient(theta)``; see :func:`gain_gradient`.
+
+    >>> from pnpkit import Arpeggio
+    >>> isinstance(Arpeggio(), Synthesiser)
+    True
     """
 
     @property

@@ -44,7 +44,7 @@ def outcomes(plant: Plant, n: int, seed: int) -> Iterator[Outcome]:
 
 
 def _names(root: Path) -> set[Path]:
-    return {path for path in root.rglob("*") if "scratch" not in path.parts[-2:]}
+    return {path for path in root.rglob("*") if "scratch" not in path.parts}
 
 
 def _sounds(folder: Path) -> list[str]:

@@ -154,6 +154,6 @@ def _timeless(path: Path) -> bytes:
 
 def _without_times(value: Any) -> Any:
     if isinstance(value, dict):
-        times = ("date", "seconds", "sessions", "self", "history.csv", "items", "zarr.json", "made")
+        times = ("commit", "date", "seconds", "sessions", "self", "history.csv", "items", "zarr.json", "made")
         return {k: _without_times(v) for k, v in value.items() if k not in times}
     return value

@@ -60,6 +60,9 @@ class OverSeeds:
     sd: float | None
 
 
+_ROW: dict[str, Any] = {"config": dict, "seeds": list[int], "items": int, "left_out": int, "outside": int}
+
+
 def read_results(folder: Path) -> dict[str, Any]:
     """``results.json`` of a profile's folder, after checking it and those items of it that are there.
 
@@ -74,18 +77,20 @@ def read_results(folder: Path) -> dict[str, Any]:
             read_record(file.parent / "summary.json", only=[file.name])  # should it be the items that are damaged
             if sha256_of_file(file) != digest:
                 raise Damaged(f"{path} is of other items than {file} holds now. {remedy(path)}")
+    errors = [f"{kind}_{name}" for name in results["parameters"] for kind in ("error", "percent")]
     for weights, rows in results["rows"].items():
         for loss, row in rows.items():
             if row is None:
                 continue
-            for name in (*DISTANCES, "hours", *(f"error_{parameter}" for parameter in results["parameters"])):
+            for name in (*DISTANCES, "hours", *errors):
                 check(row.get(name), OverSeeds, path, f"rows.{weights}.{loss}.{name}")
-            check(row.get("config"), dict, path, f"rows.{weights}.{loss}.config")
+            for name, kind in _ROW.items():
+                check(row.get(name), kind, path, f"rows.{weights}.{loss}.{name}")
+            check(row["config"].get("epochs"), int, path, f"rows.{weights}.{loss}.config.epochs")
     for name, reference in results["references"].items():
-        for part in DISTANCES:
-            check(reference.get(part), DistanceSummary, path, f"references.{name}.{part}")
-        for part in (f"error_{parameter}" for parameter in results["parameters"]):
-            check(reference.get(part), Median, path, f"references.{name}.{part}")
+        for part in (*DISTANCES, *errors):
+            schema = DistanceSummary if part in DISTANCES else Median
+            check(reference.get(part), schema, path, f"references.{name}.{part}")
     if results["paper"]["rows"] not in ({}, config_dict(PAPER)):
         raise BadRecord(f"{path}: paper.rows are not what the paper prints. {remedy(path)}")
     if missing := results["rows"].keys() ^ results["claims"].keys():

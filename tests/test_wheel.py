@@ -30,7 +30,8 @@ class Hum:
 theta = torch.tensor([[100.0, 0.5]], dtype=torch.float64)
 M = riemannian_metric(Hum(), lambda x: x, theta)
 assert (torch.linalg.eigvalsh(M) > 0).all() and PNPLoss()(theta + 0.1, theta, M) > 0
-from pnpkit.experiment.artefacts import data_root, provenance
+from pnpkit.experiment.artefacts import provenance
+from pnpkit.experiment.remedies import data_root
 print(pnpkit.__file__, data_root(), provenance({}, 0.0)["commit"])
 checkout, environment = (os.path.join(os.path.realpath(folder), "") for folder in (sys.argv[1], sys.prefix))
 opened = [os.path.realpath(name) for name in opened]

@@ -13,7 +13,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from pnpkit.experiment.integrity import makes, opened, remedy, sealed_text, text_of, verify_files
+from pnpkit.experiment.integrity import opened, sealed_text, text_of, verify_files
+from pnpkit.experiment.remedies import makes, remedy
 from pnpkit.experiment.schema import at_least, check
 
 if TYPE_CHECKING:
@@ -24,15 +25,6 @@ PACKAGES = ("pnpkit", "numpy", "scipy", "torch", "numba", "kymatio", "timm", "nn
 
 class ArtefactMismatch(ValueError):
     """An artefact on disk was made with another configuration than the one asked for."""
-
-
-def data_root() -> Path:
-    """Folder of artefacts: ``$PNPKIT_DATA``, else ``data/`` of the working folder, or of the one above it if only that
-    has one, as a chapter's has."""
-    if given := os.environ.get("PNPKIT_DATA"):
-        return Path(given).expanduser()
-    here, above = Path("data"), Path("..", "data")
-    return above if above.is_dir() and not here.is_dir() else here
 
 
 def added(default: Any) -> Any:

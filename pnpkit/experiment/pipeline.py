@@ -7,8 +7,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from pnpkit.experiment.artefacts import data_root
 from pnpkit.experiment.machine import processes, run_tasks
+from pnpkit.experiment.remedies import data_root
 from pnpkit.experiment.workspace import Progress, Workspace
 
 Run = tuple[Workspace, str, int]  # with loss and seed; they travel to the workers, who need no list of profiles

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from pnpkit.experiment.integrity import remedy
+from pnpkit.experiment.remedies import remedy
 
 _WORDS = {int: "a whole number", float: "a finite number", str: "a text", bool: "true or false", type(None): "null"}
 LARGEST = 2**63  # of a whole number

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from pnpkit.experiment.artefacts import data_root, read_csv, read_json, require_same_config
+from pnpkit.experiment.artefacts import read_csv, read_json, require_same_config
 from pnpkit.experiment.config import LOSS_LABELS, Profile, TrainingConfig
 from pnpkit.experiment.evaluation.curve import distance_curve
 from pnpkit.experiment.evaluation.folder import (
@@ -23,12 +23,12 @@ from pnpkit.experiment.evaluation.folder import (
     verify_evaluation,
 )
 from pnpkit.experiment.evaluation.items import reference_predictions
-from pnpkit.experiment.integrity import command
 from pnpkit.experiment.precompute.inputs import compute_features
 from pnpkit.experiment.precompute.metric_store import MetricConfig, MetricTable, load_metrics
 from pnpkit.experiment.precompute.metrics import compute_metrics
 from pnpkit.experiment.problem import Problem, get_problem
 from pnpkit.experiment.profiles import get_profile
+from pnpkit.experiment.remedies import command, data_root
 from pnpkit.experiment.results.keep import read_results, write_results
 from pnpkit.experiment.results.rows import build_results
 from pnpkit.experiment.training.checkpoint import load_weights

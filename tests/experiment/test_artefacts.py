@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pnpkit.experiment import artefacts as p
 from pnpkit.experiment.config import GridConfig, TrainingConfig
 from pnpkit.experiment.profiles import get_profile
+from pnpkit.experiment.remedies import data_root
 
 DATA = Path(__file__).parents[2] / "data"
 CONFIG = TrainingConfig(GridConfig(), "pnp")
@@ -129,7 +130,7 @@ def test_a_package_that_is_absent_stops_nothing(monkeypatch):
 
 def test_variables_name_where_artefacts_are(monkeypatch, tmp_path):
     monkeypatch.setenv("PNPKIT_DATA", str(tmp_path))
-    assert p.data_root() == tmp_path
+    assert data_root() == tmp_path
 
 
 @pytest.mark.parametrize("given", [None, ""])
@@ -139,8 +140,8 @@ def test_data_root_is_the_working_folders_or_for_a_chapter_the_one_above(given, 
         monkeypatch.setenv("PNPKIT_DATA", given)
     (tmp_path / "book").mkdir()
     monkeypatch.chdir(tmp_path / "book")
-    assert p.data_root() == Path("data")
+    assert data_root() == Path("data")
     (tmp_path / "data").mkdir()
-    assert p.data_root().resolve() == tmp_path / "data"
+    assert data_root().resolve() == tmp_path / "data"
     (tmp_path / "book" / "data").mkdir()
-    assert p.data_root().resolve() == tmp_path / "book" / "data"
+    assert data_root().resolve() == tmp_path / "book" / "data"

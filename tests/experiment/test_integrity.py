@@ -20,12 +20,14 @@ from pnpkit.experiment.artefacts import (
     write_record,
 )
 from pnpkit.experiment.evaluation.folder import evaluate_run
-from pnpkit.experiment.integrity import KEY, Damaged, check_all, remedy, seal_all, verify_files
+from pnpkit.experiment.integrity import KEY, Damaged, verify_files
 from pnpkit.experiment.precompute import inputs
 from pnpkit.experiment.precompute.metric_store import load_metrics
 from pnpkit.experiment.profiles import PROFILES
+from pnpkit.experiment.remedies import remedy
 from pnpkit.experiment.results import keep
 from pnpkit.experiment.schema import BadRecord, check
+from pnpkit.experiment.seals import check_all, seal_all
 from pnpkit.experiment.training.loop import train
 from pnpkit.experiment.training.run_folder import RunProvenance
 from pnpkit.experiment.workspace import Workspace

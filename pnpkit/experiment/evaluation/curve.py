@@ -20,9 +20,10 @@ from pnpkit.experiment.artefacts import (
 from pnpkit.experiment.config import TrainingConfig
 from pnpkit.experiment.evaluation.folder import READ_ONLY
 from pnpkit.experiment.evaluation.items import DISTANCES, evaluate
-from pnpkit.experiment.integrity import remedy, say_once
+from pnpkit.experiment.integrity import say_once
 from pnpkit.experiment.machine import torch_threads
 from pnpkit.experiment.problem import Problem
+from pnpkit.experiment.remedies import remedy
 from pnpkit.experiment.schema import at_least
 from pnpkit.experiment.training.probe import probe_up_to
 from pnpkit.experiment.training.run_folder import read_history, read_provenance

@@ -29,8 +29,9 @@ from pnpkit.experiment.artefacts import (
 )
 from pnpkit.experiment.config import FeatureConfig
 from pnpkit.experiment.dataset import theta_of
-from pnpkit.experiment.integrity import remedy, say_once
+from pnpkit.experiment.integrity import say_once
 from pnpkit.experiment.machine import locked, torch_threads
+from pnpkit.experiment.remedies import remedy
 from pnpkit.experiment.schema import at_least
 from pnpkit.synth import Synthesiser
 

@@ -18,16 +18,8 @@ from pnpkit._extras import extra
 from pnpkit._names import require_known
 from pnpkit.experiment.artefacts import config_dict, config_hash, require_same_config, sync, unwritable
 from pnpkit.experiment.config import GridConfig
-from pnpkit.experiment.integrity import (
-    KEY,
-    Damaged,
-    opened,
-    remedy,
-    say_once,
-    sealed,
-    sha256_of_file,
-    verify_files,
-)
+from pnpkit.experiment.integrity import KEY, Damaged, opened, say_once, sealed, sha256_of_file, verify_files
+from pnpkit.experiment.remedies import remedy
 from pnpkit.experiment.schema import check
 from pnpkit.metric import spectrum
 from pnpkit.synth import ParameterSpace

@@ -9,8 +9,9 @@ from pnpkit.experiment.artefacts import Provenance, config_dict, read_record, re
 from pnpkit.experiment.config import Profile
 from pnpkit.experiment.evaluation.folder import READ_ONLY, DistanceSummary, Median
 from pnpkit.experiment.evaluation.items import DISTANCES
-from pnpkit.experiment.integrity import Damaged, remedy, say_once, sha256_of_file
+from pnpkit.experiment.integrity import Damaged, say_once, sha256_of_file
 from pnpkit.experiment.profiles import PROFILES
+from pnpkit.experiment.remedies import remedy
 from pnpkit.experiment.results.claims import PAPER
 from pnpkit.experiment.schema import BadRecord, check
 

@@ -25,7 +25,8 @@ from pnpkit.experiment.artefacts import (
     write_atomically,
     write_record,
 )
-from pnpkit.experiment.integrity import Damaged, remedy
+from pnpkit.experiment.integrity import Damaged
+from pnpkit.experiment.remedies import remedy
 from pnpkit.experiment.schema import at_least
 from pnpkit.experiment.training.probe import probe_digest
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pnpkit.experiment.artefacts import digest
-from pnpkit.experiment.integrity import remedy
+from pnpkit.experiment.remedies import remedy
 
 
 def probe_digest(path: Path, epoch: int) -> str:

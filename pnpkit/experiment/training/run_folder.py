@@ -21,7 +21,8 @@ from pnpkit.experiment.artefacts import (
     write_record,
 )
 from pnpkit.experiment.config import FeatureConfig, GridConfig, TrainingConfig
-from pnpkit.experiment.integrity import Damaged, remedy
+from pnpkit.experiment.integrity import Damaged
+from pnpkit.experiment.remedies import remedy
 from pnpkit.experiment.schema import BadRecord, at_least, check
 from pnpkit.experiment.training.checkpoint import RunState, clear_checkpoints, newest_history, save_weights, snapshot
 from pnpkit.experiment.training.objective import TrainingData

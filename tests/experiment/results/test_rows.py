@@ -19,12 +19,13 @@ from pnpkit.experiment.evaluation.folder import (
     verify_evaluation,
 )
 from pnpkit.experiment.evaluation.items import DISTANCES, reference_predictions, summarise
-from pnpkit.experiment.integrity import Damaged, seal_all
+from pnpkit.experiment.integrity import Damaged
 from pnpkit.experiment.problem import Problem
 from pnpkit.experiment.results.claims import PAPER, Claim, claims, paper_ratio
 from pnpkit.experiment.results.intervals import borrowed_quantiles, welch_interval
 from pnpkit.experiment.results.rows import build_results
 from pnpkit.experiment.results.tables import DASH, claim_table, error_table, ours_and_paper, render, split_table, table
+from pnpkit.experiment.seals import seal_all
 from pnpkit.synth import Arpeggio
 
 GRID = GridConfig(n_steps=6)

@@ -1,0 +1,98 @@
+"""Digests for a folder of artefacts, and a check of all of it.
+
+python -m pnpkit.experiment.seals seal data/laptop data/paper   # give records of before digests theirs
+python -m pnpkit.experiment.seals check data                    # read everything, name what is damaged
+"""
+
+import argparse
+import json
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pnpkit.experiment.artefacts import read_record, write_record
+from pnpkit.experiment.evaluation.curve import Curve
+from pnpkit.experiment.evaluation.folder import FILES as ITEMS
+from pnpkit.experiment.evaluation.folder import Summary
+from pnpkit.experiment.integrity import KEY
+from pnpkit.experiment.precompute.metric_store import seal_store, verify_store
+from pnpkit.experiment.results.keep import Results, items_of
+from pnpkit.experiment.training.run_folder import FILES as RUN
+from pnpkit.experiment.training.run_folder import RunProvenance
+
+
+def seal_all(folder: Path, again: bool = False) -> list[Path]:
+    """Give every record below a folder that has none its digests: what is there now is from then on what is meant.
+
+    Runs come first, then evaluations, then results. No number changes.
+
+    Args:
+        folder: of artefacts.
+        again: whether to give new ones to those that have some.
+
+    Returns:
+        The records that were written.
+    """
+    written = []
+    for name, files, _ in _records():
+        for path in sorted(folder.rglob(name)):
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if KEY in content and not again:
+                continue
+            write_record(path, {k: v for k, v in content.items() if k != KEY}, files(path, content))
+            written.append(path)
+    stores = [folder] if folder.suffix == ".zarr" else sorted(folder.rglob("metrics.zarr"))
+    return written + [store for store in stores if seal_store(store, again)]
+
+
+def check_all(folder: Path) -> list[str]:
+    """What is wrong with the records below a folder, and with the files they speak of."""
+
+    def error_of(check: Any, path: Path) -> list[str]:
+        try:
+            check(path)
+        except (ValueError, OSError) as error:
+            return [str(error)]
+        return []
+
+    found = [
+        error
+        for name, _, schema in _records()
+        for path in sorted(folder.rglob(name))
+        for error in error_of(partial(read_record, schema=schema), path)
+    ]
+    return found + [e for store in sorted(folder.rglob("metrics.zarr")) for e in error_of(verify_store, store)]
+
+
+def _records() -> list[tuple[str, Any, Any]]:
+    """Name, the files it speaks of, and schema of each kind of record."""
+    return [
+        ("provenance.json", lambda path, _: [name for name in RUN if name != path.name], RunProvenance),
+        ("summary.json", lambda path, _: ITEMS.values(), Summary),
+        ("curve.json", lambda path, _: (), Curve),
+        ("results.json", lambda path, content: items_of(path.parent, content), Results),
+    ]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Seal or check folders of artefacts."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("verb", choices=("seal", "check"))
+    parser.add_argument("--again", action="store_true", help="seal also what is sealed: what is there is what is meant")
+    parser.add_argument("folders", nargs="+", type=Path)
+    args = parser.parse_args(argv)
+    absent = [str(folder) for folder in args.folders if not folder.is_dir()]
+    if absent:
+        print(f"no such folder: {', '.join(absent)}", file=sys.stderr)
+        return 2
+    if args.verb == "seal":
+        print(f"{sum(len(seal_all(folder, args.again)) for folder in args.folders)} records sealed")
+        return 0
+    wrong = [line for folder in args.folders for line in check_all(folder)]
+    print("\n".join(wrong) or "every record and every file it speaks of is as it was written")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

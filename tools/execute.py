@@ -2,13 +2,15 @@
 
     python tools/execute.py book/src/metric.md book/metric.ipynb [-p profile smoke] [--force]
 
-The notebook carries a hash of what it was made from (its text, the library, this script, its parameters), one of each
-folder of artefacts that it read, and one of itself: where they agree there is nothing to do, whatever the files' dates
-say. It is written elsewhere, checked, and put in place in one step, so a notebook that exists is whole. Executing an
+The notebook carries a hash of what it was made from (its text, what it uses of the library, this script, its
+parameters), one of each folder of artefacts that it read, and one of itself: where they agree there is nothing to do,
+whatever the files' dates say. It is written elsewhere, checked, and put in place in one step, so a notebook that exists is whole. Executing an
 unchanged chapter again changes no byte of it.
 """
 
 import argparse
+import ast
+import functools
 import hashlib
 import json
 import os
@@ -26,10 +28,51 @@ TIMEOUT = 3600  # seconds a cell may take
 def fingerprint(src: pathlib.Path, parameters: Mapping[str, str]) -> str:
     """SHA-256 of everything in the repository that a chapter's outputs follow from, its artefacts excepted."""
     digest = hashlib.sha256()
-    for path in [src, *sorted((ROOT / "pnpkit").rglob("*.py")), pathlib.Path(__file__)]:
+    for path in [src, *library_of(src.read_text(encoding="utf-8")), pathlib.Path(__file__)]:
         digest.update(path.resolve().relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     digest.update(json.dumps(dict(parameters), sort_keys=True).encode())
     return digest.hexdigest()
+
+
+def library_of(text: str) -> list[pathlib.Path]:
+    """Files of the library that a chapter imports, through others too, with the packages that they are in.
+
+    What is loaded by a name at run time (a synthesiser of the user's) is none of these.
+    """
+    statements = re.findall(
+        r"^ *(?:from pnpkit[\w.]* import (?:\([^)]*\)|[^\n(]+)|import pnpkit[^\n]*)", text, re.MULTILINE
+    )
+    found: set[pathlib.Path] = set()
+    todo = [name for line in statements for name in imported(ast.parse(line.strip()))]
+    while todo:
+        parts = todo.pop().split(".")
+        for path in (ROOT.joinpath(*parts, "__init__.py"), ROOT.joinpath(*parts).with_suffix(".py")):
+            if path.is_file() and path not in found:
+                found.add(path)
+                todo += [".".join(parts[:k]) for k in range(1, len(parts))]
+                if parts != ["pnpkit"]:  # whose names are loaded when they are used, each from its own place
+                    todo += imported(ast.parse(path.read_text(encoding="utf-8")))
+    return sorted(found)
+
+
+def imported(tree: ast.AST) -> list[str]:
+    """The modules of the library that a piece of code imports, those included that it takes from a package."""
+    names: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            taken = [f"{front_door().get(alias.name, node.module)}.{alias.name}" for alias in node.names]
+            names += [node.module, *taken, *(name.rpartition(".")[0] for name in taken)]
+    return [name for name in names if name.split(".")[0] == "pnpkit"]
+
+
+@functools.cache
+def front_door() -> dict[str, str]:
+    """Where each public name comes from, as the package's own table says."""
+    tree = ast.parse((ROOT / "pnpkit" / "__init__.py").read_text(encoding="utf-8"))
+    tables = [n.value for n in tree.body if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == "_NAMES"]
+    return {name: module for module, names in ast.literal_eval(tables[0]).items() for name in names.split()}
 
 
 def effective(src: pathlib.Path, wanted: Mapping[str, str]) -> dict[str, str]:

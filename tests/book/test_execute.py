@@ -65,3 +65,24 @@ def test_a_notebook_of_before_it_said_what_it_read(chapter):
     del notebook["metadata"]["pnpkit"]["artefacts"]
     chapter.write_text(json.dumps(notebook))
     assert execute.out_of_date(chapter, MADE_FROM) == "it does not say which artefacts it read"
+
+
+def test_a_chapter_follows_what_it_imports_through_others_and_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.setattr(execute, "ROOT", tmp_path)
+    execute.front_door.cache_clear()
+    texts = {
+        "__init__": '_NAMES = {"pnpkit.a": "A"}\nfrom pnpkit.unused import U\n',
+        "a": "def A():\n    from pnpkit.wing import b\n",
+        "wing/__init__": "",
+        "wing/b": "import pnpkit.c\n",
+        "c": "",
+        "unused": "",
+    }
+    for name, text in texts.items():
+        path = tmp_path / "pnpkit" / f"{name}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    chapter = "Text: import pnpkit.unused\n```{code-cell}\nfrom pnpkit import (\n    A,\n)\n```\n"
+    found = [path.relative_to(tmp_path / "pnpkit").as_posix() for path in execute.library_of(chapter)]
+    assert found == ["__init__.py", "a.py", "c.py", "wing/__init__.py", "wing/b.py"]
+    execute.front_door.cache_clear()

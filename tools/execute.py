@@ -4,8 +4,8 @@
 
 The notebook carries a hash of what it was made from (its text, what it uses of the library, this script, its
 parameters), one of each folder of artefacts that it read, and one of itself: where they agree there is nothing to do,
-whatever the files' dates say. It is written elsewhere, checked, and put in place in one step, so a notebook that exists is whole. Executing an
-unchanged chapter again changes no byte of it.
+whatever the files' dates say. It is written elsewhere, checked, and put in place in one step, so a notebook that exists
+is whole. Executing an unchanged chapter again changes no byte of it.
 """
 
 import argparse

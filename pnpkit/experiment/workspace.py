@@ -70,6 +70,10 @@ class Workspace:
         """Where the metrics are."""
         return self.base.folder / "metrics.zarr"
 
+    def run_config(self, loss: str, seed: int) -> TrainingConfig:
+        """Configuration of a run, which is that of the profile whose folder it is in."""
+        return self._home(loss, seed).profile.run(loss, seed)
+
     def run_folder(self, loss: str, seed: int) -> Path:
         """Where a training run is, by the rule of :class:`Profile`."""
         return self._home(loss, seed).folder / "runs" / loss / str(seed)
@@ -121,7 +125,7 @@ class Workspace:
 
     def train(self, loss: str, seed: int, progress: Progress | None = None, **options: Any) -> RunResult:
         """One run, resumed or read; options as of :func:`train` and :func:`fit` in pnpkit.experiment.training.loop."""
-        config, folder = self.profile.run(loss, seed), self.run_folder(loss, seed)
+        config, folder = self.run_config(loss, seed), self.run_folder(loss, seed)
         if options.get("resume", True) and (finished := read_finished(folder, config)) is not None:
             return finished  # before metrics and inputs, which it does not need
         if callback := _named(f"{LOSS_LABELS[loss]}, seed {seed}", progress):
@@ -157,11 +161,11 @@ class Workspace:
         folder, out = self._finished(loss, seed), self.evaluation_folder(loss, seed)
         with torch.no_grad():
             callback = _named(f"evaluation of {LOSS_LABELS[loss]}, seed {seed}", progress)
-            return evaluate_run(folder, out, self.problem, callback, self.profile.run(loss, seed))
+            return evaluate_run(folder, out, self.problem, callback, self.run_config(loss, seed))
 
     def evaluation(self, loss: str, seed: int) -> Evaluation:
         """The evaluation of a run, which must be there; see :func:`read_evaluation`."""
-        return read_evaluation(self.evaluation_folder(loss, seed), self.profile.run(loss, seed))
+        return read_evaluation(self.evaluation_folder(loss, seed), self.run_config(loss, seed))
 
     def verify_evaluation(self, loss: str, seed: int, n: int) -> float:
         """Compute a sample of an evaluation again; see :func:`verify_evaluation`."""
@@ -173,7 +177,7 @@ class Workspace:
         run, out = self.run_folder(loss, seed), self.evaluation_folder(loss, seed)
         with torch.no_grad():
             callback = _named(f"curve of {LOSS_LABELS[loss]}, seed {seed}", progress)
-            return distance_curve(run, out, self.problem, callback, self.profile.run(loss, seed))
+            return distance_curve(run, out, self.problem, callback, self.run_config(loss, seed))
 
     def evaluate_references(self, progress: Progress | None = None) -> dict[str, Evaluation]:
         """The same for the predictions that need no training."""

@@ -51,11 +51,11 @@ def test_sizes_and_repeats_are_checked_before_any_work():
 
 
 def test_the_floor_counts_every_product():
-    """Doubling the parts doubles the operations; one part of the authors' operator is some 1.4 GFLOP."""
+    """Doubling the parts doubles the operations; one part of the authors' operator is some 0.7 GFLOP, by halves."""
     jtfs = JTFS.reference(2**15)
     one, four = bench.floor(jtfs, 1), bench.floor(jtfs, 4)
     assert four["gflop"] == pytest.approx(4 * one["gflop"])
-    assert 1 < one["gflop"] < 2
+    assert 0.5 < one["gflop"] < 1
 
 
 def test_it_prints_what_it_measured(capsys, monkeypatch, tmp_path):

@@ -4,11 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pnpkit.experiment.artefacts import write_json
-from pnpkit.experiment.evaluation.items import bootstrap_interval
+from pnpkit.experiment.artefacts import config_dict, provenance, write_json
+from pnpkit.experiment.evaluation.items import bootstrap_interval, summarise
 from pnpkit.experiment.workspace import Workspace
 from pnpkit.figures.results import distance_ratios
 
+WEIGHTS = {"last": 1, "best": 3}  # times the distances
 P = np.array([40.0, 10.0, 30.0, 20.0])
 
 
@@ -18,9 +19,13 @@ def put(root, profile, loss, seed, jtfs, evaluated=True):
     if evaluated:
         folder = space.evaluation_folder(loss, seed)
         folder.mkdir(parents=True)
-        parts = [pd.DataFrame({"id": range(4), "weights": w, "jtfs": jtfs * f}) for w, f in (("last", 1), ("best", 3))]
-        pd.concat(parts).sample(frac=1, random_state=0).to_csv(folder / "items.csv", index=False)
-        write_json(folder / "summary.json", {"config": {"run": {}}, "summary": {}, "made": {}})
+        distances = {"status": "ok", "mss": 1.0, "ddsp": 1.0}
+        columns = {w: {"id": range(4), "weights": w, "jtfs": jtfs * f} | distances for w, f in WEIGHTS.items()}
+        items = pd.concat(map(pd.DataFrame, columns.values()))
+        items.sample(frac=1, random_state=0).to_csv(folder / "items.csv", index=False)
+        run = {"run": config_dict(space.run_config(loss, seed))}
+        summary = {"config": run, "summary": summarise(items), "made": {"evaluation": provenance(run, 1.0)}}
+        write_json(folder / "summary.json", summary)
 
 
 def found(root, *profiles, **options):

@@ -132,7 +132,7 @@ class Small(Workspace):
 
 def test_endpoints_come_from_the_folders_of_the_finished_runs(tmp_path):
     profile = replace(get_profile("paper-controls"), shares="")
-    there = Small(profile, tmp_path)
+    there = Small(profile, tmp_path, profile.name)
     part = there.problem.table.query("fold == 'test'").iloc[:3].drop(columns="fold")
     for loss, seed in itertools.product(("p", "sigma-p"), (0, 1)):
         folder = there.run_folder(loss, seed)

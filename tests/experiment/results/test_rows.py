@@ -1,7 +1,7 @@
 """From runs to Table 1: what may share a row, what the verdicts follow from, and how it is printed."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -298,7 +298,7 @@ def test_results_survive_json(tmp_path):
     stored = json.loads((tmp_path / "results.json").read_text())
     for make in (table, error_table, claim_table):
         pd.testing.assert_frame_equal(make(stored), make(results))
-    assert stored["provenance"]["config"] == asdict(GRID)
+    assert stored["provenance"]["config"] == config_dict(GRID)
     assert set(stored["runs"]) == {"p/0", "p/1", "pnp/0"}
 
 

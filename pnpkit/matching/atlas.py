@@ -113,9 +113,13 @@ class Atlas:
         with torch.no_grad():
             norms = torch.cat([g(part).double().norm(dim=-1) for part in some.split(chunk)])
         heard = Heard(g, phi, float(norms.log().mean().exp()))
-        mean, basis = principal_components(torch.cat([v for v, _ in mapped(heard, some.split(chunk))]), components)
-        task = Compressed(heard, mean, basis)
-        scores, left, log_norm = (torch.cat(c) for c in zip(*mapped(task, theta.split(chunk)), strict=True))
+        values, log_norm = (torch.cat(c) for c in zip(*mapped(heard, some.split(chunk)), strict=True))
+        mean, basis = principal_components(values, components)
+        if len(some) == len(theta):
+            scores, left = (part.half() for part in _project(values, mean, basis))
+        else:
+            task = Compressed(heard, mean, basis)
+            scores, left, log_norm = (torch.cat(c) for c in zip(*mapped(task, theta.split(chunk)), strict=True))
         name = type(g).__name__
         return cls(theta.float(), scores, left, log_norm, mean, basis.half(), heard.reference, fingerprint(g), name)
 

@@ -9,15 +9,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pnpkit._checks import require_finite, require_floating
+from pnpkit._checks import clipped_share, require_finite, require_floating
+from pnpkit.audio import CLIPPED
 from pnpkit.jtfs import JTFS
 from pnpkit.matching.answer import MARGIN, Match, history_of, participation
+from pnpkit.matching.atlas import Atlas
 from pnpkit.matching.descent import Descent, refine
 from pnpkit.matching.hearing import Hearing, drawn, effect_of, usual_distance
 from pnpkit.matching.noise import FAINT, Mask, Noise
 from pnpkit.matching.placed import Placed
 from pnpkit.matching.region import Region, from_draws, from_metric
-from pnpkit.matching.starting import Starts, candidates, placed
+from pnpkit.matching.starting import Starts, candidates, hinted, placed
 from pnpkit.matching.waveform import EXPLAINED, finished
 from pnpkit.metric import value_and_jacobian
 from pnpkit.synth import Synthesiser
@@ -28,7 +30,6 @@ WHITE = 0.05  # the same where each coefficient is in units of its noise
 POLISHES = 2  # rounds behind a mask made of the answer
 NEARLY = 1.25  # a rival's distance over the best, at most
 APART = 0.1  # a rival's distance from the best in logminmax coordinates, at least
-CLIPPED = 0.001  # share of the samples at the peak, several in a row, from which a sound is taken as clipped
 
 
 def match(
@@ -99,6 +100,8 @@ def match(
         assumed, draws = assumed.scaled(gain), draws * gain
         heard = Hearing.in_noise(scattering, heard.mask, draws)
     begin = placed(x, guesses, world, heard, n_starts)
+    if isinstance(starts, Atlas) and len(more := hinted(x, world, guesses)):
+        begin = torch.cat([placed(x, more, world, heard, max(1, n_starts // 2)), begin])
 
     target = heard.one_by_one(x.unsqueeze(0))[0]
     norm, usual, ends, distances = float(target.norm()), 0.0, list[Descent](), list[float]()
@@ -195,13 +198,10 @@ def _check_sound(x: Tensor, sample_rate: float, g: Synthesiser) -> None:
             f"{'×'.join(map(str, x.shape))} at {sample_rate} Hz"
         )
     require_finite("the sound", x)
-    peak = x.abs().max()
-    if not peak > 0:
+    if not x.any():
         raise ValueError("the sound is silent: there is nothing to match")
-    flat = (x.abs() >= peak * (1 - 1e-6)).double()
-    runs = float((flat[2:] * flat[1:-1] * flat[:-2]).mean())
-    if runs > CLIPPED:
-        raise ValueError(f"the sound is clipped: {100 * float(flat.mean()):.1f} % of its samples are at its peak")
+    if (share := clipped_share(x)) > CLIPPED:
+        raise ValueError(f"the sound is clipped: {100 * share:.1f} % of its samples are at its peak, several in a row")
 
 
 def _noise_in(x: Tensor, noise: str | float | None) -> Noise | None:

@@ -1,5 +1,6 @@
 """Where the descents of one sound begin: at which parameters, how loud, and how late."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -13,6 +14,8 @@ from pnpkit.matching.noise import FRAMES, OVERLAP, stft
 from pnpkit.matching.placed import Placed
 
 Starts = Atlas | Callable[[Tensor], Tensor] | Tensor | None
+HINTED = 12  # of the likeliest starts that are listened to again with a hint from the sound
+STRONG = 10 ** (-10 / 20)  # of the highest peak of a spectrum
 CANDIDATES = 6  # nearest sounds of an atlas that are listened to, a start
 
 
@@ -36,6 +39,39 @@ def candidates(
         return torch.clamp(guess, space.low, space.high)  # a network may answer from outside the ranges
     u = torch.rand(n, len(space), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     return space.decode(2 * u - 1, "logminmax")
+
+
+def hinted(x: Float[Tensor, " n"], g: Placed, theta: Float[Tensor, "starts d"]) -> Float[Tensor, "hinted d"]:
+    """The likeliest starts with what the sound itself says in place of the atlas' word; none if it says nothing.
+
+    A synthesiser may have a method ``hint(x)``, which gives values by name; a parameter ``omega`` in rad/s is taken
+    as that of the lowest strong peak of the spectrum.
+    """
+    space, given = g.g.parameters, getattr(g.g, "hint", None)
+    values = dict(given(x)) if given is not None else {}
+    for p in space.parameters:
+        if given is None and (p.name, p.unit) == ("omega", "rad/s"):
+            values[p.name] = 2 * math.pi * lowest_peak(x, g.sample_rate, p.low / (2 * math.pi), p.high / (2 * math.pi))
+    theta = theta[: HINTED if values else 0].clone()
+    for name, value in values.items():
+        theta[:, space.names.index(name)] = value
+    return torch.clamp(theta, space.low, space.high)
+
+
+def lowest_peak(x: Float[Tensor, " n"], rate: float, low: float, high: float) -> float:
+    """Frequency of the lowest local maximum of the spectrum that is within 10 dB of the highest, both in a range, Hz.
+
+    >>> t = torch.arange(4096, dtype=torch.float64) / 4096
+    >>> round(lowest_peak(torch.sin(2 * torch.pi * 65 * t) + torch.sin(2 * torch.pi * 300 * t), 4096, 40, 1000))
+    65
+    """
+    spectrum = torch.fft.rfft(x.double() * torch.linspace(1, 0, len(x), dtype=torch.float64), n=2 * len(x)).abs()
+    f = torch.fft.rfftfreq(2 * len(x), 1 / rate)
+    inner = spectrum[1:-1]
+    peaks = (inner >= spectrum[:-2]) & (inner >= spectrum[2:]) & (f[1:-1] >= low) & (f[1:-1] <= high)
+    strong = peaks & (inner >= STRONG * inner[(f[1:-1] >= low) & (f[1:-1] <= high)].max())
+    at = strong.nonzero()
+    return float(f[1 + int(at[0])]) if len(at) else (low * high) ** 0.5
 
 
 def placed(

@@ -104,7 +104,7 @@ def _scalograms(sounds: dict[str, Tensor], rate: int) -> bytes:
         morlet_scalogram(x[:size].numpy(force=True), rate, f, hop=hop)[:, : extent // hop] for x in sounds.values()
     ]
     top = max(v.max() for v in values)
-    with plt.rc_context(STYLE):
+    with plt.rc_context(STYLE):  # type: ignore[arg-type]
         figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.2), sharex=True, sharey=True)
         for ax, title, v in zip(axes, sounds, values, strict=True):
             shown, times = decibels(v, top), np.arange(v.shape[-1]) * hop / rate

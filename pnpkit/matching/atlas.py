@@ -68,6 +68,13 @@ class Atlas:
         reference: r.
         fingerprint: sounds of the synthesiser at three fixed θ, thinned, float32.
         name: the synthesiser's, for messages.
+
+    >>> from pnpkit import JTFS, Phi, RectangularDrum
+    >>> g, phi = RectangularDrum(n_samples=4096), Phi(JTFS(6, 4, J_fr=3, T=1024, n_samples=4096))
+    >>> theta = g.parameters.decode(torch.linspace(-1, 1, 9).unsqueeze(-1).expand(-1, 5), "logminmax")
+    >>> atlas = Atlas.build(g, phi, theta)
+    >>> atlas.nearest(phi(atlas.normalise(g(theta[3]))))[0]
+    tensor([3])
     """
 
     theta: Float[Tensor, "sounds d"]

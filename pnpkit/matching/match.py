@@ -81,6 +81,11 @@ def match(
     Raises:
         ValueError: if x is empty, not finite, silent, clipped, of another length or rate, softer than its noise; if a
             start lies outside the ranges, or the atlas is of another synthesiser.
+
+    >>> from pnpkit.synth import Arpeggio
+    >>> g, theta = Arpeggio(detach_gain=False), torch.tensor([700.0, 8.0, 2.0])
+    >>> match(g(theta), 8192, g, starts=1.02 * theta, level="known", delay="known", noise=None).verdict
+    'made by it'
     """
     began = time.perf_counter()
     if finish not in ("phi", "waveform"):

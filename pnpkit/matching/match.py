@@ -12,20 +12,20 @@ from torch import Tensor
 from pnpkit._checks import clipped_share, require_finite, require_floating
 from pnpkit.audio import CLIPPED
 from pnpkit.jtfs import JTFS
-from pnpkit.matching.answer import MARGIN, Match, history_of, participation
+from pnpkit.matching.answer import Match, history_of, participation
 from pnpkit.matching.atlas import Atlas
 from pnpkit.matching.descent import Descent, refine
 from pnpkit.matching.hearing import Hearing, drawn, effect_of, usual_distance
 from pnpkit.matching.noise import FAINT, Mask, Noise
 from pnpkit.matching.placed import Placed
 from pnpkit.matching.region import Region, from_draws, from_metric
+from pnpkit.matching.search import FINE, search
 from pnpkit.matching.starting import Starts, candidates, hinted, placed
 from pnpkit.matching.waveform import EXPLAINED, finished
 from pnpkit.metric import value_and_jacobian
 from pnpkit.synth import Synthesiser
 
 SILENT = 0.004  # of ‖Φ(x)‖: what a noiseless match may leave, about 1 for the paper's sounds
-FINE = 0.02  # tolerance of the descents, in units of Φ
 WHITE = 0.05  # the same where each coefficient is in units of its noise
 POLISHES = 2  # rounds behind a mask made of the answer
 NEARLY = 1.25  # a rival's distance over the best, at most
@@ -51,11 +51,11 @@ def match(
 ) -> Match:
     r"""Find the parameters of a sound.
 
-    Starts are tried in turn until one explains the sound. In noise, Φ is taken behind a mask that lets through where
-    the sound stands out, with ε of each path raised by the noise's own coefficient. Once the sound is explained, the
-    mask is made of the answer's own spectrogram, the mean effect of the noise on each coefficient is taken off, and
-    each coefficient counts by the inverse of its variance, both learnt from draws of the noise; those draws also give
-    the region.
+    Starts are tried in turn until one explains the sound; where none does in a few steps, the nearest go on. In noise,
+    Φ is taken behind a mask that lets through where the sound stands out, with ε of each path raised by the noise's
+    own coefficient. Once the sound is explained, the mask is made of the answer's own spectrogram, the mean effect of
+    the noise on each coefficient is taken off, and each coefficient counts by the inverse of its variance, both learnt
+    from draws of the noise; those draws also give the region.
 
     Args:
         x: the sound, as long as g's: resampled, padded or windowed by the caller.
@@ -109,19 +109,19 @@ def match(
         begin = torch.cat([placed(x, more, world, heard, max(1, n_starts // 2)), begin])
 
     target = heard.one_by_one(x.unsqueeze(0))[0]
-    norm, usual, ends, distances = float(target.norm()), 0.0, list[Descent](), list[float]()
-    for start in begin:
-        end = refine(world, heard, target, start, steps=steps, tolerance=FINE)
-        ends.append(end)
-        distances.append(float(end.distance))
-        usual = SILENT * norm
-        if assumed is not None and draws is not None:
-            usual = max(usual, usual_distance(world(end.theta), heard, assumed, draws))
-        if bool(end.converged) and distances[-1] <= MARGIN * usual:
-            break
+    norm = float(target.norm())
+
+    def usual_of(theta: Tensor) -> float:
+        heard_anyway = SILENT * norm
+        if assumed is None or draws is None:
+            return heard_anyway
+        return max(heard_anyway, usual_distance(world(theta), heard, assumed, draws))
+
+    found = search(begin, lambda start, **how: refine(world, heard, target, start, **how), usual_of, steps)
+    ends, distances = [a.end for a in found], [a.distance for a in found]
     best = min(range(len(ends)), key=distances.__getitem__)
-    end, tables = ends[best], {k: e.table() for k, e in enumerate(ends)}
-    explained = bool(end.converged) and distances[best] <= MARGIN * usual
+    end, usual, explained = ends[best], found[best].usual, found[best].explained
+    tables = {k: a.table for k, a in enumerate(found)}
     u = world.parameters.encode(end.theta, "logminmax")
     region: Region | None = None
     if explained and assumed is not None and draws is not None:

@@ -56,7 +56,7 @@ def bell(path, theta=THETA):
 
 def elsewhere(path, x, rate):
     """At 44.1 kHz, in two channels, with 0.7 s of silence in front."""
-    x = torch.from_numpy(soxr.resample(x.double().numpy(), rate, 44100))
+    x = torch.from_numpy(soxr.resample(0.5 * x.double().numpy(), rate, 44100))
     x = torch.cat([torch.zeros(30870, dtype=x.dtype), x])
     soundfile.write(path, torch.stack([x, 0.6 * x], -1).numpy(), 44100, subtype="PCM_24")
     return path
@@ -92,12 +92,9 @@ def test_a_folder_survives_what_cannot_be_read_and_goes_on_where_it_was(run, tmp
     assert [line.split(":")[0] for line in said.splitlines()] == [str(sounds / "a.wav"), str(sounds / "more" / "b.wav")]
     assert f"{sounds / 'bad.wav'} is no sound" in error
     table = pd.read_csv(out / "matches.csv", index_col="file")
-    assert list(table.reset_index().columns[:2]) == ["file", "schema"] or set(matches.COLUMNS) < {
-        "file",
-        *table.columns,
-    }
+    assert set(matches.COLUMNS) < {"file", *table.columns}
     assert table.error.notna().tolist() == [False, True, False]
-    assert table.loc[str(sounds / "a.wav"), ["f", "tau"]].tolist() == pytest.approx(THETA.tolist(), rel=1e-3)
+    assert table.loc[str(sounds / "a.wav"), ["f", "tau"]].tolist() == pytest.approx(THETA.tolist(), rel=0.01)
     assert (table.f_low <= table.f)[table.error.isna()].all()
     page = (out / "a.wav.html").read_text(encoding="utf-8")
     assert page.count("data:audio/wav") == 2
@@ -116,7 +113,7 @@ def test_a_folder_survives_what_cannot_be_read_and_goes_on_where_it_was(run, tmp
     assert {p.name for p in times if p.stat().st_mtime_ns != times[p]} == {"b.wav.npz"}
     again = pd.read_csv(out / "matches.csv", index_col="file")
     assert len(again) == 3
-    assert again.loc[str(sounds / "more" / "b.wav"), "f"] == pytest.approx(float(THETA[0]), rel=1e-3)
+    assert again.loc[str(sounds / "more" / "b.wav"), "f"] == pytest.approx(float(THETA[0]), rel=0.01)
 
 
 def test_processes_say_the_same(run, tmp_path):
@@ -133,7 +130,7 @@ def test_transformed_by_nothing_it_is_itself_and_by_something_that(run, tmp_path
     code, out, error = run("transform", file, "--out", tmp_path / "y.wav", "--synth", BELL)
     y, rate = soundfile.read(tmp_path / "y.wav")
     assert (code, rate) == (0, 4096)
-    assert (torch.from_numpy(y) - x).norm() < 0.05 * x.norm()
+    assert (phi(torch.from_numpy(y)) - phi(x)).norm() < 1
     assert [line.split("\t")[1] == line.split("\t")[2] for line in out.splitlines()] == [True, True]
     assert "made by it" in error
     changes = ["--set", "tau=0.1", "--scale", "f=1.25"]
@@ -150,7 +147,7 @@ def test_a_morph_goes_from_one_to_the_other_in_even_steps(run, tmp_path):
     table = pd.read_csv(tmp_path / "path" / "morph.csv")
     assert sorted(p.name for p in (tmp_path / "path").glob("*.wav")) == [f"{k:02d}.wav" for k in range(5)]
     theta = torch.tensor(table[["f", "tau"]].to_numpy())
-    assert theta[[0, -1]].flatten().tolist() == pytest.approx(drawn(2, seed=9).flatten().tolist(), rel=1e-3)
+    assert theta[[0, -1]].flatten().tolist() == pytest.approx(drawn(2, seed=9).flatten().tolist(), rel=0.02)
     lengths = phi(Bell()(theta)).diff(dim=0).norm(dim=-1)
     assert table.length[1:].tolist() == pytest.approx(lengths.tolist(), rel=0.01)
 

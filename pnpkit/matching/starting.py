@@ -16,6 +16,7 @@ from pnpkit.matching.placed import Placed
 Starts = Atlas | Callable[[Tensor], Tensor] | Tensor | None
 HINTED = 12  # of the likeliest starts that are listened to again with a hint from the sound
 STRONG = 10 ** (-10 / 20)  # of the highest peak of a spectrum
+PUNCTUAL = 2  # hops: a smaller lag is compared with none
 CANDIDATES = 6  # nearest sounds of an atlas that are listened to, a start
 
 
@@ -80,18 +81,22 @@ def placed(
     """Each start with its level and its delay, the n that are heard nearest to x, nearest first."""
     target = heard.one_by_one(x.unsqueeze(0))[0]
     masked = x if heard.mask is None else heard.mask(x)
+    near = PUNCTUAL * hop_of(x) / g.sample_rate
     full, distance = [], []
     with torch.no_grad():
         for th in theta:
             y = g.g(th)
-            extra = []
-            if g.level:
-                level = 20 * torch.log10(masked.norm() / y.norm().clamp_min(1e-30))
-                extra.append(level.clamp(-g.level, g.level))
-            if g.delay:
-                extra.append(lag(masked, y, g.delay * g.sample_rate) / g.sample_rate)
-            full.append(torch.cat([th, torch.tensor(extra, dtype=torch.float64)]))
-            distance.append((heard(g(full[-1])) - target).norm() if len(theta) > 1 else torch.zeros(()))
+            level = 20 * torch.log10(masked.norm() / y.norm().clamp_min(1e-30))
+            extra = [level.clamp(-g.level, g.level)] if g.level else []
+            late = lag(masked, y, g.delay * g.sample_rate) / g.sample_rate if g.delay else torch.zeros(())
+            # A lag is known to a hop, and a stroke that is late by one is stuck there: the recording may be punctual
+            delays = [late, torch.zeros(())] if 0 < abs(float(late)) < near else [late]
+            tried = [torch.cat([th, torch.tensor([*extra, *[d] * bool(g.delay)], dtype=torch.float64)]) for d in delays]
+            many = len(theta) * len(tried) > 1
+            far = [(heard(g(t)) - target).norm() if many else torch.zeros(()) for t in tried]
+            best = min(range(len(tried)), key=lambda k, far=far: float(far[k]))  # type: ignore[misc]
+            full.append(tried[best])
+            distance.append(far[best])
     return torch.stack(full)[torch.stack(distance).argsort()[:n]]
 
 
@@ -101,7 +106,7 @@ def lag(x: Float[Tensor, " n"], y: Float[Tensor, " n"], most: float) -> Tensor:
     length = 2 * len(X)
     product = torch.fft.rfft(X, n=length, dim=0) * torch.fft.rfft(Y, n=length, dim=0).conj()
     correlation = torch.fft.irfft(product.sum(-1), n=length).roll(len(X))
-    hop = x.shape[-1] // FRAMES // OVERLAP
+    hop = hop_of(x)
     reach = max(1, int(most / hop))
     near = correlation[len(X) - reach : len(X) + reach + 1]
     best = int(near.argmax())
@@ -110,3 +115,8 @@ def lag(x: Float[Tensor, " n"], y: Float[Tensor, " n"], most: float) -> Tensor:
         a, b, c = near[best - 1 : best + 2]
         at = at + (a - c) / (2 * (a - 2 * b + c)).clamp_max(-1e-30)
     return (at * hop).clamp(-most, most)
+
+
+def hop_of(x: Float[Tensor, " n"]) -> int:
+    """Samples between two windows of :func:`~pnpkit.matching.noise.stft`."""
+    return x.shape[-1] // FRAMES // OVERLAP

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections import Counter
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -45,6 +46,8 @@ def match_(
     from pnpkit.experiment.machine import dask_executor, run_tasks
     from pnpkit.experiment.matches import Table, sounds_in
 
+    if out is not None:
+        import_module("pnpkit.figures.report")  # what a bare installation lacks is said before the work
     with bars() as progress, dask_executor(scheduler) as executor:
         config = _config(synth, variant, starts, steps, finish, jobs, progress, executor)
         sources = sounds_in(files)

@@ -16,7 +16,7 @@ from pnpkit.matching.answer import Match, history_of, participation
 from pnpkit.matching.atlas import Atlas
 from pnpkit.matching.descent import Descent, refine
 from pnpkit.matching.hearing import Hearing, drawn, effect_of, usual_distance
-from pnpkit.matching.noise import FAINT, Mask, Noise
+from pnpkit.matching.noise import Mask, Noise, noise_in
 from pnpkit.matching.placed import Placed
 from pnpkit.matching.region import Region, from_draws, from_metric
 from pnpkit.matching.search import FINE, search
@@ -93,7 +93,7 @@ def match(
     _check_sound(x, sample_rate, g)
     scattering = getattr(phi, "jtfs", phi) if phi is not None else JTFS.reference(g.n_samples)
     world = Placed(g, level_range if level == "free" else 0.0, delay_range if delay == "free" else 0.0)
-    x, assumed = x.double(), _noise_in(x, noise)
+    x, assumed = x.double(), noise_in(x, noise)
     heard = Hearing(scattering)
     draws = None if assumed is None else drawn(assumed, seed)
     if assumed is not None:
@@ -119,7 +119,7 @@ def match(
 
     found = search(begin, lambda start, **how: refine(world, heard, target, start, **how), usual_of, steps)
     ends, distances = [a.end for a in found], [a.distance for a in found]
-    best = min(range(len(ends)), key=distances.__getitem__)
+    best = min(range(len(ends)), key=lambda k: (not found[k].explained, distances[k]))
     end, usual, explained = ends[best], found[best].usual, found[best].explained
     tables = {k: a.table for k, a in enumerate(found)}
     u = world.parameters.encode(end.theta, "logminmax")
@@ -207,26 +207,6 @@ def _check_sound(x: Tensor, sample_rate: float, g: Synthesiser) -> None:
         raise ValueError("the sound is silent: there is nothing to match")
     if (share := clipped_share(x)) > CLIPPED:
         raise ValueError(f"the sound is clipped: {100 * share:.1f} % of its samples are at its peak, several in a row")
-
-
-def _noise_in(x: Tensor, noise: str | float | None) -> Noise | None:
-    """The noise assumed; None where it is rounding."""
-    if noise is None:
-        return None
-    if isinstance(noise, str):
-        if noise != "estimate":
-            raise ValueError(f"noise must be 'estimate', a number or None, not {noise!r}")
-        assumed = Noise.estimate(x)
-    else:
-        if not 0 <= noise < math.inf:
-            raise ValueError(f"the noise's standard deviation must be finite and not negative, not {noise}")
-        assumed = Noise.white(noise, x.shape[-1])
-    power = float(x.double().square().mean())
-    if assumed.deviation**2 > power / 2:
-        raise ValueError(
-            f"the noise ({assumed.deviation:.3g} rms) is louder than the sound ({power**0.5:.3g} rms, both together)"
-        )
-    return assumed if assumed.deviation > FAINT * power**0.5 else None
 
 
 def _gain(x: Tensor, g: Synthesiser, heard: Hearing, theta: Tensor) -> float:

@@ -31,3 +31,12 @@ def require_floating(name: str, tensor: Tensor) -> None:
     """Raise ``ValueError`` unless a tensor is of a real floating-point type."""
     if not tensor.is_floating_point():
         raise ValueError(f"{name} must be a floating-point tensor (float32 or float64), not {tensor.dtype}")
+
+
+def clipped_share(x: Tensor) -> float:
+    """Share of the samples of one sound that are at its peak, three or more in a row; 0 for silence."""
+    peak = x.abs().max()
+    if len(x) < 3 or not peak > 0:
+        return 0.0
+    flat = (x.abs() >= peak * (1 - 1e-6)).double()
+    return float((flat[2:] * flat[1:-1] * flat[:-2]).mean())

@@ -1,20 +1,71 @@
-"""Sounds for the page and for disk: 16-bit WAV, a gain that several sounds share, the same bytes at every execution."""
+"""Sounds read from any file, and written for the page and for disk: the same bytes at every execution."""
 
 import base64
 import html
 import io
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import soundfile
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pnpkit._checks import require_finite
+from pnpkit._checks import clipped_share, require_finite
 
 PEAK = 0.9  # of full scale: room for the resampling of the browser
+LONGEST = 3600  # seconds: what is longer is no sound to be matched
+CLIPPED = 0.001  # share of the samples at the peak, several in a row, from which a sound is taken as clipped
+
+
+def read_sound(source: Path | str) -> tuple[Float[Tensor, " n"], int]:
+    """Read a sound, mixed to mono: WAV, FLAC, OGG, MP3 or AIFF of any rate, depth and number of channels.
+
+    The header is checked before anything is read: a sound may last ten hours.
+
+    Args:
+        source: a file, or ``-`` for standard input.
+
+    Returns:
+        Waveform, float32, full scale at 1; and its sample rate in Hz.
+
+    Raises:
+        ValueError: in one line naming the file, if it is no regular file, no sound, empty, one sample, longer than an
+            hour, silent, clipped or not finite.
+    """
+    name = "standard input" if str(source) == "-" else str(source)
+    if str(source) == "-":
+        file: Path | io.BytesIO = io.BytesIO(sys.stdin.buffer.read())
+    elif Path(source).is_file():
+        file = Path(source)
+    else:
+        raise ValueError(f"{name} is no regular file" if Path(source).exists() else f"{name}: there is no such file")
+    try:
+        with soundfile.SoundFile(file) as sound:
+            frames, rate = sound.frames, sound.samplerate
+            if frames > LONGEST * rate:
+                raise ValueError(f"{name} lasts {frames / rate / 3600:.1f} hours: an hour is the most that is read")
+            channels = sound.read(dtype="float32", always_2d=True)
+    except (soundfile.LibsndfileError, TypeError) as error:
+        reason = getattr(error, "error_string", "") or "its format is unknown"
+        raise ValueError(f"{name} is no sound that can be read: {reason.strip().rstrip('.')}") from error
+    if len(channels) < 2:
+        raise ValueError(f"{name} is empty" if not len(channels) else f"{name} has one sample: that is no sound")
+    wrong = int((~np.isfinite(channels)).sum())
+    if wrong:
+        raise ValueError(f"{name} must be finite: {wrong} of its {channels.size} samples are NaN or infinite")
+    x = torch.from_numpy(channels.mean(1))
+    if not channels.any():
+        raise ValueError(f"{name} is silent: there is nothing to match")
+    if float(x.abs().max()) < 1e-6 * float(np.abs(channels).max()):
+        raise ValueError(f"{name}: its channels cancel each other, mixed to mono it is silent")
+    share = max(clipped_share(torch.from_numpy(c)) for c in channels.T)
+    if share > CLIPPED:
+        raise ValueError(f"{name} is clipped: {100 * share:.1f} % of its samples are at its peak, several in a row")
+    return x, rate
 
 
 def common_gain(sounds: Sequence[Tensor]) -> float:

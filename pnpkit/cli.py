@@ -4,19 +4,17 @@ import difflib
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from pnpkit import __version__
 from pnpkit._names import UnknownName
+from pnpkit.cli_matching import register, say_outside
 from pnpkit.experiment.config import LOSS_LABELS
 from pnpkit.experiment.profiles import PROFILES
 from pnpkit.progress import bars
-
-if TYPE_CHECKING:
-    from pnpkit.synth import ParameterSpace
 
 # Each verb imports what it needs when it runs: torch and timm take seconds that `--help` has no use for.
 
@@ -230,7 +228,7 @@ def synth(
     if out.suffix.lower() != ".wav":
         raise ValueError(f"{out} must end in .wav, which is what is written")
     sound = g(torch.tensor(theta, dtype=torch.float64))
-    _say_outside(g.parameters, theta)
+    say_outside(g.parameters, theta)
     content = wav_bytes(sound, g.sample_rate)
     write_atomically(out, lambda path: path.write_bytes(content))
 
@@ -249,7 +247,7 @@ def analyse(
         Path, typer.Option("--run", help="Folder of a finished run with weights: data/laptop/runs/pnp-mean/0 has them.")
     ],
 ) -> None:
-    """Estimate the parameters of a sound with a trained network."""
+    """Estimate the parameters of a sound with a trained network alone; `pnpkit match` is the tool."""
     import soundfile
     import torch
 
@@ -274,14 +272,11 @@ def analyse(
     theta = estimate(torch.from_numpy(x), rate, run).tolist()
     for parameter, value in zip(space.parameters, theta, strict=True):
         print(f"{parameter.name}\t{value:.4g}\t{parameter.unit}")
-    _say_outside(space, theta)
+    say_outside(space, theta)
+    print("pnpkit: `pnpkit match` takes any sound, and says how sure it is", file=sys.stderr)
 
 
-def _say_outside(space: "ParameterSpace", theta: list[float]) -> None:
-    """Warn of parameters out of the range of the data set."""
-    for p, value in zip(space.parameters, theta, strict=True):
-        if not p.low <= value <= p.high:
-            print(f"pnpkit: {p.name} = {value:.4g} is out of range: {p.low:g} to {p.high:g} {p.unit}", file=sys.stderr)
+register(app)
 
 
 def main() -> None:

@@ -1,13 +1,15 @@
 """Sounds in the page: the same bytes, one gain for what is compared, nothing clipped."""
 
 import io
+import os
+import pathlib
 
 import numpy as np
 import pytest
 import soundfile
 import torch
 
-from pnpkit.audio import common_gain, player, players, save_wav, wav_bytes
+from pnpkit.audio import common_gain, player, players, read_sound, save_wav, wav_bytes
 
 RATE = 8192
 TONE = torch.sin(torch.arange(RATE) * 0.3)
@@ -65,3 +67,74 @@ def test_a_batch_is_no_sound():
 def test_saved_is_played(tmp_path):
     save_wav(tmp_path / "x.wav", TONE, RATE)
     assert (tmp_path / "x.wav").read_bytes() == wav_bytes(TONE, RATE)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "atol"), [("wav", 1e-4), ("flac", 1e-4), ("aiff", 1e-4), ("ogg", 0.05), ("mp3", 0.05)]
+)
+def test_every_format_is_read_and_mixed_to_mono(tmp_path, suffix, atol):
+    left, right = (0.5 * torch.sin(torch.arange(22050) * k) for k in (0.05, 0.11))
+    soundfile.write(tmp_path / f"x.{suffix}", torch.stack([left, right], -1).numpy(), 22050)
+    x, rate = read_sound(tmp_path / f"x.{suffix}")
+    assert rate == 22050
+    assert x.dtype == torch.float32
+    inner = slice(2000, 20000)
+    assert (x[inner] - (left + right)[inner] / 2).abs().max() < atol
+
+
+def test_standard_input_is_a_file_too(monkeypatch):
+    class Stdin:
+        buffer = io.BytesIO(wav_bytes(TONE, RATE))
+
+    monkeypatch.setattr("sys.stdin", Stdin)
+    x, rate = read_sound("-")
+    assert (len(x), rate) == (RATE, RATE)
+
+
+def hours(path):
+    """A header that promises ten hours, and a file as long, that takes no room."""
+    soundfile.write(path, np.zeros(8, np.uint8).astype(np.int16), 8000, subtype="PCM_16")
+    size = 10 * 3600 * 8000 * 2
+    content = bytearray(path.read_bytes())
+    content[4:8], content[40:44] = (size + 36).to_bytes(4, "little"), size.to_bytes(4, "little")
+    with path.open("wb") as file:
+        file.write(content)
+        file.truncate(44 + size)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda p: None, "there is no such file"),
+        (os.mkfifo, "is no regular file"),
+        (lambda p: p.mkdir(), "is no regular file"),
+        (lambda p: p.write_bytes(b""), "is no sound that can be read"),
+        (lambda p: p.write_text("not a sound"), "is no sound that can be read"),
+        (lambda p: soundfile.write(p, np.zeros(0), RATE), "is empty"),
+        (lambda p: soundfile.write(p, np.ones(1), RATE), "has one sample"),
+        (hours, "lasts 10.0 hours"),
+        (lambda p: soundfile.write(p, np.zeros(99), RATE), "is silent"),
+        (lambda p: soundfile.write(p, np.array([0.0, np.nan, 1.0]), RATE, subtype="FLOAT"), "1 of its 3 samples"),
+        (lambda p: soundfile.write(p, (4 * TONE).clamp(-1, 1).numpy(), RATE), "is clipped"),
+        (
+            lambda p: soundfile.write(p, torch.stack([TONE, -TONE], -1).numpy(), RATE, subtype="FLOAT"),
+            "cancel each other",
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_said_in_one_line_that_names_it(tmp_path, make, message):
+    path = tmp_path / "x.wav"
+    make(path)
+    with pytest.raises(ValueError, match=message) as raised:
+        read_sound(path)
+    assert str(path) in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_the_recordings_are_read():
+    files = sorted((pathlib.Path(__file__).parent / "recordings").glob("*.wav"))
+    assert len(files) == 6
+    for file in files:
+        x, rate = read_sound(file)
+        assert rate == 44100
+        assert len(x) == soundfile.info(file).frames

@@ -44,7 +44,7 @@ def wing(name):
     return f"{name}.__init__".split(".")[1]
 
 
-ABOVE = {"experiment", "figures", "cli", "progress", "__main__"}  # the rest is the library
+ABOVE = {"experiment", "figures", "cli", "cli_matching", "progress", "__main__"}  # the rest is the library
 LIBRARY = {wing(name) for name in WITHIN} - ABOVE
 CORE = {"jaxtyping", "numba", "numpy", "pandas", "soundfile", "soxr", "torch"}
 ANALYSER = CORE | {"nnAudio", "timm"}
@@ -54,6 +54,7 @@ MAY_USE = dict.fromkeys(LIBRARY, CORE) | {
     "experiment": EXPERIMENT,
     "figures": {"cycler", "matplotlib", "numpy", "pandas", "scipy", "torch"},
     "cli": {"soundfile", "torch", "typer"},
+    "cli_matching": {"pandas", "typer"},
     "progress": {"rich"},
     "__main__": set(),
 }

@@ -68,6 +68,13 @@ class Atlas:
         reference: r.
         fingerprint: sounds of the synthesiser at three fixed θ, thinned, float32.
         name: the synthesiser's, for messages.
+
+    >>> from pnpkit import JTFS, Phi, RectangularDrum
+    >>> g, phi = RectangularDrum(n_samples=4096), Phi(JTFS(6, 4, J_fr=3, T=1024, n_samples=4096))
+    >>> theta = g.parameters.decode(torch.linspace(-1, 1, 9).unsqueeze(-1).expand(-1, 5), "logminmax")
+    >>> atlas = Atlas.build(g, phi, theta)
+    >>> atlas.nearest(phi(atlas.normalise(g(theta[3]))))[0]
+    tensor([3])
     """
 
     theta: Float[Tensor, "sounds d"]
@@ -113,9 +120,13 @@ class Atlas:
         with torch.no_grad():
             norms = torch.cat([g(part).double().norm(dim=-1) for part in some.split(chunk)])
         heard = Heard(g, phi, float(norms.log().mean().exp()))
-        mean, basis = principal_components(torch.cat([v for v, _ in mapped(heard, some.split(chunk))]), components)
-        task = Compressed(heard, mean, basis)
-        scores, left, log_norm = (torch.cat(c) for c in zip(*mapped(task, theta.split(chunk)), strict=True))
+        values, log_norm = (torch.cat(c) for c in zip(*mapped(heard, some.split(chunk)), strict=True))
+        mean, basis = principal_components(values, components)
+        if len(some) == len(theta):
+            scores, left = (part.half() for part in _project(values, mean, basis))
+        else:
+            task = Compressed(heard, mean, basis)
+            scores, left, log_norm = (torch.cat(c) for c in zip(*mapped(task, theta.split(chunk)), strict=True))
         name = type(g).__name__
         return cls(theta.float(), scores, left, log_norm, mean, basis.half(), heard.reference, fingerprint(g), name)
 

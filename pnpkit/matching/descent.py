@@ -83,7 +83,7 @@ def refine(
     λ = 0 that is Gauss and Newton's method, every step kept. A parameter at a bound that wants to leave stays there
     while the others go on. An item ends when the linear picture has nothing more to offer: the undamped step would
     change Φ by no more than ``tolerance``, or by no more than ``cosine`` of the distance (the residual is orthogonal
-    to all that θ can do). Level and delay join as parameters of :class:`~pnpkit.matching.Placed`.
+    to all that θ can do). Level and delay join as parameters of :class:`~pnpkit.matching.placed.Placed`.
 
     Args:
         g: synthesiser, its gain's gradient attached: a detached gain sends the steps astray.

@@ -9,26 +9,27 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pnpkit._checks import require_finite, require_floating
+from pnpkit._checks import clipped_share, require_finite, require_floating
+from pnpkit.audio import CLIPPED
 from pnpkit.jtfs import JTFS
-from pnpkit.matching.answer import MARGIN, Match, history_of, participation
+from pnpkit.matching.answer import Match, history_of, participation
+from pnpkit.matching.atlas import Atlas
 from pnpkit.matching.descent import Descent, refine
 from pnpkit.matching.hearing import Hearing, drawn, effect_of, usual_distance
-from pnpkit.matching.noise import FAINT, Mask, Noise
+from pnpkit.matching.noise import Mask, Noise, noise_in
 from pnpkit.matching.placed import Placed
 from pnpkit.matching.region import Region, from_draws, from_metric
-from pnpkit.matching.starting import Starts, candidates, placed
+from pnpkit.matching.search import FINE, search
+from pnpkit.matching.starting import Starts, candidates, hinted, placed
 from pnpkit.matching.waveform import EXPLAINED, finished
 from pnpkit.metric import value_and_jacobian
 from pnpkit.synth import Synthesiser
 
 SILENT = 0.004  # of ‖Φ(x)‖: what a noiseless match may leave, about 1 for the paper's sounds
-FINE = 0.02  # tolerance of the descents, in units of Φ
 WHITE = 0.05  # the same where each coefficient is in units of its noise
 POLISHES = 2  # rounds behind a mask made of the answer
 NEARLY = 1.25  # a rival's distance over the best, at most
 APART = 0.1  # a rival's distance from the best in logminmax coordinates, at least
-CLIPPED = 0.001  # share of the samples at the peak, several in a row, from which a sound is taken as clipped
 
 
 def match(
@@ -50,11 +51,11 @@ def match(
 ) -> Match:
     r"""Find the parameters of a sound.
 
-    Starts are tried in turn until one explains the sound. In noise, Φ is taken behind a mask that lets through where
-    the sound stands out, with ε of each path raised by the noise's own coefficient. Once the sound is explained, the
-    mask is made of the answer's own spectrogram, the mean effect of the noise on each coefficient is taken off, and
-    each coefficient counts by the inverse of its variance, both learnt from draws of the noise; those draws also give
-    the region.
+    Starts are tried in turn until one explains the sound; where none does in a few steps, the nearest go on. In noise,
+    Φ is taken behind a mask that lets through where the sound stands out, with ε of each path raised by the noise's
+    own coefficient. Once the sound is explained, the mask is made of the answer's own spectrogram, the mean effect of
+    the noise on each coefficient is taken off, and each coefficient counts by the inverse of its variance, both learnt
+    from draws of the noise; those draws also give the region.
 
     Args:
         x: the sound, as long as g's: resampled, padded or windowed by the caller.
@@ -80,6 +81,11 @@ def match(
     Raises:
         ValueError: if x is empty, not finite, silent, clipped, of another length or rate, softer than its noise; if a
             start lies outside the ranges, or the atlas is of another synthesiser.
+
+    >>> from pnpkit.synth import Arpeggio
+    >>> g, theta = Arpeggio(detach_gain=False), torch.tensor([700.0, 8.0, 2.0])
+    >>> match(g(theta), 8192, g, starts=1.02 * theta, level="known", delay="known", noise=None).verdict
+    'made by it'
     """
     began = time.perf_counter()
     if finish not in ("phi", "waveform"):
@@ -87,7 +93,7 @@ def match(
     _check_sound(x, sample_rate, g)
     scattering = getattr(phi, "jtfs", phi) if phi is not None else JTFS.reference(g.n_samples)
     world = Placed(g, level_range if level == "free" else 0.0, delay_range if delay == "free" else 0.0)
-    x, assumed = x.double(), _noise_in(x, noise)
+    x, assumed = x.double(), noise_in(x, noise)
     heard = Hearing(scattering)
     draws = None if assumed is None else drawn(assumed, seed)
     if assumed is not None:
@@ -99,21 +105,23 @@ def match(
         assumed, draws = assumed.scaled(gain), draws * gain
         heard = Hearing.in_noise(scattering, heard.mask, draws)
     begin = placed(x, guesses, world, heard, n_starts)
+    if isinstance(starts, Atlas) and len(more := hinted(x, world, guesses)):
+        begin = torch.cat([placed(x, more, world, heard, max(1, n_starts // 2)), begin])
 
     target = heard.one_by_one(x.unsqueeze(0))[0]
-    norm, usual, ends, distances = float(target.norm()), 0.0, list[Descent](), list[float]()
-    for start in begin:
-        end = refine(world, heard, target, start, steps=steps, tolerance=FINE)
-        ends.append(end)
-        distances.append(float(end.distance))
-        usual = SILENT * norm
-        if assumed is not None and draws is not None:
-            usual = max(usual, usual_distance(world(end.theta), heard, assumed, draws))
-        if bool(end.converged) and distances[-1] <= MARGIN * usual:
-            break
-    best = min(range(len(ends)), key=distances.__getitem__)
-    end, tables = ends[best], {k: e.table() for k, e in enumerate(ends)}
-    explained = bool(end.converged) and distances[best] <= MARGIN * usual
+    norm = float(target.norm())
+
+    def usual_of(theta: Tensor) -> float:
+        heard_anyway = SILENT * norm
+        if assumed is None or draws is None:
+            return heard_anyway
+        return max(heard_anyway, usual_distance(world(theta), heard, assumed, draws))
+
+    found = search(begin, lambda start, **how: refine(world, heard, target, start, **how), usual_of, steps)
+    ends, distances = [a.end for a in found], [a.distance for a in found]
+    best = min(range(len(ends)), key=lambda k: (not found[k].explained, distances[k]))
+    end, usual, explained = ends[best], found[best].usual, found[best].explained
+    tables = {k: a.table for k, a in enumerate(found)}
     u = world.parameters.encode(end.theta, "logminmax")
     region: Region | None = None
     if explained and assumed is not None and draws is not None:
@@ -195,33 +203,10 @@ def _check_sound(x: Tensor, sample_rate: float, g: Synthesiser) -> None:
             f"{'×'.join(map(str, x.shape))} at {sample_rate} Hz"
         )
     require_finite("the sound", x)
-    peak = x.abs().max()
-    if not peak > 0:
+    if not x.any():
         raise ValueError("the sound is silent: there is nothing to match")
-    flat = (x.abs() >= peak * (1 - 1e-6)).double()
-    runs = float((flat[2:] * flat[1:-1] * flat[:-2]).mean())
-    if runs > CLIPPED:
-        raise ValueError(f"the sound is clipped: {100 * float(flat.mean()):.1f} % of its samples are at its peak")
-
-
-def _noise_in(x: Tensor, noise: str | float | None) -> Noise | None:
-    """The noise assumed; None where it is rounding."""
-    if noise is None:
-        return None
-    if isinstance(noise, str):
-        if noise != "estimate":
-            raise ValueError(f"noise must be 'estimate', a number or None, not {noise!r}")
-        assumed = Noise.estimate(x)
-    else:
-        if not 0 <= noise < math.inf:
-            raise ValueError(f"the noise's standard deviation must be finite and not negative, not {noise}")
-        assumed = Noise.white(noise, x.shape[-1])
-    power = float(x.double().square().mean())
-    if assumed.deviation**2 > power / 2:
-        raise ValueError(
-            f"the noise ({assumed.deviation:.3g} rms) is louder than the sound ({power**0.5:.3g} rms, both together)"
-        )
-    return assumed if assumed.deviation > FAINT * power**0.5 else None
+    if (share := clipped_share(x)) > CLIPPED:
+        raise ValueError(f"the sound is clipped: {100 * share:.1f} % of its samples are at its peak, several in a row")
 
 
 def _gain(x: Tensor, g: Synthesiser, heard: Hearing, theta: Tensor) -> float:

@@ -79,6 +79,12 @@ def morph(
         ValueError: if an end is not finite or outside the ranges, or n < 1.
 
     Source: do Carmo, Riemannian Geometry, 1992, chapter 9 (energy and length).
+
+    >>> from pnpkit.synth import Parameter
+    >>> space = ParameterSpace((Parameter("a", "a", "1", 0.0, 3.0),))
+    >>> path = morph(torch.tensor([0.0]), torch.tensor([3.0]), 3, g=lambda a: a.square(), phi=lambda x: x, space=space)
+    >>> path.theta.square().round(decimals=1).flatten().tolist()  # where it sounds, the steps are equal
+    [0.0, 3.0, 6.0, 9.0]
     """
     if n < 1:
         raise ValueError(f"a morph needs at least one step, not {n}")

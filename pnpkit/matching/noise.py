@@ -106,6 +106,26 @@ class Mask:
         return cls(power / (power + _floor(noise)).clamp_min(1e-300))
 
 
+def noise_in(x: Tensor, noise: str | float | None) -> Noise | None:
+    """The noise assumed; None where it is rounding."""
+    if noise is None:
+        return None
+    if isinstance(noise, str):
+        if noise != "estimate":
+            raise ValueError(f"noise must be 'estimate', a number or None, not {noise!r}")
+        assumed = Noise.estimate(x)
+    else:
+        if not 0 <= noise < math.inf:
+            raise ValueError(f"the noise's standard deviation must be finite and not negative, not {noise}")
+        assumed = Noise.white(noise, x.shape[-1])
+    power = float(x.double().square().mean())
+    if assumed.deviation**2 > power / 2:
+        raise ValueError(
+            f"the noise ({assumed.deviation:.3g} rms) is louder than the sound ({power**0.5:.3g} rms, both together)"
+        )
+    return assumed if assumed.deviation > FAINT * power**0.5 else None
+
+
 def stft(x: Float[Tensor, "*batch n"]) -> Tensor:
     """Spectra of windows of n/32 samples, four a window's length; (…, frames, bins), plain enough for jets."""
     n = x.shape[-1]

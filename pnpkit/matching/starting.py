@@ -1,5 +1,6 @@
 """Where the descents of one sound begin: at which parameters, how loud, and how late."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -13,6 +14,9 @@ from pnpkit.matching.noise import FRAMES, OVERLAP, stft
 from pnpkit.matching.placed import Placed
 
 Starts = Atlas | Callable[[Tensor], Tensor] | Tensor | None
+HINTED = 12  # of the likeliest starts that are listened to again with a hint from the sound
+STRONG = 10 ** (-10 / 20)  # of the highest peak of a spectrum
+PUNCTUAL = 2  # hops: a smaller lag is compared with none
 CANDIDATES = 6  # nearest sounds of an atlas that are listened to, a start
 
 
@@ -38,24 +42,61 @@ def candidates(
     return space.decode(2 * u - 1, "logminmax")
 
 
+def hinted(x: Float[Tensor, " n"], g: Placed, theta: Float[Tensor, "starts d"]) -> Float[Tensor, "hinted d"]:
+    """The likeliest starts with what the sound itself says in place of the atlas' word; none if it says nothing.
+
+    A synthesiser may have a method ``hint(x)``, which gives values by name; a parameter ``omega`` in rad/s is taken
+    as that of the lowest strong peak of the spectrum.
+    """
+    space, given = g.g.parameters, getattr(g.g, "hint", None)
+    values = dict(given(x)) if given is not None else {}
+    for p in space.parameters:
+        if given is None and (p.name, p.unit) == ("omega", "rad/s"):
+            values[p.name] = 2 * math.pi * lowest_peak(x, g.sample_rate, p.low / (2 * math.pi), p.high / (2 * math.pi))
+    theta = theta[: HINTED if values else 0].clone()
+    for name, value in values.items():
+        theta[:, space.names.index(name)] = value
+    return torch.clamp(theta, space.low, space.high)
+
+
+def lowest_peak(x: Float[Tensor, " n"], rate: float, low: float, high: float) -> float:
+    """Frequency of the lowest local maximum of the spectrum that is within 10 dB of the highest, both in a range, Hz.
+
+    >>> t = torch.arange(4096, dtype=torch.float64) / 4096
+    >>> round(lowest_peak(torch.sin(2 * torch.pi * 65 * t) + torch.sin(2 * torch.pi * 300 * t), 4096, 40, 1000))
+    65
+    """
+    spectrum = torch.fft.rfft(x.double() * torch.linspace(1, 0, len(x), dtype=torch.float64), n=2 * len(x)).abs()
+    f = torch.fft.rfftfreq(2 * len(x), 1 / rate)
+    inner = spectrum[1:-1]
+    peaks = (inner >= spectrum[:-2]) & (inner >= spectrum[2:]) & (f[1:-1] >= low) & (f[1:-1] <= high)
+    strong = peaks & (inner >= STRONG * inner[(f[1:-1] >= low) & (f[1:-1] <= high)].max())
+    at = strong.nonzero()
+    return float(f[1 + int(at[0])]) if len(at) else (low * high) ** 0.5
+
+
 def placed(
     x: Float[Tensor, " n"], theta: Float[Tensor, "starts d"], g: Placed, heard: Hearing, n: int
 ) -> Float[Tensor, "kept p"]:
     """Each start with its level and its delay, the n that are heard nearest to x, nearest first."""
     target = heard.one_by_one(x.unsqueeze(0))[0]
     masked = x if heard.mask is None else heard.mask(x)
+    near = PUNCTUAL * hop_of(x) / g.sample_rate
     full, distance = [], []
     with torch.no_grad():
         for th in theta:
             y = g.g(th)
-            extra = []
-            if g.level:
-                level = 20 * torch.log10(masked.norm() / y.norm().clamp_min(1e-30))
-                extra.append(level.clamp(-g.level, g.level))
-            if g.delay:
-                extra.append(lag(masked, y, g.delay * g.sample_rate) / g.sample_rate)
-            full.append(torch.cat([th, torch.tensor(extra, dtype=torch.float64)]))
-            distance.append((heard(g(full[-1])) - target).norm() if len(theta) > 1 else torch.zeros(()))
+            level = 20 * torch.log10(masked.norm() / y.norm().clamp_min(1e-30))
+            extra = [level.clamp(-g.level, g.level)] if g.level else []
+            late = lag(masked, y, g.delay * g.sample_rate) / g.sample_rate if g.delay else torch.zeros(())
+            # A lag is known to a hop, and a stroke that is late by one is stuck there: the recording may be punctual
+            delays = [late, torch.zeros(())] if 0 < abs(float(late)) < near else [late]
+            tried = [torch.cat([th, torch.tensor([*extra, *[d] * bool(g.delay)], dtype=torch.float64)]) for d in delays]
+            many = len(theta) * len(tried) > 1
+            far = [(heard(g(t)) - target).norm() if many else torch.zeros(()) for t in tried]
+            best = min(range(len(tried)), key=lambda k, far=far: float(far[k]))  # type: ignore[misc]
+            full.append(tried[best])
+            distance.append(far[best])
     return torch.stack(full)[torch.stack(distance).argsort()[:n]]
 
 
@@ -65,7 +106,7 @@ def lag(x: Float[Tensor, " n"], y: Float[Tensor, " n"], most: float) -> Tensor:
     length = 2 * len(X)
     product = torch.fft.rfft(X, n=length, dim=0) * torch.fft.rfft(Y, n=length, dim=0).conj()
     correlation = torch.fft.irfft(product.sum(-1), n=length).roll(len(X))
-    hop = x.shape[-1] // FRAMES // OVERLAP
+    hop = hop_of(x)
     reach = max(1, int(most / hop))
     near = correlation[len(X) - reach : len(X) + reach + 1]
     best = int(near.argmax())
@@ -74,3 +115,8 @@ def lag(x: Float[Tensor, " n"], y: Float[Tensor, " n"], most: float) -> Tensor:
         a, b, c = near[best - 1 : best + 2]
         at = at + (a - c) / (2 * (a - 2 * b + c)).clamp_max(-1e-30)
     return (at * hop).clamp(-most, most)
+
+
+def hop_of(x: Float[Tensor, " n"]) -> int:
+    """Samples between two windows of :func:`~pnpkit.matching.noise.stft`."""
+    return x.shape[-1] // FRAMES // OVERLAP

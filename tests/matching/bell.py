@@ -33,6 +33,16 @@ class Bell:
         return torch.zeros_like(theta)
 
 
+class SYSTEM:
+    """As the command line takes it: ``bell.py:SYSTEM``."""
+
+    variants = {"code": Bell()}  # noqa: RUF012
+
+    @staticmethod
+    def jtfs(_n):
+        return operator()
+
+
 @cache
 def operator():
     return JTFS(6, 4, J_fr=3, T=1024, n_samples=N)

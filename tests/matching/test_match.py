@@ -66,7 +66,7 @@ def test_the_waveform_finishes_what_phi_began(atlas):
     assert fine.finish == "waveform"
     assert fine.explained == pytest.approx(1.0, abs=0.01)
     assert fine.region.contains(theta)
-    assert fine.region.covariance[0, 0] < 0.1 * rough.region.covariance[0, 0]  # phases tell a frequency best
+    assert fine.region.covariance[0, 0] < 0.25 * rough.region.covariance[0, 0]  # phases tell a frequency best
     assert (fine.resynthesis - late(theta)).norm() < 0.02 * late(theta).norm()
 
 

@@ -1,0 +1,175 @@
+"""Many files matched: one task a file, a table that is there after each, and what is done is not done again."""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pnpkit.audio import read_sound
+from pnpkit.experiment.artefacts import config_hash, digest, write_atomically
+from pnpkit.experiment.precompute.atlases import AtlasConfig, find_atlas, matching_problem
+from pnpkit.jtfs import Phi
+from pnpkit.matching import Atlas, Match, match
+from pnpkit.matching.recording import Fitted, fitted
+from pnpkit.synth import ParameterSpace, Synthesiser
+
+SCHEMA = 1  # of a row: another number for other columns, or the same with another meaning
+SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff")  # looked for in a folder
+# Of a row, before the parameters: each parameter has three more, NAME, and NAME_low and NAME_high, the ends of its 95 %
+# region, empty where there is none.
+COLUMNS = {
+    "schema": "version of these columns",
+    "file": "as it was given, or as found in the folder given",
+    "digest": "of its bytes: a row whose file has another one is made again",
+    "options": "hash of all options that change a result",
+    "error": "one line if it could not be matched; the rest is empty then",
+    "verdict": "made by it, near it, or not made by it",
+    "converged": "whether the descent ended by its own criterion",
+    "distance": "in units of Φ, between the sound and its resynthesis",
+    "usual": "what an in-model sound in that noise would leave",
+    "share": "of the norm of Φ explained",
+    "level": "dB above the synthesiser's own",
+    "delay": "s behind where the synthesiser's sounds begin",
+    "noise": "standard deviation, full scale at 1",
+    "finish": "phi or waveform: what was fitted last",
+    "onset": "s into the file at which what was matched begins",
+    "left": "later onsets that were not matched",
+    "told": "what was done to fit the file to the synthesiser",
+    "jacobians": "taken, over all starts",
+    "seconds": "it took",
+}
+
+
+@dataclass(frozen=True)
+class MatchConfig:
+    """All that changes the result of a match.
+
+    Args:
+        atlas: where to start; names the synthesiser.
+        starts: of its nearest sounds, how many are tried.
+        steps: of each descent, at most.
+        finish: ``"phi"`` or ``"waveform"``.
+    """
+
+    atlas: AtlasConfig
+    starts: int = 4
+    steps: int = 20
+    finish: str = "phi"
+
+    @property
+    def synth(self) -> Synthesiser:
+        """g, its gain's gradient attached."""
+        return matching_problem(self.atlas.grid).synth
+
+
+def match_file(source: str, config: MatchConfig) -> tuple[Match, Fitted]:
+    """Read, fit and match one sound; ``ValueError`` in one line that names it."""
+    g, phi, atlas = instrument(config.atlas)
+    x, rate = read_sound(source)
+    try:
+        sound = fitted(x, rate, g)
+        options: Any = {"n_starts": config.starts, "steps": config.steps, "finish": config.finish}
+        return match(sound.x, g.sample_rate, g, phi, starts=atlas, **options), sound
+    except ValueError as error:
+        name = "standard input" if source == "-" else source
+        raise ValueError(
+            str(error).replace("the sound", name, 1) if "the sound" in str(error) else f"{name}: {error}"
+        ) from error
+
+
+@cache
+def instrument(config: AtlasConfig) -> tuple[Synthesiser, Phi, Atlas]:
+    """Synthesiser, descriptor and atlas, made once a process."""
+    problem = matching_problem(config.grid)
+    return problem.synth, Phi(problem.jtfs), find_atlas(config)
+
+
+def columns(space: ParameterSpace) -> list[str]:
+    """Of a row, in their order."""
+    return [*COLUMNS, *(f"{name}{end}" for name in space.names for end in ("", "_low", "_high"))]
+
+
+def row(source: str, config: MatchConfig, found: Match, sound: Fitted) -> dict[str, Any]:
+    """An answer as a row."""
+    numbers = {name: getattr(found, name) for name in ("verdict", "converged", "distance", "usual", "share", "level")}
+    numbers |= {name: getattr(found, name) for name in ("delay", "noise", "finish", "jacobians", "seconds")}
+    numbers |= {"onset": sound.onset, "left": sound.left, "told": sound.told}
+    ends = ([None] * len(found.space),) * 2 if found.region is None else [e.tolist() for e in found.region.interval()]
+    for name, value, low, high in zip(found.space.names, found.theta.tolist(), *ends, strict=True):
+        numbers |= {name: value, f"{name}_low": low, f"{name}_high": high}
+    return identity(source, config) | {"error": None} | numbers
+
+
+def identity(source: str, config: MatchConfig) -> dict[str, Any]:
+    """What a row is of."""
+    path = Path(source)
+    own = digest(path.read_bytes()) if source != "-" and path.is_file() else None
+    return {"schema": SCHEMA, "file": source, "digest": own, "options": config_hash(config)}
+
+
+def sounds_in(paths: Iterable[str]) -> list[str]:
+    """The files given, and the sounds of the folders given, in order, each once.
+
+    Raises:
+        ValueError: if a folder holds no sound.
+    """
+    found: dict[str, None] = {}
+    for path in paths:
+        if path == "-" or not Path(path).is_dir():
+            found[path] = None
+            continue
+        inside = sorted(str(p) for p in Path(path).rglob("*") if p.suffix.lower() in SUFFIXES)
+        if not inside:
+            raise ValueError(f"{path} holds no sound: {', '.join(SUFFIXES)}")
+        found |= dict.fromkeys(inside)
+    return list(found)
+
+
+class Table:
+    """A CSV file of rows, appended to as they come; one that was cut off in the middle of a row is mended.
+
+    Args:
+        path: of the file.
+        space: of the parameters.
+
+    Raises:
+        ValueError: if the file has other columns.
+    """
+
+    def __init__(self, path: Path, space: ParameterSpace) -> None:
+        self.path, self.columns = path, columns(space)
+        self.rows: dict[str, dict[str, str]] = {}
+        if path.is_file():
+            whole = path.read_text(encoding="utf-8").rpartition("\n")[0]
+            reader = csv.DictReader(io.StringIO(whole))
+            if reader.fieldnames != self.columns:
+                raise ValueError(f"{path} has other columns than a match with this synthesiser: choose another --out")
+            self.rows = {r["file"]: r for r in reader}
+
+    def done(self, source: str, config: MatchConfig) -> bool:
+        """Whether there is a row of this very file, by the same options, that is no error."""
+        old, now = self.rows.get(source), identity(source, config)
+        return old is not None and not old["error"] and all(old[k] == str(v) for k, v in now.items())
+
+    def begin(self, again: Iterable[str]) -> None:
+        """Write the rows that stay."""
+        for source in again:
+            self.rows.pop(source, None)
+        text = "".join(self._lines(self.rows.values(), header=True))
+        write_atomically(self.path, lambda p: p.write_text(text, encoding="utf-8"))
+
+    def add(self, new: Mapping[str, Any]) -> None:
+        """One row more, at once on its way to the disk."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write("".join(self._lines([new])))
+
+    def _lines(self, rows: Iterable[Mapping[str, Any]], header: bool = False) -> Iterator[str]:
+        buffer = io.StringIO()
+        writer = csv.DictWriter(buffer, self.columns, restval="", lineterminator="\n")
+        if header:
+            writer.writeheader()
+        writer.writerows(rows)
+        yield buffer.getvalue()

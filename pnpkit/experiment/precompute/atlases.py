@@ -1,0 +1,151 @@
+"""Atlases by name: built from train folds, shipped with the artefacts, or built once into the user's cache."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from pnpkit.experiment.artefacts import config_hash, data_root, provenance, write_atomically, write_json
+from pnpkit.experiment.config import GridConfig
+from pnpkit.experiment.dataset import theta_of
+from pnpkit.experiment.machine import processes
+from pnpkit.experiment.problem import Problem, get_problem
+from pnpkit.experiment.systems import SYSTEMS
+from pnpkit.jtfs import Phi
+from pnpkit.matching import Atlas
+
+ENOUGH = 2000  # sounds of the atlas of a synthesiser from elsewhere, or more
+CHUNK = 16  # sounds a task: a bar that moves
+
+
+@dataclass(frozen=True)
+class AtlasConfig:
+    """Which sounds an atlas holds, and how finely.
+
+    Args:
+        grid: the data set, of which the train fold is taken: no sound that is scored is in an atlas.
+        every: one of so many of its sounds.
+        components: principal components of Φ.
+    """
+
+    grid: GridConfig
+    every: int = 1
+    components: int = 64
+
+
+SHIPPED = {
+    "arpeggio": AtlasConfig(GridConfig("arpeggio", "code", 30), every=10),
+    "drum": AtlasConfig(GridConfig("drum", "all", 5)),
+}
+
+
+def atlas_config(synth: str, variant: str | None = None) -> AtlasConfig:
+    """The default atlas of a synthesiser: what is shipped, or the smallest grid of some two thousand sounds.
+
+    >>> atlas_config("arpeggio").grid.n_steps
+    30
+    """
+    if synth in SHIPPED and variant in (None, SHIPPED[synth].grid.variant):
+        return SHIPPED[synth]
+    grid = GridConfig(synth, variant or next(iter(SYSTEMS[synth].variants)) if synth in SYSTEMS else "code")
+    d = len(get_problem(grid).space)
+    problem = get_problem(GridConfig(synth, grid.variant, max(10 if d == 1 else 6, round(ENOUGH ** (1 / d)))))
+    return AtlasConfig(problem.grid, max(1, 8 * len(problem.table) // 10 // ENOUGH))
+
+
+def atlas_sounds(config: AtlasConfig) -> Tensor:
+    """θ of an atlas' sounds, spread evenly over the train fold."""
+    problem = get_problem(config.grid)
+    table = problem.table
+    return theta_of(table[table.fold == "train"][:: config.every], problem.space)
+
+
+def build_atlas(
+    config: AtlasConfig,
+    workers: int = 1,
+    progress: Callable[[str, int, int], None] | None = None,
+    executor: Executor | None = None,
+) -> Atlas:
+    """Compute an atlas.
+
+    Args:
+        config: which.
+        workers: processes, of one thread each; with one, this process.
+        progress: called with a stage's name, how many of its sounds are done, and how many there are.
+        executor: where to run the tasks instead, as of :func:`pnpkit.experiment.machine.dask_executor`.
+    """
+    problem, theta = matching_problem(config.grid), atlas_sounds(config)
+    own: Any = nullcontext(executor) if executor is not None or workers == 1 else processes(workers)
+    with own as pool:
+
+        def mapped(task: Callable[..., Any], chunks: Iterable[Tensor]) -> Iterator[Any]:
+            chunks, done = list(chunks), 0
+            for chunk, result in zip(chunks, (pool.map if pool else map)(task, chunks), strict=True):
+                done += len(chunk)
+                if progress is not None:
+                    progress(f"atlas of {problem.grid.synth}", done, sum(map(len, chunks)))
+                yield result
+
+        phi = Phi(problem.jtfs)
+        return Atlas.build(
+            problem.synth, phi, theta, components=config.components, subset=2600, chunk=CHUNK, mapped=mapped
+        )
+
+
+def matching_problem(grid: GridConfig) -> Problem:
+    """The problem whose synthesiser a descent can follow: its gain's gradient attached."""
+    return get_problem(grid).with_gain("attached")
+
+
+def cache_folder() -> Path:
+    """Where what is computed once a user is kept: ``$XDG_CACHE_HOME/pnpkit``, else the platform's place for it."""
+    if given := os.environ.get("XDG_CACHE_HOME"):
+        return Path(given).expanduser() / "pnpkit"
+    home = Path.home()
+    return home / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "pnpkit"
+
+
+def shipped_atlas(synth: str) -> Path:
+    """Where the artefacts' atlas of a synthesiser lies, if there is one."""
+    return data_root() / "atlases" / f"{synth}.npz"
+
+
+def find_atlas(
+    config: AtlasConfig,
+    workers: int = 1,
+    progress: Callable[[str, int, int], None] | None = None,
+    executor: Executor | None = None,
+) -> Atlas:
+    """The shipped atlas, or that of the user's cache, built there the first time.
+
+    Raises:
+        ValueError: if what lies there is no atlas, or one of another synthesiser; names the file.
+    """
+    shipped = shipped_atlas(config.grid.synth)
+    path = cache_folder() / f"atlas-{config_hash(config)}.npz"
+    if SHIPPED.get(config.grid.synth) == config and shipped.is_file():
+        path = shipped
+    if not path.is_file():
+        store_atlas(path, config, workers, progress, executor)
+    atlas = Atlas.load(path)
+    try:
+        atlas.check(get_problem(config.grid).synth)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; remove it, and it is built again") from error
+    return atlas
+
+
+def store_atlas(path: Path, config: AtlasConfig, workers: int = 1, progress: Any = None, executor: Any = None) -> None:
+    """Build an atlas and write it, its provenance beside it."""
+    began = time.monotonic()
+    atlas = build_atlas(config, workers, progress, executor)
+    write_atomically(path, atlas.save)
+    record = provenance(config, time.monotonic() - began) | {"sounds": len(atlas.theta)}
+    write_json(path.with_suffix(".json"), record | {"rms_left": float(atlas.left.float().mean().sqrt())})

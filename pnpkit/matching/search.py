@@ -1,0 +1,70 @@
+"""Many starts, few steps each; then more for those that came near."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import pandas as pd
+from jaxtyping import Float
+from torch import Tensor
+
+from pnpkit.matching.answer import MARGIN
+from pnpkit.matching.descent import Descent
+
+FINE = 0.02  # tolerance of the descents, in units of Φ
+LAM = 0.1  # first λ, in mean eigenvalues of the first M
+SCOUTING = 8  # steps of every start, before …
+HOPEFUL = 2  # … the nearest that have not ended go on
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What one start came to."""
+
+    end: Descent
+    usual: float
+    table: pd.DataFrame
+
+    @property
+    def distance(self) -> float:
+        """From the sound, in Φ."""
+        return float(self.end.distance)
+
+    @property
+    def explained(self) -> bool:
+        """Whether it ended, and as near as an in-model sound would."""
+        return bool(self.end.converged) and self.distance <= MARGIN * self.usual
+
+
+def search(
+    starts: Iterable[Float[Tensor, " p"]],
+    descend: Callable[..., Descent],
+    usual: Callable[[Float[Tensor, " p"]], float],
+    steps: int,
+) -> list[Attempt]:
+    """Attempts from starts in turn, until one explains the sound.
+
+    Args:
+        starts: the likeliest first.
+        descend: from a start, with ``lam``, ``steps`` and ``tolerance``.
+        usual: the distance that an in-model sound there would leave.
+        steps: of each, at most.
+    """
+    found: list[Attempt] = []
+
+    def attempt(start: Tensor, lam: float, count: int, before: list[pd.DataFrame]) -> Attempt:
+        end = descend(start, lam=lam, steps=count, tolerance=FINE)
+        table = pd.concat([*before, end.table()], ignore_index=True).rename_axis("step")
+        return Attempt(end, usual(end.theta), table)
+
+    for start in starts:
+        found.append(attempt(start, LAM, min(steps, SCOUTING), []))
+        if found[-1].explained:
+            return found
+    if steps > SCOUTING:
+        unfinished = [k for k, a in enumerate(found) if not bool(a.end.converged)]
+        for k in sorted(unfinished, key=lambda k: found[k].distance)[:HOPEFUL]:
+            end = found[k].end
+            found[k] = attempt(end.theta, float(end.lams[-1]), steps - SCOUTING, [found[k].table])
+            if found[k].explained:
+                break
+    return found

@@ -1,0 +1,75 @@
+"""A recording is brought to the synthesiser's rate, length and beginning, whatever stands around it."""
+
+import pytest
+import torch
+from bell import Bell, drawn
+
+from pnpkit.matching.recording import fitted, onsets
+from pnpkit.matching.starting import lowest_peak
+from pnpkit.synth import Arpeggio, RectangularDrum
+
+DRUM = RectangularDrum(n_samples=2**14)
+STROKE = DRUM(torch.tensor([1900.0, 0.15, 0.02, 0.01, 0.5], dtype=torch.float64))
+RATE = 22050
+
+
+def silence(seconds, rate=RATE):
+    return torch.zeros(round(seconds * rate), dtype=torch.float64)
+
+
+def test_what_has_its_rate_and_length_stays_as_it_is():
+    assert torch.equal(fitted(STROKE, RATE, DRUM).x, STROKE)
+
+
+@pytest.mark.parametrize("seconds", [0.05, 0.7, 3.0])
+def test_silence_in_front_of_a_stroke_changes_nothing(seconds):
+    found = fitted(torch.cat([silence(seconds), STROKE]), RATE, DRUM)
+    assert found.onset == pytest.approx(seconds, abs=1e-3)
+    assert found.left == 0
+    late = (found.x - STROKE).norm() / STROKE.norm()
+    assert late < 0.05
+
+
+def test_of_several_strokes_the_first_is_taken_and_ends_where_the_second_begins():
+    found = fitted(torch.cat([silence(0.2), STROKE[:8000], STROKE[:8000], STROKE]), RATE, DRUM)
+    assert found.left == 2
+    assert "the first of 3 onsets taken, 2 left" in found.told
+    assert (found.x[:7000] - STROKE[:7000]).norm() < 0.05 * STROKE.norm()
+    assert found.x[8000:].abs().max() == 0
+
+
+@pytest.mark.parametrize("f_m", [4.0, 7.0, 16.0])
+def test_the_notes_of_an_arpeggio_are_no_strokes(f_m):
+    g = Arpeggio()
+    x = g(torch.tensor([700.0, f_m, 2.0], dtype=torch.float64))
+    found = fitted(torch.cat([silence(0.7, 8192), x]), 8192, g)
+    assert found.left == 0
+    assert found.x.norm() == pytest.approx(float(x.norm()), rel=0.01)
+
+
+def test_a_recording_much_longer_than_the_synthesiser_s_sounds_is_windowed():
+    x = torch.cat([Bell()(t) for t in drawn(3)])
+    found = fitted(x, 4096, Bell())
+    assert found.x.shape == (4096,)
+    assert found.left == 2
+
+
+def test_onsets_are_where_strokes_begin_however_they_beat():
+    pairs = [(0.1, 0.9), (0.3, 0.5)]
+    for a, b in pairs:
+        x = torch.cat([silence(a), STROKE[:4000], silence(b), 0.5 * STROKE])
+        assert [k / RATE for k in onsets(x, RATE)] == pytest.approx([a, a + 4000 / RATE + b], abs=2e-3)
+    t = torch.arange(RATE, dtype=torch.float64) / RATE
+    beating = torch.exp(-3 * t) * (torch.sin(2 * torch.pi * 80 * t) + torch.sin(2 * torch.pi * 95 * t))
+    assert len(onsets(beating, RATE)) == 1
+
+
+@pytest.mark.parametrize("omega", [400.0, 1900.0, 5000.0])
+def test_the_lowest_strong_peak_is_the_fundamental(omega):
+    x = DRUM(torch.tensor([omega, 0.3, 0.05, 0.01, 0.7], dtype=torch.float64))
+    assert lowest_peak(x, RATE, 40.0, 1000.0) == pytest.approx(omega / (2 * torch.pi), abs=2.0)
+
+
+def test_silence_is_refused():
+    with pytest.raises(ValueError, match="silent"):
+        fitted(silence(1.0), 44100, DRUM)

@@ -1,0 +1,201 @@
+"""``pnpkit match``, ``transform`` and ``morph`` as their users meet them: files in, files and lines out."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import soundfile
+import soxr
+import torch
+from bell import Bell, drawn, phi
+
+from pnpkit import cli
+from pnpkit.experiment import matches
+from pnpkit.experiment.precompute import atlases
+from pnpkit.experiment.precompute.atlases import SHIPPED, find_atlas
+from pnpkit.experiment.problem import get_problem
+from pnpkit.matching import Atlas, Match
+from pnpkit.synth import Arpeggio
+
+HERE = Path(__file__).parent
+DATA = HERE.parents[1] / "data"
+BELL = f"{HERE / 'bell.py'}:SYSTEM"
+THETA = drawn(1, seed=3)[0]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, cache):
+    """``pnpkit`` in this process, with the cache of this module, its atlases small."""
+    monkeypatch.setenv("PNPKIT_DATA", str(DATA))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    monkeypatch.setattr(atlases, "ENOUGH", 150)
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["pnpkit", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        return ended.value.code or 0, said.out, said.err
+
+    return call
+
+
+def bell(path, theta=THETA):
+    soundfile.write(path, Bell()(theta).numpy(), 4096, subtype="FLOAT")
+    return path
+
+
+def elsewhere(path, x, rate):
+    """At 44.1 kHz, in two channels, with 0.7 s of silence in front."""
+    x = torch.from_numpy(soxr.resample(0.5 * x.double().numpy(), rate, 44100))
+    x = torch.cat([torch.zeros(30870, dtype=x.dtype), x])
+    soundfile.write(path, torch.stack([x, 0.6 * x], -1).numpy(), 44100, subtype="PCM_24")
+    return path
+
+
+def test_a_sound_of_another_rate_two_channels_and_later_is_found(run, tmp_path):
+    code, out, _ = run("match", elsewhere(tmp_path / "b.wav", Bell()(THETA), 4096), "--synth", BELL, "--json")
+    row = json.loads(out)
+    assert code == 0
+    assert row["distance"] < 1
+    assert [row["f"], row["tau"]] == pytest.approx(THETA.tolist(), rel=0.01)
+    assert row["left"] == 0
+    assert "44100 Hz brought to 4096" in row["told"]
+
+
+def test_so_is_an_arpeggio(run, tmp_path):
+    g, theta = Arpeggio(), torch.tensor([700.0, 7.0, 1.7], dtype=torch.float64)
+    code, out, _ = run("match", elsewhere(tmp_path / "a.wav", g(theta), 8192), "--json")
+    row = json.loads(out)
+    assert code == 0
+    assert row["distance"] < 1
+    assert [row[n] for n in g.parameters.names] == pytest.approx(theta.tolist(), rel=0.01)
+
+
+def test_a_folder_survives_what_cannot_be_read_and_goes_on_where_it_was(run, tmp_path):
+    sounds, out = tmp_path / "sounds", tmp_path / "out"
+    (sounds / "more").mkdir(parents=True)
+    bell(sounds / "a.wav")
+    bell(sounds / "more" / "b.wav", drawn(2, seed=4)[1])
+    (sounds / "bad.wav").write_text("not a sound")
+    code, said, error = run("match", sounds, "--synth", BELL, "--out", out)
+    assert code == 3
+    assert [line.split(":")[0] for line in said.splitlines()] == [str(sounds / "a.wav"), str(sounds / "more" / "b.wav")]
+    assert f"{sounds / 'bad.wav'} is no sound" in error
+    table = pd.read_csv(out / "matches.csv", index_col="file")
+    assert set(matches.COLUMNS) < {"file", *table.columns}
+    assert table.error.notna().tolist() == [False, True, False]
+    assert table.loc[str(sounds / "a.wav"), ["f", "tau"]].tolist() == pytest.approx(THETA.tolist(), rel=0.01)
+    assert (table.f_low <= table.f)[table.error.isna()].all()
+    page = (out / "a.wav.html").read_text(encoding="utf-8")
+    assert page.count("data:audio/wav") == 2
+    assert "http" not in page  # nothing is fetched
+    saved = Match.load(out / "a.wav.npz")
+    assert saved.verdict in page.lower()
+
+    times = {p: p.stat().st_mtime_ns for p in out.glob("*.npz")}
+    bell(sounds / "more" / "b.wav")  # other bytes
+    (sounds / "a.wav").touch()  # the same bytes
+    with (out / "matches.csv").open("a") as file:
+        file.write("1,cut off in the mid")
+    code, said, error = run("match", sounds, "--synth", BELL, "--out", out)
+    assert code == 3
+    assert "1 of 3 were matched before" in error
+    assert {p.name for p in times if p.stat().st_mtime_ns != times[p]} == {"b.wav.npz"}
+    again = pd.read_csv(out / "matches.csv", index_col="file")
+    assert len(again) == 3
+    assert again.loc[str(sounds / "more" / "b.wav"), "f"] == pytest.approx(float(THETA[0]), rel=0.01)
+
+
+def test_processes_say_the_same(run, tmp_path):
+    files = [bell(tmp_path / "a.wav"), tmp_path / "none.wav"]
+    alone = run("match", *files, "--synth", BELL, "--json")
+    both = run("match", *files, "--synth", BELL, "--json", "--jobs", 2)
+    assert alone[0] == both[0] == 3
+    rows = [{r["file"]: r | {"seconds": 0} for r in map(json.loads, said[1].splitlines())} for said in (alone, both)]
+    assert rows[0] == rows[1]
+
+
+def test_transformed_by_nothing_it_is_itself_and_by_something_that(run, tmp_path):
+    x, file = Bell()(THETA), bell(tmp_path / "x.wav")
+    code, out, error = run("transform", file, "--out", tmp_path / "y.wav", "--synth", BELL)
+    y, rate = soundfile.read(tmp_path / "y.wav")
+    assert (code, rate) == (0, 4096)
+    assert (phi(torch.from_numpy(y)) - phi(x)).norm() < 1
+    assert [line.split("\t")[1] == line.split("\t")[2] for line in out.splitlines()] == [True, True]
+    assert "made by it" in error
+    changes = ["--set", "tau=0.1", "--scale", "f=1.25"]
+    assert run("transform", file, "--out", tmp_path / "z.wav", "--synth", BELL, *changes)[0] == 0
+    code, out, _ = run("match", tmp_path / "z.wav", "--synth", BELL, "--json")
+    assert [json.loads(out)[n] for n in ("f", "tau")] == pytest.approx([1.25 * float(THETA[0]), 0.1], rel=0.01)
+
+
+def test_a_morph_goes_from_one_to_the_other_in_even_steps(run, tmp_path):
+    a, b = (bell(tmp_path / f"{i}.wav", theta) for i, theta in enumerate(drawn(2, seed=9)))
+    code, out, _ = run("morph", a, b, "--steps", 4, "--out", tmp_path / "path", "--synth", BELL)
+    assert code == 0
+    assert "4 steps" in out
+    table = pd.read_csv(tmp_path / "path" / "morph.csv")
+    assert sorted(p.name for p in (tmp_path / "path").glob("*.wav")) == [f"{k:02d}.wav" for k in range(5)]
+    theta = torch.tensor(table[["f", "tau"]].to_numpy())
+    assert theta[[0, -1]].flatten().tolist() == pytest.approx(drawn(2, seed=9).flatten().tolist(), rel=0.02)
+    lengths = phi(Bell()(theta)).diff(dim=0).norm(dim=-1)
+    assert table.length[1:].tolist() == pytest.approx(lengths.tolist(), rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("match", "none.wav"), 1, "none.wav: there is no such file"),
+        (("match", "x.wav", "--synth", "bassoon"), 2, "unknown synthesiser 'bassoon'"),
+        (("match", "x.wav", "--synth", BELL, "--finish", "ear"), 2, "unknown finish 'ear'; valid ones: phi, waveform"),
+        (("match", "."), 1, ". holds no sound"),
+        (("transform", "x.wav", "--out", "y.wav", "--synth", BELL, "--set", "g=2"), 2, "unknown parameter 'g'"),
+        (
+            ("transform", "x.wav", "--out", "y.wav", "--synth", BELL, "--scale", "f=two"),
+            1,
+            "'f=two' must be NAME=NUMBER",
+        ),
+        (("transform", "x.wav", "--out", "y.mp3", "--synth", BELL), 1, "y.mp3 must end in .wav"),
+        (("transform", "x.npz", "--out", "y.wav", "--synth", BELL), 1, "x.npz"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(run, tmp_path, monkeypatch, arguments, code, message):
+    monkeypatch.chdir(tmp_path)
+    ended, _, error = run(*arguments)
+    assert ended == code
+    assert message in error
+    assert len(error.splitlines()) == 1
+
+
+def test_the_atlas_of_another_synthesiser_is_refused(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("PNPKIT_DATA", str(tmp_path))
+    (tmp_path / "atlases").mkdir()
+    shutil.copy(DATA / "atlases" / "drum.npz", tmp_path / "atlases" / "arpeggio.npz")
+    with pytest.raises(ValueError, match=r"arpeggio\.npz: the atlas is of another synthesiser"):
+        find_atlas(SHIPPED["arpeggio"])
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_no_sound_that_is_scored_is_in_an_atlas(name):
+    """Of what is shipped: every sound is one of the train fold, hence none of validation or test."""
+    atlas = Atlas.load(DATA / "atlases" / f"{name}.npz")
+    problem = get_problem(SHIPPED[name].grid)
+    held, table = {tuple(t) for t in atlas.theta.tolist()}, problem.table
+    names = list(problem.space.names)
+    own = {tuple(t) for t in torch.tensor(table[table.fold == "train"][names].to_numpy()).float().tolist()}
+    scored = {tuple(t) for t in torch.tensor(table[table.fold != "train"][names].to_numpy()).float().tolist()}
+    assert len(held) == len(atlas.theta) > 2000
+    assert held <= own
+    assert not held & scored
+    atlas.check(problem.synth)
+    assert (DATA / "atlases" / f"{name}.npz").stat().st_size < 8 * 2**20

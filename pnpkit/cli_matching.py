@@ -30,6 +30,18 @@ def register(app: typer.Typer) -> None:
         app.command(verb.__name__.rstrip("_"))(verb)
 
 
+def _print_columns(wanted: bool) -> bool:
+    if wanted:
+        from pnpkit.experiment.matches import COLUMNS, SCHEMA
+
+        print("\n".join([f"version {SCHEMA}", *(f"{name}\t{meaning}" for name, meaning in COLUMNS.items())]))
+        print(
+            "NAME, NAME_low, NAME_high\tof each parameter: its value, and the ends of its 95 % region, if there is one"
+        )
+        raise typer.Exit
+    return wanted
+
+
 def match_(
     files: Annotated[list[str], typer.Argument(help="Sounds, or folders of them; - is standard input.")],
     synth: Synth = "arpeggio",
@@ -41,6 +53,9 @@ def match_(
     starts: Starts = 4,
     steps: Steps = 20,
     finish: Finish = "phi",
+    columns: Annotated[
+        bool, typer.Option("--columns", callback=_print_columns, is_eager=True, help="Say what is in a row.")
+    ] = False,
 ) -> None:
     """Find the parameters of sounds, with how sure one can be, and whether the synthesiser made them at all."""
     from pnpkit.experiment.machine import dask_executor, run_tasks

@@ -51,7 +51,7 @@ def match_(
     jobs: Annotated[int, typer.Option(min=1, help="Processes, of one thread each.")] = 1,
     scheduler: Annotated[str | None, typer.Option(help="Dask scheduler, tcp://host:port, instead.")] = None,
     starts: Starts = 4,
-    steps: Steps = 20,
+    steps: Steps = 32,
     finish: Finish = "phi",
     columns: Annotated[
         bool, typer.Option("--columns", callback=_print_columns, is_eager=True, help="Say what is in a row.")
@@ -100,7 +100,7 @@ def transform(
     synth: Synth = "arpeggio",
     variant: Variant = None,
     starts: Starts = 4,
-    steps: Steps = 20,
+    steps: Steps = 32,
 ) -> None:
     """Analyse a sound, change its parameters, and synthesise it again, at its level and its place."""
     from pnpkit.audio import save_wav
@@ -145,7 +145,7 @@ def morph_(
     from pnpkit.experiment.matches import instrument
     from pnpkit.matching import morph
 
-    config = _config(synth, variant, starts, 20, "phi", atlas=False)
+    config = _config(synth, variant, starts, 32, "phi", atlas=False)
     a, b = (_answer(file, config) for file in (first, second))
     for file, found in ((first, a), (second, b)):
         print(f"{file}: {found.sentence()}", file=sys.stderr)

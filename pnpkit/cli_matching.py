@@ -30,6 +30,18 @@ def register(app: typer.Typer) -> None:
         app.command(verb.__name__.rstrip("_"))(verb)
 
 
+def _print_columns(wanted: bool) -> bool:
+    if wanted:
+        from pnpkit.experiment.matches import COLUMNS, SCHEMA
+
+        print("\n".join([f"version {SCHEMA}", *(f"{name}\t{meaning}" for name, meaning in COLUMNS.items())]))
+        print(
+            "NAME, NAME_low, NAME_high\tof each parameter: its value, and the ends of its 95 % region, if there is one"
+        )
+        raise typer.Exit
+    return wanted
+
+
 def match_(
     files: Annotated[list[str], typer.Argument(help="Sounds, or folders of them; - is standard input.")],
     synth: Synth = "arpeggio",
@@ -39,8 +51,11 @@ def match_(
     jobs: Annotated[int, typer.Option(min=1, help="Processes, of one thread each.")] = 1,
     scheduler: Annotated[str | None, typer.Option(help="Dask scheduler, tcp://host:port, instead.")] = None,
     starts: Starts = 4,
-    steps: Steps = 20,
+    steps: Steps = 32,
     finish: Finish = "phi",
+    columns: Annotated[
+        bool, typer.Option("--columns", callback=_print_columns, is_eager=True, help="Say what is in a row.")
+    ] = False,
 ) -> None:
     """Find the parameters of sounds, with how sure one can be, and whether the synthesiser made them at all."""
     from pnpkit.experiment.machine import dask_executor, run_tasks
@@ -85,7 +100,7 @@ def transform(
     synth: Synth = "arpeggio",
     variant: Variant = None,
     starts: Starts = 4,
-    steps: Steps = 20,
+    steps: Steps = 32,
 ) -> None:
     """Analyse a sound, change its parameters, and synthesise it again, at its level and its place."""
     from pnpkit.audio import save_wav
@@ -130,7 +145,7 @@ def morph_(
     from pnpkit.experiment.matches import instrument
     from pnpkit.matching import morph
 
-    config = _config(synth, variant, starts, 20, "phi", atlas=False)
+    config = _config(synth, variant, starts, 32, "phi", atlas=False)
     a, b = (_answer(file, config) for file in (first, second))
     for file, found in ((first, a), (second, b)):
         print(f"{file}: {found.sentence()}", file=sys.stderr)

@@ -56,7 +56,7 @@ class MatchConfig:
 
     atlas: AtlasConfig
     starts: int = 4
-    steps: int = 20
+    steps: int = 32
     finish: str = "phi"
 
     @property

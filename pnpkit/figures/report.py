@@ -24,7 +24,8 @@ body{font:16px/1.5 system-ui,sans-serif;max-width:760px;margin:2rem auto;padding
 h1{font-size:1.4rem;overflow-wrap:anywhere;margin-bottom:.2rem} h2{font-size:1.1rem;margin-top:2rem}
 .verdict{font-size:1.2rem;font-weight:600;margin:.2rem 0} .told{color:#555;margin:0}
 img{width:100%;height:auto} table{border-collapse:collapse;width:100%} caption{text-align:left;color:#555}
-th,td{padding:.25rem .6rem;border-bottom:1px solid #ddd;text-align:right} th:first-child,td:first-child{text-align:left}
+th,td{padding:.25rem .6rem;border-bottom:1px solid #ddd;text-align:right}
+th:first-child,td:first-child{text-align:left;white-space:nowrap}
 .player{display:inline-block;margin:.5rem 1rem .5rem 0} audio{width:330px} details{margin-top:2rem}
 """
 
@@ -99,10 +100,9 @@ def _scalograms(sounds: dict[str, Tensor], rate: int) -> bytes:
     extent = _extent(*sounds.values())
     f = np.geomspace(max(30.0, 4 * rate / extent), 0.45 * rate, ROWS)
     hop = max(1, extent // 500)
-    size = min(2 * extent, len(next(iter(sounds.values()))))  # taken as periodic: some quiet behind it
-    values = [
-        morlet_scalogram(x[:size].numpy(force=True), rate, f, hop=hop)[:, : extent // hop] for x in sounds.values()
-    ]
+    quiet = np.zeros(extent // 2)  # a scalogram takes its sound as periodic
+    padded = [np.concatenate([x[:extent].numpy(force=True), quiet]) for x in sounds.values()]
+    values = [morlet_scalogram(x, rate, f, hop=hop)[:, : extent // hop] for x in padded]
     top = max(v.max() for v in values)
     with plt.rc_context(STYLE):  # type: ignore[arg-type]
         figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 3.2), sharex=True, sharey=True)

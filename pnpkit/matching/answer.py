@@ -17,7 +17,9 @@ from pnpkit.synth import Parameter, ParameterSpace
 
 MADE, NEAR, NOT = VERDICTS = ("made by it", "near it", "not made by it")
 MARGIN = 2.0  # times the usual distance: made by it
-NEARNESS = 0.75  # share of ‖Φ(x)‖ that must be explained: near it
+# Share of ‖Φ(x)‖ that must be explained: near it. Set on six recordings, and thin: of a drum, two toms leave it at 0.82
+# and 0.85, a tone of one strong partial at 0.78, a tom whose pitch falls at 0.62, a hit at 0.66, a hi-hat at 0.44.
+NEARNESS = 0.8
 
 
 @dataclass(frozen=True)

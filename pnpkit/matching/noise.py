@@ -11,7 +11,7 @@ from torch.nn.functional import avg_pool2d, pad
 FRAMES = 32  # windows a sound's length holds, without overlap
 OVERLAP = 4  # hops a window: squared Hann windows then add up to a constant, 3/2
 QUIET = 0.25  # quantile over time at which a bin's noise is read: a sound may fill three quarters of the time
-LEAST = 0.25  # share of the time a recording must fill for a quiet part to be sought in it
+LEAST = 0.5  # share of the time a recording must fill for a quiet part to be sought in it
 BROAD = 65  # bins of the running median over frequency: a partial that never stops is no noise
 FAINT = 1e-5  # a noise whose amplitude is below this share of the sound's, −100 dB, is rounding
 

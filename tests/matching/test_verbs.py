@@ -116,6 +116,12 @@ def test_a_folder_survives_what_cannot_be_read_and_goes_on_where_it_was(run, tmp
     assert again.loc[str(sounds / "more" / "b.wav"), "f"] == pytest.approx(float(THETA[0]), rel=0.01)
 
 
+def test_every_column_of_a_row_is_documented(run, tmp_path):
+    told = {line.split("\t")[0] for line in run("match", "--columns")[1].splitlines()}
+    row = json.loads(run("match", bell(tmp_path / "a.wav"), "--synth", BELL, "--json")[1])
+    assert set(row) - {f"{n}{end}" for n in ("f", "tau") for end in ("", "_low", "_high")} <= told
+
+
 def test_processes_say_the_same(run, tmp_path):
     files = [bell(tmp_path / "a.wav"), tmp_path / "none.wav"]
     alone = run("match", *files, "--synth", BELL, "--json")

@@ -1,15 +1,17 @@
 """Many files matched: one task a file, a table that is there after each, and what is done is not done again."""
 
 import csv
+import hashlib
 import io
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pnpkit.audio import read_sound
-from pnpkit.experiment.artefacts import config_hash, digest, write_atomically
+from pnpkit.experiment.artefacts import config_hash, write_atomically
 from pnpkit.experiment.precompute.atlases import AtlasConfig, find_atlas, matching_problem
 from pnpkit.jtfs import Phi
 from pnpkit.matching import Atlas, Match, match
@@ -105,8 +107,10 @@ def row(source: str, config: MatchConfig, found: Match, sound: Fitted) -> dict[s
 
 def identity(source: str, config: MatchConfig) -> dict[str, Any]:
     """What a row is of."""
-    path = Path(source)
-    own = digest(path.read_bytes()) if source != "-" and path.is_file() else None
+    own = None
+    if source != "-" and Path(source).is_file():
+        with suppress(OSError), Path(source).open("rb") as file:  # what cannot be read is said by who reads it
+            own = hashlib.file_digest(file, "sha256").hexdigest()[:12]
     return {"schema": SCHEMA, "file": source, "digest": own, "options": config_hash(config)}
 
 

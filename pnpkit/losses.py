@@ -165,7 +165,7 @@ class WaveformLoss(_Boxed):
     with Π and ρ as in :class:`SpectralLoss`.
 
     Args:
-        distance: of two batches of waveforms, such as :func:`pnpkit.ddsp_mss_distance`; one number an item.
+        distance: of two batches of waveforms, such as :func:`pnpkit.distances.ddsp_mss_distance`; one number an item.
         g: synthesiser, raw θ → waveform.
         decode, box: as in :class:`SpectralLoss`.
 

@@ -54,7 +54,7 @@ def value_and_jacobian(
 
     directions = torch.eye(d, dtype=theta.dtype, device=theta.device)
     with _ONE_AT_A_TIME:
-        _load_forward_mode()
+        load_forward_mode()
         values, columns = torch.func.vmap(along)(directions)
     batch, value = theta.shape[:-1], values[0]  # one for all directions, expanded
     k = value.shape[-1]  # said, as an empty batch leaves it open
@@ -62,11 +62,12 @@ def value_and_jacobian(
 
 
 @cache
-def _load_forward_mode() -> None:
+def load_forward_mode() -> None:
     """Let torch load its rules of forward mode, which warns, with a path, of torch's own use of ``torch.jit``."""
-    with warnings.catch_warnings(), forward_ad.dual_level():
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r".*torch\.jit\.script", FutureWarning)
-        forward_ad.make_dual(torch.zeros(()), torch.zeros(()))
+        with forward_ad.dual_level():
+            forward_ad.make_dual(torch.zeros(()), torch.zeros(()))
 
 
 def riemannian_metric(

@@ -7,6 +7,7 @@ gradient of a large depthwise kernel is not bound by memory, but oneDNN's takes 
 channels-last pixels.
 """
 
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -19,7 +20,8 @@ from torch import Tensor, nn
 from pnpkit._extras import extra
 from pnpkit.analyser import cpu_kernels as kernels
 
-with extra("analyser", "the analyser"):
+with extra("analyser", "the analyser"), warnings.catch_warnings():
+    warnings.filterwarnings("ignore", "IProgress not found")  # timm asks a notebook for widgets that nobody here draws
     from timm.layers.norm_act import BatchNormAct2d
     from timm.models._efficientnet_blocks import SqueezeExcite as TimmSqueezeExcite
 

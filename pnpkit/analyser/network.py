@@ -1,15 +1,12 @@
 """The analyser f_W: from a scalogram to synthesis parameters, by a small convolutional network."""
 
-import warnings
 from collections.abc import Callable
-from types import ModuleType
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pnpkit._extras import extra
 from pnpkit._names import require_known
 
 EVALUATION_BATCH = 64  # fits the caches; no result depends on it beyond rounding
@@ -52,8 +49,10 @@ class Analyser(nn.Module):
     def __init__(
         self, n_parameters: int, head: str = "leaky_relu", seed: int = 0, mean_target: Float[Tensor, " d"] | None = None
     ) -> None:
-        timm = _timm()
+        # Seconds that those who train nothing need not wait; the first of them loads the second, quietly
         from pnpkit.analyser.cpu_layers import in_fewer_passes
+
+        import timm  # isort: skip
 
         super().__init__()
         require_known("head", head, HEADS)
@@ -94,14 +93,6 @@ def predict(analyser: nn.Module, features: np.ndarray, rows: np.ndarray) -> Floa
         output = [analyser(torch.from_numpy(np.asarray(features[b])).to(device)).cpu() for b in batches]
     analyser.train(training)
     return torch.cat(output)
-
-
-def _timm() -> ModuleType:
-    """timm, when it is first needed: it takes seconds, and asks a notebook for widgets that nobody here draws."""
-    with extra("analyser", "the analyser"), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "IProgress not found")
-        import timm
-    return timm
 
 
 def _before_head(output: Tensor, head: str) -> Tensor:

@@ -68,7 +68,7 @@ def drum_grid(n_steps: int = 10, seed: int = DRUM_SEED) -> pd.DataFrame:
 
 
 def parameter_grid(space: ParameterSpace, n_steps: int, seed: int = 0) -> pd.DataFrame:
-    """The data set of a synthesiser that brings none: ``n_steps``^d cells, one point a cell, uniform on each scale.
+    """The data set of a synthesiser that brings none: n^d cells, n = ``n_steps``, a point each, uniform on its scale.
 
     Validation is the core of the grid, about a tenth of it; the periphery is shuffled into test, a tenth, and train.
 

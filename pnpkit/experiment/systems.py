@@ -16,6 +16,7 @@ from pnpkit._names import load_object, require_known
 from pnpkit.experiment.config import GridConfig
 from pnpkit.experiment.dataset import arpeggio_grid, drum_grid, parameter_grid
 from pnpkit.jtfs import JTFS
+from pnpkit.metric import load_forward_mode
 from pnpkit.synth import Arpeggio, ParameterSpace, RectangularDrum, Synthesiser
 from pnpkit.synth.parameters import gain_gradient
 
@@ -137,6 +138,7 @@ def _tried(name: str, g: Synthesiser, theta: Tensor) -> tuple[Tensor, Tensor, Te
             doing, wanted = "returns the wrong shape", f"({PLACES}, {d}) must give ({PLACES}, {n}), and ({d},) ({n},)"
             raise ValueError(f"theta of shape {wanted}, not {tuple(sounds.shape)} and {tuple(one.shape)}")
         doing = "cannot be differentiated"
+        load_forward_mode()
         along = (partial(torch.func.jvp, g, (theta,), (v.expand_as(theta),)) for v in directions)
         slopes = torch.stack([_seeded(slope)[1] for slope in along])
         if not bool(torch.isfinite(sounds).all() & torch.isfinite(slopes).all()):

@@ -11,7 +11,7 @@ SIGNALS = 8  # that a jet carries through at once: more leave the cache, fewer c
 
 @runtime_checkable
 class Operator(Protocol):
-    """What is differentiated here, on jets (parts, items, …); see :class:`pnpkit.jtfs.JTFS`."""
+    """What is differentiated here, on jets (parts, items, …); see :class:`pnpkit.jtfs.operator.JTFS`."""
 
     def scatter(self, x: Tensor, kept: list[Tensor] | None = None) -> Tensor:
         """Coefficients."""

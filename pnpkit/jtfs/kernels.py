@@ -55,7 +55,7 @@ def place_back(gradient, starts, weights, first, count, out):
 @no_type_check
 @njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
 def modulus_jet(z, tiny, out):
-    """|z| and its derivatives: z (parts, 2·n) → out (parts, n)."""
+    """``|z|`` and its derivatives: z (parts, 2·n) → out (parts, n)."""
     parts, n = out.shape
     value = z[0]
     for t in range(n):
@@ -70,7 +70,7 @@ def modulus_jet(z, tiny, out):
 @no_type_check
 @njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
 def modulus_back(z, gradient, tiny, out):
-    """Gradient with respect to z (2·n) of Σ gradient · |z|, into out (2·n)."""
+    """Gradient with respect to z (2·n) of Σ gradient · ``|z|``, into out (2·n)."""
     for t in range(len(gradient)):
         re, im = z[2 * t], z[2 * t + 1]
         share = gradient[t] / math.sqrt(max(re * re + im * im, tiny))

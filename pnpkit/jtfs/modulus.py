@@ -1,9 +1,9 @@
 r"""The modulus and its time average: the only non-linearity of Φ before the logarithm.
 
 Signals come as *jets*: a value and its derivatives along d directions, stacked along the first axis, (1 + d, …). What
-is linear treats all parts alike; the modulus is where they meet, d|z| = Re(z̄ dz)/|z|. ``torch.abs`` on complex tensors
-is slow (it guards against overflow) and its derivative is undefined at zero; here a vanishing modulus has a zero
-gradient, so that silence differentiates to zero.
+is linear treats all parts alike; the modulus is where they meet, ``d|z| = Re(z̄ dz)/|z|``. ``torch.abs`` on complex
+tensors is slow (it guards against overflow) and its derivative is undefined at zero; here a vanishing modulus has a
+zero gradient, so that silence differentiates to zero.
 
 :func:`mean_modulus` is where most of the time of a second-order scattering goes. It never stores the plane of
 coefficients: a tile is multiplied, taken the modulus of and summed while it is in cache, and the gradient computes it
@@ -42,14 +42,14 @@ def interleaved(z: Complex[Tensor, "*batch n"]) -> Any:
 
 
 def modulus(z: Complex[Tensor, "parts items ..."]) -> Float[Tensor, "parts items ..."]:
-    """|z| of a jet; reverse-mode gradients for a jet of one part, a value alone."""
+    """``|z|`` of a jet; reverse-mode gradients for a jet of one part, a value alone."""
     return _Modulus.apply(z)
 
 
 def modulus_back(
     z: Complex[Tensor, "parts items ..."], gradient: Float[Tensor, "parts items ..."]
 ) -> Complex[Tensor, "parts items ..."]:
-    """Gradient with respect to z of Σ gradient · |z|."""
+    """Gradient with respect to z of Σ gradient · ``|z|``."""
     if not compiled(z):
         return gradient * _direction(z)
     out = torch.empty_like(z, memory_format=torch.contiguous_format)
@@ -68,7 +68,7 @@ def mean_modulus(
         z: a plane.
 
     Returns:
-        ⟨|(a + ib)z|⟩ (wavelets × rows values: up), ⟨|(a − ib)z|⟩ (as many: down), ⟨|φz|⟩ (rows).
+        ``⟨|(a + ib)z|⟩`` (wavelets × rows values: up), ``⟨|(a − ib)z|⟩`` (as many: down), ``⟨|φz|⟩`` (rows).
     """
     parts, items, rows, time = z.shape
     wavelets = sum(group.wavelets for group in filters)
@@ -165,7 +165,7 @@ def _tiles_of_products(
 
 
 def _direction(z: Tensor) -> Tensor:
-    """z/|z|, and 0 at zero."""
+    """``z/|z|``, and 0 at zero."""
     re, im = z.real, z.imag
     inverse = torch.addcmul(re * re, im, im).clamp_min(TINY).rsqrt()
     return torch.complex(re * inverse, im * inverse)

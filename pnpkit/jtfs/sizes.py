@@ -29,7 +29,7 @@ def one_quality(Q: Any) -> Any:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Arguments of :class:`pnpkit.jtfs.JTFS`, where they are explained; ``n_samples`` is a power of two here.
+    """Arguments of :class:`pnpkit.jtfs.operator.JTFS`, where they are explained; ``n_samples`` is a power of two here.
 
     Raises:
         ValueError: if one is of another kind or out of range; the message names it.

@@ -80,7 +80,7 @@ class Placement(nn.Module):
 
 
 class Envelopes(Placement):
-    """Fourier transforms of |x * ψ| for the bands of one length."""
+    """Fourier transforms of ``|x * ψ|`` for the bands of one length."""
 
     def __init__(self, bands: Bands, padded_length: int) -> None:
         super().__init__(bands.starts, bands.weights / padded_length, bands.length)

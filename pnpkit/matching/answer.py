@@ -47,9 +47,9 @@ class Match:
         space: of θ.
 
     >>> space = ParameterSpace((Parameter("f", "f", "Hz", 1.0, 9.0),))
-    >>> sound = {"resynthesis": torch.zeros(8), "noise": 0.0, "level": 0.0, "delay": 0.0, "explained": math.nan}
+    >>> sound = {"resynthesis": torch.zeros(8), "noise": 0.0, "level": 0.0, "delay": 0.0, "explained": torch.nan}
     >>> way = {"converged": True, "finish": "phi", "jacobians": 9, "seconds": 1.0, "history": pd.DataFrame()}
-    >>> alone = {"region": None, "rival": None, "rival_distance": math.nan}
+    >>> alone = {"region": None, "rival": None, "rival_distance": torch.nan}
     >>> found = Match(torch.tensor([2.0]), distance=88.0, usual=3.0, norm=200.0, space=space, **sound, **way, **alone)
     >>> found.sentence()
     'not made by it: 88 where 3 is usual'

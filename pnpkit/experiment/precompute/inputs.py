@@ -115,6 +115,8 @@ def compute_features(
             held.enter_context(locked(folder))
         if not path.exists():
             _compute(table, synth, config, key, path, progress)
+        elif (left := path.with_suffix(".partial.json")).exists():
+            left.unlink()  # of a process that was killed when all was done
         return open_features(path, key)
 
 

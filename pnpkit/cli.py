@@ -233,49 +233,6 @@ def synth(
     write_atomically(out, lambda path: path.write_bytes(content))
 
 
-@app.command()
-def analyse(
-    wav: Annotated[
-        Path,
-        typer.Argument(
-            exists=True,
-            dir_okay=False,
-            help="Mono sound, of the length and rate of the run's synthesiser, at a level like its sounds'.",
-        ),
-    ],
-    run: Annotated[
-        Path, typer.Option("--run", help="Folder of a finished run with weights: data/laptop/runs/pnp-mean/0 has them.")
-    ],
-) -> None:
-    """Estimate the parameters of a sound with a trained network alone; `pnpkit match` is the tool."""
-    import soundfile
-    import torch
-
-    from pnpkit.experiment.evaluation.estimation import estimate
-    from pnpkit.experiment.problem import get_problem
-    from pnpkit.experiment.training.run_folder import read_config
-
-    if not wav.is_file():
-        raise ValueError(f"{wav} is no regular file")
-    header = soundfile.info(wav)  # what it says is checked before anything is read: a sound may last ten hours
-    if header.channels > 1:
-        raise ValueError(f"{wav} has {header.channels} channels: it must be mono")
-    g = get_problem(read_config(run).grid).synth
-    space, samples, rate = g.parameters, header.frames, header.samplerate
-    if (samples, rate) == (g.n_samples, g.sample_rate):
-        x, rate = soundfile.read(wav, dtype="float32")
-        samples = len(x)
-    if (samples, rate) != (g.n_samples, g.sample_rate):
-        raise ValueError(
-            f"{wav}: the run is of sounds of {g.n_samples} samples at {g.sample_rate} Hz, not {samples} at {rate} Hz"
-        )
-    theta = estimate(torch.from_numpy(x), rate, run).tolist()
-    for parameter, value in zip(space.parameters, theta, strict=True):
-        print(f"{parameter.name}\t{value:.4g}\t{parameter.unit}")
-    say_outside(space, theta)
-    print("pnpkit: `pnpkit match` takes any sound, and says how sure it is", file=sys.stderr)
-
-
 register(app)
 
 

@@ -1,37 +1,25 @@
-"""What the instrument can do, measured: from every start of Table 1, clean, in noise, drums, recordings, morphs.
+"""What matching can do with the arpeggios of the test fold: from every start of Table 1, clean, and in noise."""
 
-python -m pnpkit.experiment.evaluation.matching from-p --sounds 180     # all 2 700 without --sounds
-"""
-
-import argparse
-import math
-import sys
 import time
 from collections.abc import Callable
-from functools import cache, partial
-from pathlib import Path
+from functools import cache
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pnpkit._names import require_known
 from pnpkit.distances import mss_distance
-from pnpkit.experiment.artefacts import config_dict, read_csv
+from pnpkit.experiment.artefacts import read_csv
 from pnpkit.experiment.dataset import theta_of
-from pnpkit.experiment.evaluation.study import Study, pursue
-from pnpkit.experiment.machine import torch_threads
-from pnpkit.experiment.matches import MatchConfig, instrument, match_file
+from pnpkit.experiment.matches import instrument
 from pnpkit.experiment.precompute.atlases import SHIPPED
-from pnpkit.experiment.problem import Problem, get_problem
+from pnpkit.experiment.problem import Problem
 from pnpkit.experiment.remedies import data_root
 from pnpkit.experiment.training.run_folder import read_provenance
-from pnpkit.matching import Match, Placed, match, morph, refine
+from pnpkit.matching import Match, Placed, match, refine
 from pnpkit.matching.noise import noise_in
 from pnpkit.matching.search import FINE, LAM
-from pnpkit.matching.starting import lowest_peak
 from pnpkit.matching.waveform import finished
 from pnpkit.metric import value_and_jacobian
 from pnpkit.synth import Synthesiser
@@ -41,37 +29,14 @@ RUNS = {"p": "paper", "weighted-p": "paper-controls", "pnp": "paper", "pnp-mean"
 STARTS = ("train-mean", "random", "nearest", *RUNS)
 NOISES = (20, 40, 60)  # dB below the mean power of the whole sound
 LEVEL, DELAY = 6.0, 0.1  # dB and s, either way
+MAP = 15  # starts an axis of the picture of basins
+CENTRE = (740.0, 8.7, 1.7)  # the sound in its middle
 CLEAN: dict[str, Any] = {"level": "known", "delay": "known", "noise": None}
-DRUM_STEPS = 20
-PAIRS = 20
 
 
-def folder() -> Path:
-    """Where the studies are kept."""
-    return data_root() / "matching"
-
-
-def studies(recordings: Path | None = None) -> dict[str, Study]:
-    """All of them, by name; that of the recordings if their folder is given."""
-    every = tuple(_sounds("arpeggio"))
-    found = [Study(f"from-{s}", {"start": s, "lam": LAM, "tolerance": FINE}, every, partial(_from, s)) for s in STARTS]
-    atlas = {"atlas": config_dict(SHIPPED["arpeggio"])}
-    found += [Study("clean", atlas | CLEAN, every, clean)]
-    placed = {"level": LEVEL, "delay": DELAY}
-    found += [Study(f"noise-{n}", atlas | placed | {"noise": n}, every, partial(in_noise, n)) for n in NOISES]
-    drum = {"atlas": config_dict(SHIPPED["drum"]), "steps": DRUM_STEPS}
-    found += [Study("drum", drum | CLEAN, tuple(_sounds("drum")), stroke)]
-    found += [Study("morphs", {"steps": 10}, tuple(range(PAIRS)), between)]
-    if recordings is not None:
-        files = tuple(sorted(p.name for p in recordings.glob("*.wav")))
-        config = config_dict(MatchConfig(SHIPPED["drum"]))
-        found += [Study("recordings", config, files, partial(recording, recordings))]
-    return {study.name: study for study in found}
-
-
-def _from(start: str, item: int) -> list[dict[str, Any]]:
+def descent(start: str, item: int) -> list[dict[str, Any]]:
     """Distances of one sound from the answer after so many steps."""
-    g, phi, theta = _target(item)
+    g, phi, theta = target_of(item)
     x, began = g(theta), time.perf_counter()
     end = refine(g, phi, phi(x), start_of(start, item), lam=LAM, steps=max(AFTER), tolerance=FINE)
     seconds, table = time.perf_counter() - began, end.table()
@@ -79,12 +44,24 @@ def _from(start: str, item: int) -> list[dict[str, Any]]:
     row: dict[str, Any] = {"jacobians": int(end.jacobians), "seconds": seconds, "converged": bool(end.converged)}
     row |= {f"jtfs_{s}": distance[min(s, len(distance) - 1)] for s in AFTER}
     heard = {k: float(mss_distance(g(end.path[k]), x)) for k in {min(s, len(distance) - 1) for s in AFTER}}
-    return [row | {f"mss_{s}": heard[min(s, len(distance) - 1)] for s in AFTER} | _named(g, end.theta)]
+    return [row | {f"mss_{s}": heard[min(s, len(distance) - 1)] for s in AFTER} | named(g, end.theta)]
+
+
+def basin(item: int) -> list[dict[str, Any]]:
+    """Where one start leads: of a grid over carrier and rate, the chirp rate of the target."""
+    problem = problem_of("arpeggio").with_gain("attached")
+    g, space, phi = problem.synth, problem.space, instrument(SHIPPED["arpeggio"])[1]
+    theta = torch.tensor(CENTRE, dtype=torch.float64)
+    at = torch.tensor(divmod(item, MAP), dtype=torch.float64) / (MAP - 1) * 2 - 1
+    start = space.decode(torch.cat([at, space.encode(theta, "logminmax")[2:]]), "logminmax")
+    end = refine(g, phi, phi(g(theta)), start, lam=LAM, steps=max(AFTER), tolerance=FINE)
+    began = {f"start_{n}": v for n, v in named(g, start).items()}
+    return [began | {"jtfs_0": float(end.distances[0]), "jtfs_8": float(end.distance)} | named(g, end.theta)]
 
 
 def start_of(start: str, item: int) -> Float[Tensor, " d"]:
     """Where a descent begins, within the ranges."""
-    problem = _problem("arpeggio")
+    problem = problem_of("arpeggio")
     space = problem.space
     if start == "train-mean":
         return theta_of(problem.table[problem.table.fold == "train"], space).mean(0)
@@ -102,15 +79,15 @@ def start_of(start: str, item: int) -> Float[Tensor, " d"]:
 
 def clean(item: int) -> list[dict[str, Any]]:
     """A sound as synthesised, matched from the atlas alone."""
-    g, phi, theta = _target(item)
+    g, phi, theta = target_of(item)
     found = match(g(theta), g.sample_rate, g, phi, starts=instrument(SHIPPED["arpeggio"])[2], **CLEAN)
     starts = int(found.history.start.nunique())
-    return [_found(found) | {"starts": starts} | _errors(found.theta, theta, g)]
+    return [facts_of(found) | {"starts": starts} | errors_of(found.theta, theta, g)]
 
 
 def in_noise(noise: float, item: int) -> list[dict[str, Any]]:
     """A sound at another level, late, in white noise: by Φ alone, then on the waveform; and what no method can beat."""
-    g, phi, theta = _target(item)
+    g, phi, theta = target_of(item)
     generator = torch.Generator().manual_seed(item)
     level, delay = (2 * torch.rand(2, generator=generator, dtype=torch.float64) - 1) * torch.tensor([LEVEL, DELAY])
     world = Placed(g, LEVEL, DELAY)
@@ -119,13 +96,13 @@ def in_noise(noise: float, item: int) -> list[dict[str, Any]]:
     deviation = float(x.square().mean().sqrt()) * 10 ** (-noise / 20)
     x = x + deviation * torch.randn(len(x), generator=generator, dtype=torch.float64)
     found = match(x, g.sample_rate, g, phi, starts=instrument(SHIPPED["arpeggio"])[2], seed=item)
-    row = _found(found) | _errors(found.theta, theta, g) | {"held": _held(found.region, theta)}
+    row = facts_of(found) | errors_of(found.theta, theta, g) | {"held": _held(found.region, theta)}
     row |= {"level_off": found.level - float(level), "delay_off": found.delay - float(delay)}
     if found.converged:
         began = time.perf_counter()
         start = torch.cat([found.theta, torch.tensor([found.delay], dtype=torch.float64)])
         done = finished(x, Placed(g, 0.0, 0.5), start, noise_in(x, "estimate"))
-        row |= {f"{k}_waveform": v for k, v in _errors(done.theta[: len(theta)], theta, g).items()}
+        row |= {f"{k}_waveform": v for k, v in errors_of(done.theta[: len(theta)], theta, g).items()}
         row |= {"held_waveform": _held(done.region, theta), "explained": done.explained}
         row |= {"seconds_waveform": time.perf_counter() - began}
     bound = 100 * cramer_rao(world, full, deviation)[: len(theta)] / theta
@@ -148,59 +125,18 @@ def cramer_rao(world: Callable[[Tensor], Tensor], theta: Float[Tensor, " p"], de
     return deviation * torch.linalg.inv(A.mT @ A).diagonal().sqrt()[: len(theta)] / scale[: len(theta)]
 
 
-def stroke(item: int) -> list[dict[str, Any]]:
-    """A drum's stroke, as synthesised, matched from the atlas; a row a start, with the distance after so many steps."""
-    problem = _problem("drum")
-    theta = theta_of(problem.table.loc[[item]], problem.space)[0]
-    g, phi, atlas = instrument(SHIPPED["drum"])
-    found = match(g(theta), g.sample_rate, g, phi, starts=atlas, steps=DRUM_STEPS, **CLEAN)
-    rows = []
-    for start, table in found.history.groupby("start"):
-        distance = table.distance.where(table.kept.astype(bool)).ffill().tolist()
-        after = {f"jtfs_{s}": distance[min(s, len(distance) - 1)] for s in (*AFTER, DRUM_STEPS)}
-        rows.append({"start": start, "steps": len(table), **after, **_found(found), **_errors(found.theta, theta, g)})
-    return rows
-
-
-def recording(where: Path, file: str) -> list[dict[str, Any]]:
-    """A recorded sound, matched as the command line does; its fundamental before and after, and its spectrum's peak."""
-    config = MatchConfig(SHIPPED["drum"])
-    found, sound = match_file(str(where / file), config)
-    g, tables = config.synth, found.history[found.history.start >= 0].groupby("start")
-    ends = {k: float(t.distance[t.kept.astype(bool)].iloc[-1]) for k, t in tables}
-    first = tables.get_group(min(ends, key=ends.__getitem__)).iloc[0]
-    peaks = {"lowest_peak": lowest_peak(sound.x, g.sample_rate, 40.0, 1000.0), "peak": _peak(sound.x, g.sample_rate)}
-    hertz = {"before": float(first.omega) / (2 * math.pi), "after": float(found.theta[0]) / (2 * math.pi)}
-    return [_found(found) | {"share": found.share, "starts": len(ends)} | hertz | peaks | _named(g, found.theta)]
-
-
-def between(item: int) -> list[dict[str, Any]]:
-    """Ten steps between two sounds, along the geodesic and along the straight line."""
-    problem, every = _problem("arpeggio"), _sounds("arpeggio")
-    pair = np.random.default_rng(item).choice(every, 2, replace=False)
-    a, b = theta_of(problem.table.loc[pair], problem.space)
-    g, phi, _ = instrument(SHIPPED["arpeggio"])
-    began = time.perf_counter()
-    path = morph(a, b, 10, g=g, phi=phi)
-    row: dict[str, Any] = {"first": pair[0], "second": pair[1], "seconds": time.perf_counter() - began}
-    row |= {"converged": path.converged, "uneven": path.unevenness, "sum": float(path.lengths.sum())}
-    straight = path.straight_lengths
-    uneven = float((straight.max() - straight.min()) / straight.mean())
-    return [row | {"straight_sum": float(straight.sum()), "straight_uneven": uneven}]
-
-
-def _problem(synth: str) -> Problem:
+def problem_of(synth: str) -> Problem:
     return get_problem(SHIPPED[synth].grid)
 
 
-def _sounds(synth: str) -> list[int]:
+def sounds_of(synth: str) -> list[int]:
     """Ids of the test fold."""
-    table = _problem(synth).table
+    table = problem_of(synth).table
     return sorted(table.id[table.fold == "test"].tolist())
 
 
-def _target(item: int) -> tuple[Synthesiser, Callable[[Tensor], Tensor], Float[Tensor, " d"]]:
-    problem = _problem("arpeggio").with_gain("attached")
+def target_of(item: int) -> tuple[Synthesiser, Callable[[Tensor], Tensor], Float[Tensor, " d"]]:
+    problem = problem_of("arpeggio").with_gain("attached")
     return problem.synth, instrument(SHIPPED["arpeggio"])[1], theta_of(problem.table.loc[[item]], problem.space)[0]
 
 
@@ -211,52 +147,19 @@ def _answers(loss: str) -> Any:
     return read_csv(run / "predictions.csv", ["id"]).set_index("id")
 
 
-def _named(g: Synthesiser, theta: Tensor) -> dict[str, float]:
+def named(g: Synthesiser, theta: Tensor) -> dict[str, float]:
     return dict(zip(g.parameters.names, theta.tolist(), strict=True))
 
 
-def _errors(theta: Tensor, truth: Tensor, g: Synthesiser) -> dict[str, float]:
+def errors_of(theta: Tensor, truth: Tensor, g: Synthesiser) -> dict[str, float]:
     """In percent."""
-    return {f"error_{n}": v for n, v in _named(g, 100 * (theta / truth - 1).abs()).items()}
+    return {f"error_{n}": v for n, v in named(g, 100 * (theta / truth - 1).abs()).items()}
 
 
 def _held(region: Any, truth: Tensor) -> bool | None:
     return None if region is None else bool(region.contains(truth))
 
 
-def _found(found: Match) -> dict[str, Any]:
+def facts_of(found: Match) -> dict[str, Any]:
     names = ("verdict", "converged", "distance", "usual", "jacobians", "seconds")
     return {name: getattr(found, name) for name in names}
-
-
-def _peak(x: Tensor, rate: float) -> float:
-    """Frequency of the highest peak of the spectrum, Hz."""
-    spectrum = torch.fft.rfft(x.double(), n=4 * len(x)).abs()
-    return float(spectrum.argmax()) * rate / (4 * len(x))
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Pursue some studies, one after the other."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("names", nargs="+", metavar="study", help="from-p, clean, noise-20, drum, morphs, …")
-    parser.add_argument("--sounds", type=int, help="of each, the first so many; all by default")
-    parser.add_argument("--minutes", type=float, help="after which each begins no further sound")
-    parser.add_argument("--workers", type=int, default=1, help="processes, of one thread each")
-    parser.add_argument("--recordings", type=Path, help="folder of WAV files, for the study of that name")
-    args = parser.parse_args(argv)
-    known = studies(args.recordings)
-    for name in args.names:
-        require_known("study", name, known)
-    for name in args.names:
-        with torch_threads(1):
-            rows = pursue(known[name], folder(), args.sounds, args.minutes, args.workers, _say)
-        print(f"{name}: {rows.item.nunique()} of {len(known[name].items)}: {folder() / name}", flush=True)
-    return 0
-
-
-def _say(name: str, done: int, total: int) -> None:
-    print(f"{name}: {done} of {total}", file=sys.stderr, flush=True)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

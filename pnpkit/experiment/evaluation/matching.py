@@ -29,7 +29,7 @@ RUNS = {"p": "paper", "weighted-p": "paper-controls", "pnp": "paper", "pnp-mean"
 STARTS = ("train-mean", "random", "nearest", *RUNS)
 NOISES = (20, 40, 60)  # dB below the mean power of the whole sound
 LEVEL, DELAY = 6.0, 0.1  # dB and s, either way
-MAP = 15  # starts an axis of the picture of basins
+MAP = 11  # starts an axis of the picture of basins
 CENTRE = (740.0, 8.7, 1.7)  # the sound in its middle
 CLEAN: dict[str, Any] = {"level": "known", "delay": "known", "noise": None}
 

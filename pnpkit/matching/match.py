@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -117,7 +117,12 @@ def match(
             return heard_anyway
         return max(heard_anyway, usual_distance(world(theta), heard, assumed, draws))
 
-    found = search(begin, lambda start, **how: refine(world, heard, target, start, **how), usual_of, steps)
+    own = bool(world.level or world.delay)
+
+    def descend(start: Tensor, **how: Any) -> Descent:
+        return refine(world, heard, target, start, own=own, **how)
+
+    found = search(begin, descend, usual_of, steps)
     ends, distances = [a.end for a in found], [a.distance for a in found]
     best = min(range(len(ends)), key=lambda k: (not found[k].explained, distances[k]))
     end, usual, explained = ends[best], found[best].usual, found[best].explained

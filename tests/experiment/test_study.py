@@ -87,7 +87,7 @@ def test_the_bound_is_that_of_a_sinusoid_in_the_textbook():
     n, deviation, amplitude = 4096, 0.1, 0.7
     t = torch.arange(n, dtype=torch.float64)
     theta = torch.tensor([0.3, amplitude], dtype=torch.float64)
-    bound = cramer_rao(lambda p: p[1] * torch.sin(p[0] * t), theta, deviation)
+    bound = cramer_rao(lambda p: p[..., 1:] * torch.sin(p[..., :1] * t), theta, deviation)
     expected = math.sqrt(24 * deviation**2 / amplitude**2 / (n * (n**2 - 1)))
     assert bound[0].item() == pytest.approx(expected, rel=0.01)
     assert bound[1].item() == pytest.approx(deviation * math.sqrt(2 / n), rel=0.01)

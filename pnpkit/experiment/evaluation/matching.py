@@ -14,7 +14,7 @@ from pnpkit.experiment.artefacts import read_csv
 from pnpkit.experiment.dataset import theta_of
 from pnpkit.experiment.matches import instrument
 from pnpkit.experiment.precompute.atlases import SHIPPED
-from pnpkit.experiment.problem import Problem
+from pnpkit.experiment.problem import Problem, get_problem
 from pnpkit.experiment.remedies import data_root
 from pnpkit.experiment.training.run_folder import read_provenance
 from pnpkit.matching import Match, Placed, match, refine

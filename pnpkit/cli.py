@@ -100,9 +100,13 @@ def metrics(
     workers: Workers = 2,
     scheduler: Scheduler = None,
     verify: Annotated[int, typer.Option(min=0, help="Recompute so many at random and compare, instead.")] = 0,
+    atlas: Annotated[
+        int, typer.Option(min=0, help="Make the atlas where matching starts, of every so many-th train sound, instead.")
+    ] = 0,
 ) -> None:
     """Compute the Riemannian metrics that are missing."""
     from pnpkit.experiment.machine import dask_executor
+    from pnpkit.experiment.precompute.atlases import AtlasConfig, shipped_atlas, store_atlas
     from pnpkit.experiment.precompute.metrics import TOLERANCE, verify_metrics
     from pnpkit.experiment.workspace import Workspace
 
@@ -116,6 +120,12 @@ def metrics(
         )
         return
     with bars() as progress, dask_executor(scheduler) as executor:
+        if atlas:
+            grid = space.problem.grid
+            path = shipped_atlas(grid.synth, out)
+            store_atlas(path, AtlasConfig(grid, atlas), workers, progress, executor)
+            print(f"an atlas at {path}")
+            return
         found = space.compute_metrics(workers, executor, progress)
     print(f"{len(found.theta)} metrics at {space.metrics_path}")
 

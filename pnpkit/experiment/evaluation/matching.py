@@ -13,7 +13,7 @@ from pnpkit.distances import mss_distance
 from pnpkit.experiment.artefacts import read_csv
 from pnpkit.experiment.dataset import theta_of
 from pnpkit.experiment.matches import instrument
-from pnpkit.experiment.precompute.atlases import SHIPPED
+from pnpkit.experiment.precompute.atlases import atlas_config
 from pnpkit.experiment.problem import Problem, get_problem
 from pnpkit.experiment.remedies import data_root
 from pnpkit.experiment.training.run_folder import read_provenance
@@ -50,7 +50,7 @@ def descent(start: str, item: int) -> list[dict[str, Any]]:
 def basin(item: int) -> list[dict[str, Any]]:
     """Where one start leads: of a grid over carrier and rate, the chirp rate of the target."""
     problem = problem_of("arpeggio").with_gain("attached")
-    g, space, phi = problem.synth, problem.space, instrument(SHIPPED["arpeggio"])[1]
+    g, space, phi = problem.synth, problem.space, instrument(atlas_config("arpeggio"))[1]
     theta = torch.tensor(CENTRE, dtype=torch.float64)
     at = torch.tensor(divmod(item, MAP), dtype=torch.float64) / (MAP - 1) * 2 - 1
     start = space.decode(torch.cat([at, space.encode(theta, "logminmax")[2:]]), "logminmax")
@@ -69,7 +69,7 @@ def start_of(start: str, item: int) -> Float[Tensor, " d"]:
         u = torch.rand(len(space), generator=torch.Generator().manual_seed(item), dtype=torch.float64)
         return space.decode(2 * u - 1, "logminmax")
     if start == "nearest":
-        g, phi, atlas = instrument(SHIPPED["arpeggio"])
+        g, phi, atlas = instrument(atlas_config("arpeggio"))
         x = g(theta_of(problem.table.loc[[item]], space)[0])
         return atlas.theta[atlas.nearest(phi(atlas.normalise(x)), log_norm=x.norm().log())[0]][0].double()
     answers = _answers(start)
@@ -80,7 +80,7 @@ def start_of(start: str, item: int) -> Float[Tensor, " d"]:
 def clean(item: int) -> list[dict[str, Any]]:
     """A sound as synthesised, matched from the atlas alone."""
     g, phi, theta = target_of(item)
-    found = match(g(theta), g.sample_rate, g, phi, starts=instrument(SHIPPED["arpeggio"])[2], **CLEAN)
+    found = match(g(theta), g.sample_rate, g, phi, starts=instrument(atlas_config("arpeggio"))[2], **CLEAN)
     starts = int(found.history.start.nunique())
     return [facts_of(found) | {"starts": starts} | errors_of(found.theta, theta, g)]
 
@@ -95,7 +95,7 @@ def in_noise(noise: float, item: int) -> list[dict[str, Any]]:
     x = world(full)
     deviation = float(x.square().mean().sqrt()) * 10 ** (-noise / 20)
     x = x + deviation * torch.randn(len(x), generator=generator, dtype=torch.float64)
-    found = match(x, g.sample_rate, g, phi, starts=instrument(SHIPPED["arpeggio"])[2], seed=item)
+    found = match(x, g.sample_rate, g, phi, starts=instrument(atlas_config("arpeggio"))[2], seed=item)
     row = facts_of(found) | errors_of(found.theta, theta, g) | {"held": _held(found.region, theta)}
     row |= {"level_off": found.level - float(level), "delay_off": found.delay - float(delay)}
     if found.converged:
@@ -126,7 +126,7 @@ def cramer_rao(world: Callable[[Tensor], Tensor], theta: Float[Tensor, " p"], de
 
 
 def problem_of(synth: str) -> Problem:
-    return get_problem(SHIPPED[synth].grid)
+    return get_problem(atlas_config(synth).grid)
 
 
 def sounds_of(synth: str) -> list[int]:
@@ -137,7 +137,7 @@ def sounds_of(synth: str) -> list[int]:
 
 def target_of(item: int) -> tuple[Synthesiser, Callable[[Tensor], Tensor], Float[Tensor, " d"]]:
     problem = problem_of("arpeggio").with_gain("attached")
-    return problem.synth, instrument(SHIPPED["arpeggio"])[1], theta_of(problem.table.loc[[item]], problem.space)[0]
+    return problem.synth, instrument(atlas_config("arpeggio"))[1], theta_of(problem.table.loc[[item]], problem.space)[0]
 
 
 @cache

@@ -40,7 +40,7 @@ from pnpkit.experiment.evaluation.matching import (
 from pnpkit.experiment.evaluation.study import Study, pursue
 from pnpkit.experiment.machine import torch_threads
 from pnpkit.experiment.matches import MatchConfig, instrument, match_file
-from pnpkit.experiment.precompute.atlases import SHIPPED
+from pnpkit.experiment.precompute.atlases import atlas_config
 from pnpkit.experiment.remedies import data_root
 from pnpkit.matching import match, morph
 from pnpkit.matching.search import FINE, LAM
@@ -58,19 +58,19 @@ def folder() -> Path:
 def studies(recordings: Path | None = None) -> dict[str, Study]:
     """All of them, by name; that of the recordings if their folder is given."""
     every = tuple(sounds_of("arpeggio"))
-    atlas, how = {"atlas": config_dict(SHIPPED["arpeggio"])}, {"lam": LAM, "tolerance": FINE}
+    atlas, how = {"atlas": config_dict(atlas_config("arpeggio"))}, {"lam": LAM, "tolerance": FINE}
     of = {s: how | {"start": s} | (atlas if s == "nearest" else {}) for s in STARTS}
     found = [Study(f"from-{s}", of[s], every, partial(descent, s)) for s in STARTS]
     found += [Study("basin", how | {"target": CENTRE, "starts": MAP}, tuple(range(MAP**2)), basin)]
     found += [Study("clean", atlas | CLEAN, every, clean)]
     placed = {"level": LEVEL, "delay": DELAY}
     found += [Study(f"noise-{n}", atlas | placed | {"noise": n}, every, partial(in_noise, n)) for n in NOISES]
-    drum = {"atlas": config_dict(SHIPPED["drum"]), "steps": DRUM_STEPS}
+    drum = {"atlas": config_dict(atlas_config("drum")), "steps": DRUM_STEPS}
     found += [Study("drum", drum | CLEAN, tuple(sounds_of("drum")), stroke)]
     found += [Study("morphs", {"steps": 10}, tuple(range(PAIRS)), between)]
     if recordings is not None:
         files = tuple(sorted(p.name for p in recordings.glob("*.wav")))
-        config = config_dict(MatchConfig(SHIPPED["drum"]))
+        config = config_dict(MatchConfig(atlas_config("drum")))
         found += [Study("recordings", config, files, partial(recording, recordings))]
     return {study.name: study for study in found}
 
@@ -79,7 +79,7 @@ def stroke(item: int) -> list[dict[str, Any]]:
     """A drum's stroke, as synthesised, matched from the atlas; a row a start, with the distance after so many steps."""
     problem = problem_of("drum")
     theta = theta_of(problem.table.loc[[item]], problem.space)[0]
-    g, phi, atlas = instrument(SHIPPED["drum"])
+    g, phi, atlas = instrument(atlas_config("drum"))
     found = match(g(theta), g.sample_rate, g, phi, starts=atlas, steps=DRUM_STEPS, **CLEAN)
     rows = []
     for start, table in found.history.groupby("start"):
@@ -93,7 +93,7 @@ def stroke(item: int) -> list[dict[str, Any]]:
 
 def recording(where: Path, file: str) -> list[dict[str, Any]]:
     """A recorded sound, matched as the command line does; its fundamental before and after, and its spectrum's peak."""
-    config = MatchConfig(SHIPPED["drum"])
+    config = MatchConfig(atlas_config("drum"))
     found, sound = match_file(str(where / file), config)
     g, tables = config.synth, found.history[found.history.start >= 0].groupby("start")
     ends = {k: float(t.distance[t.kept.astype(bool)].iloc[-1]) for k, t in tables}
@@ -108,7 +108,7 @@ def between(item: int) -> list[dict[str, Any]]:
     problem, every = problem_of("arpeggio"), sounds_of("arpeggio")
     pair = np.random.default_rng(item).choice(every, 2, replace=False)
     a, b = theta_of(problem.table.loc[pair], problem.space)
-    g, phi, _ = instrument(SHIPPED["arpeggio"])
+    g, phi, _ = instrument(atlas_config("arpeggio"))
     began = time.perf_counter()
     path = morph(a, b, 10, g=g, phi=phi)
     row: dict[str, Any] = {"first": pair[0], "second": pair[1], "seconds": time.perf_counter() - began}

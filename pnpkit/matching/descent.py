@@ -180,8 +180,9 @@ def refine(
         return values.reshape((*values.shape[:lead], *batch, *values.shape[lead + 1 :]))
 
     distances, lams, kept, path = (shaped(torch.stack(column), 1) for column in zip(*rows, strict=True))
-    last = (shaped(values) for values in (space.decode(u, coordinates), distance, tangent, M, converged, jacobians))
-    return Descent(*last, distances, lams, kept, space.decode(path, coordinates), space, coordinates)
+    theta, path = space.decode(shaped(u), coordinates), space.decode(path, coordinates)
+    distance, tangent, M, converged, jacobians = map(shaped, (distance, tangent, M, converged, jacobians))
+    return Descent(theta, distance, tangent, M, converged, jacobians, distances, lams, kept, path, space, coordinates)
 
 
 def _split(size: int, v: Tensor, wanted: Tensor, items: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

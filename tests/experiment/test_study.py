@@ -2,6 +2,7 @@
 
 import json
 import math
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -9,9 +10,10 @@ import pytest
 import torch
 
 from pnpkit.experiment.artefacts import ArtefactMismatch, config_dict
-from pnpkit.experiment.evaluation.matching import cramer_rao
+from pnpkit.experiment.evaluation.matching import AFTER, cramer_rao
 from pnpkit.experiment.evaluation.studies import studies
 from pnpkit.experiment.evaluation.study import RECORD, ROWS, UNFINISHED, Study, pursue, read_study, spread
+from pnpkit.experiment.results.matching import continued, descents
 from pnpkit.experiment.seals import check_all
 
 SHIPPED = Path(__file__).parents[2] / "data" / "matching"
@@ -101,3 +103,16 @@ def test_what_is_shipped_is_whole_of_known_code_and_scored_sounds_only(name):
     assert record["config"] == config_dict(known.config)  # of the atlas that is shipped, too
     assert rows.item.nunique() == record["items"]
     assert not [m["commit"] for m in record["made"] if "dirty" in m["commit"] or m["commit"] == "unknown"]
+
+
+def test_table_1_goes_on_with_the_sounds_that_every_start_has(tmp_path):
+    def falling(start, item):
+        rows = {f"{d}_{k}": start / 2**k + item for d in ("jtfs", "mss") for k in AFTER}
+        return [rows | {"jacobians": 3, "seconds": 1.0}]
+
+    for name, start, items in (("p", 256.0, (0, 1, 2, 3)), ("nearest", 0.5, (0, 1, 9))):
+        pursue(Study(f"from-{name}", {}, items, partial(falling, start)), tmp_path)
+    table = continued(descents(tmp_path))
+    assert table.index.name == "start, 2 sounds"
+    assert table.loc["P", ["JTFS, 0", "JTFS, 8", "MSS, 8"]].tolist() == ["256.5", "1.50", "1.50"]
+    assert table["below 1"].to_dict() == {"nearest of the atlas": "50%", "P": "0%"}

@@ -27,6 +27,7 @@ from pnpkit.synth import ParameterSpace, Synthesiser
 
 SILENT = 0.004  # of ‖Φ(x)‖: what a noiseless match may leave, about 1 for the paper's sounds
 WHITE = 0.05  # the same where each coefficient is in units of its noise
+ROUNDING = 1e-5  # of a coefficient of Φ, in float32: in a faint noise the distance is jagged by that
 POLISHES = 2  # rounds behind a mask made of the answer
 NEARLY = 1.25  # a rival's distance over the best, at most
 APART = 0.1  # a rival's distance from the best in logminmax coordinates, at least
@@ -178,7 +179,8 @@ def _polished(
         whitened = heard.whitened(deviations)
         assert isinstance(whitened.weight, Tensor)
         target = whitened(x) - bias * whitened.weight
-        end = refine(world, whitened, target, end.theta, lam=1e-3, steps=steps, tolerance=WHITE)
+        least = max(WHITE, ROUNDING * float(whitened.weight.norm()))
+        end = refine(world, whitened, target, end.theta, lam=1e-3, steps=steps, tolerance=least)
     space = world.parameters
     u = space.encode(end.theta, "logminmax")
     J = value_and_jacobian(lambda v: world(space.decode(v, "logminmax")), whitened, u)[1].double()

@@ -15,6 +15,7 @@ from pnpkit.synth import ParameterSpace
 
 TOGETHER = 2**19  # samples, of waveforms and their tangents, that pass at once: a few hundred megabytes
 STALLED = 1e8  # λ, in mean eigenvalues, at which no step worth the name is left
+FREE = 10.0  # λ up to which a step is free enough to judge by
 FLAT = 1e-12  # eigenvalues of M below this share of the largest are taken as zero
 
 
@@ -98,7 +99,7 @@ def refine(
         steps: how many are tried at most.
         tolerance: in units of Φ; 0 for none.
         cosine: share of the distance; 0 for none.
-        still: where Φ∘g is rough the linear picture promises what no step can keep: end, too, when one that λ ≤ 1 held
+        still: where Φ∘g is rough the linear picture promises what no step can keep: end, too, when one that λ ≤ 10 held
             back brings no more than this share of the distance; 0 for never.
         coordinates: in which I is the identity.
         own: put the diagonal of the first M in the place of I, as Marquardt did: each parameter is held back in its own
@@ -164,7 +165,7 @@ def refine(
         M_there, gradient_there, there = at(guess, todo)
         closer = (there < distance[todo]) | (lam == 0)
         gain = distance[todo] - there
-        stood[todo] = (gain > 0) & (gain <= still * distance[todo]) & (damping[todo] <= 1)
+        stood[todo] = (gain > 0) & (gain <= still * distance[todo]) & (damping[todo] <= FREE)
         used, tried, kept = damping.clone(), distance.clone(), torch.zeros(n, dtype=torch.bool, device=device)
         tried[todo], kept[todo] = there, closer
         moved = todo[closer]

@@ -151,7 +151,7 @@ def test_the_first_free_step_that_brings_too_little_is_the_last(still):
     target = curved(TRUTH) + torch.tensor([0.5, 0.5, 0.5]).double()
     path = refine(curved, same, target, START, space=SPACE, steps=25, **NEVER).table()
     before = path.distance.where(path.kept).ffill().shift()
-    little = path.kept & (path.lam <= 1) & (before - path.distance <= still * before)
+    little = path.kept & (path.lam <= 10) & (before - path.distance <= still * before)
     end = refine(curved, same, target, START, space=SPACE, steps=25, still=still, **NEVER)
     assert end.converged
     assert end.jacobians == 1 + little.idxmax() > 2

@@ -103,21 +103,21 @@ def metrics(
 ) -> None:
     """Compute the Riemannian metrics that are missing."""
     from pnpkit.experiment.machine import dask_executor
-    from pnpkit.experiment.precompute.metrics import TOLERANCE, verify_metrics
+    from pnpkit.experiment.precompute.metrics import METRIC_TOLERANCE, verify_metrics
     from pnpkit.experiment.workspace import Workspace
 
-    space = Workspace.open(profile, out)
+    workspace = Workspace.open(profile, out)
     if verify:
-        worst = verify_metrics(space.metrics_path, space.metric_config, verify)
-        total = len(space.problem.table)
+        worst = verify_metrics(workspace.metrics_path, workspace.metric_config, verify)
+        total = len(workspace.problem.table)
         print(
             f"{min(verify, total)} of {total} metrics computed again: largest relative difference {worst:.1e}, "
-            f"tolerance {TOLERANCE:.0e}; all {total} symmetric and positive semi-definite"
+            f"tolerance {METRIC_TOLERANCE:.0e}; all {total} symmetric and positive semi-definite"
         )
         return
     with bars() as progress, dask_executor(scheduler) as executor:
-        found = space.compute_metrics(workers, executor, progress)
-    print(f"{len(found.theta)} metrics at {space.metrics_path}")
+        found = workspace.compute_metrics(workers, executor, progress)
+    print(f"{len(found.theta)} metrics at {workspace.metrics_path}")
 
 
 @app.command()
@@ -135,11 +135,11 @@ def train(
     """Train one network; continue it if it was interrupted."""
     from pnpkit.experiment.workspace import Workspace
 
-    space = Workspace.open(profile, out)
+    workspace = Workspace.open(profile, out)
     options = {"resume": resume, "max_hours": max_hours, "tensorboard": tensorboard}
     with bars() as progress:
-        run = space.train(loss, seed, progress, device=device, threads=threads, **options)
-    print(f"epoch {len(run.history)} of {space.profile.run(loss, seed).epochs}: {run.folder}")
+        run = workspace.train(loss, seed, progress, device=device, threads=threads, **options)
+    print(f"epoch {len(run.history)} of {workspace.profile.run(loss, seed).epochs}: {run.folder}")
     if not run.finished:
         raise typer.Exit(3)
 
@@ -156,12 +156,12 @@ def evaluate(
     from pnpkit.experiment.results.tables import summary_table
     from pnpkit.experiment.workspace import Workspace
 
-    space = Workspace.open(profile, out)
+    workspace = Workspace.open(profile, out)
     with bars() as progress:
         if curve:
-            print(space.curve(loss, seed, progress).to_string(index=False))
+            print(workspace.curve(loss, seed, progress).to_string(index=False))
         else:
-            print(summary_table(space.evaluate(loss, seed, progress).summary, space.problem.space).to_string())
+            print(summary_table(workspace.evaluate(loss, seed, progress).summary, workspace.problem.space).to_string())
 
 
 @app.command("table")
@@ -177,15 +177,15 @@ def table_(
     from pnpkit.experiment.workspace import Workspace
 
     check_form(form)
-    space = Workspace.open(profile, out)
+    workspace = Workspace.open(profile, out)
     with bars() as progress:
-        results = space.compute_results(progress, seed or None)
+        results = workspace.compute_results(progress, seed or None)
     print(render(table(results), form))  # type: ignore[arg-type]
     if results["claims"]["last"]:
         print(render(claim_table(results), form))  # type: ignore[arg-type]
     if not seed:
         sys.stdout.flush()  # what is printed is there, whatever becomes of the file
-        space.keep_results(results, fewer)
+        workspace.keep_results(results, fewer)
 
 
 @app.command()

@@ -86,7 +86,7 @@ def match_file(source: str, config: MatchConfig) -> tuple[Match, Fitted]:
 def instrument(config: AtlasConfig) -> tuple[Synthesiser, Phi, Atlas]:
     """Synthesiser, descriptor and atlas, made once a process."""
     problem = matching_problem(config.grid)
-    return problem.synth, Phi(problem.jtfs), find_atlas(config)
+    return problem.synth, problem.phi, find_atlas(config)
 
 
 def columns(space: ParameterSpace) -> list[str]:

@@ -23,7 +23,7 @@ from pnpkit.experiment.evaluation.folder import (
     verify_evaluation,
 )
 from pnpkit.experiment.evaluation.items import reference_predictions
-from pnpkit.experiment.precompute.inputs import compute_features
+from pnpkit.experiment.precompute.inputs import compute_inputs
 from pnpkit.experiment.precompute.metric_store import MetricConfig, MetricTable, load_metrics
 from pnpkit.experiment.precompute.metrics import compute_metrics
 from pnpkit.experiment.problem import Problem, get_problem
@@ -63,7 +63,7 @@ class Workspace:
     @property
     def metric_config(self) -> MetricConfig:
         """Configuration of the profile's metrics."""
-        return MetricConfig(self.profile.grid, self.problem.listener, self.base.profile.metric_chunk)
+        return MetricConfig(self.profile.grid, self.problem.phi_name, self.base.profile.metric_chunk)
 
     @property
     def metrics_path(self) -> Path:
@@ -112,16 +112,16 @@ class Workspace:
         path, config, callback = self.metrics_path, self.metric_config, _named("metrics", progress)
         return compute_metrics(path, config, workers=workers, executor=executor, progress=callback)
 
-    def features(self, progress: Progress | None = None) -> np.memmap:
+    def inputs(self, progress: Progress | None = None) -> np.memmap:
         """The network's inputs, computed where missing."""
-        p, callback = self.problem, _named("features", progress)
+        p, callback = self.problem, _named("inputs", progress)
         config, folder = self.profile.training.features, self.base.folder
-        return compute_features(p.table, p.synth, config, folder, callback, p.grid.fingerprint)
+        return compute_inputs(p.table, p.synth, config, folder, callback, p.grid.fingerprint)
 
     def data(self, config: TrainingConfig) -> TrainingData:
         """What a run trains on. The metrics are read unless the loss is P, which needs none."""
         metric = None if config.loss == "p" else self.metrics().metric(config.gain)
-        return TrainingData(self.problem.space, self.problem.table, self.features(), metric)
+        return TrainingData(self.problem.space, self.problem.table, self.inputs(), metric)
 
     def train(self, loss: str, seed: int, progress: Progress | None = None, **options: Any) -> RunResult:
         """One run, resumed or read; options as of :func:`train` and :func:`fit` in pnpkit.experiment.training.loop."""
@@ -131,9 +131,9 @@ class Workspace:
         if callback := _named(f"{LOSS_LABELS[loss]}, seed {seed}", progress):
             options["progress"] = lambda done, total, _: callback(done, total)
         if loss == "sp":
-            listener = replace(self.problem.with_gain(config.gain))  # its Φ is its own, and may move to the device
-            listener.jtfs.to(options.get("device", "cpu"))
-            options["phi"] = listener.features
+            problem = replace(self.problem.with_gain(config.gain))  # its Φ is its own, and may move to the device
+            problem.phi.to(options.get("device", "cpu"))
+            options["listen"] = problem.listen
         if config.start_from:
             options["start"] = partial(self._weights, config.start_from, seed)
         return train(config, self.data(config), folder, **options)

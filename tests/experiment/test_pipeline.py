@@ -56,7 +56,7 @@ def test_profile_end_to_end(profile: Profile, tmp_path: Path, monkeypatch: pytes
 
     results = run_profile("tiny", progress=progress, root=tmp_path)
     assert not (tmp_path / "elsewhere").exists()
-    assert seen["metrics"] == seen["features"] == (216, 216)
+    assert seen["metrics"] == seen["inputs"] == (216, 216)
     assert (seen["epochs of training"], seen["evaluations"]) == ((2, 2), (3, 3))
     workspace = Workspace.open("tiny", tmp_path)
     assert workspace.results() == config_dict(results), "what is returned is what is written"

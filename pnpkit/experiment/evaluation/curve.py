@@ -30,7 +30,7 @@ from pnpkit.experiment.training.run_folder import read_history, read_provenance
 
 
 @dataclass(frozen=True)
-class Row:
+class CurveRow:
     """Means over the probe after an epoch; ``seconds`` was recorded by older versions."""
 
     jtfs: float | None
@@ -45,7 +45,7 @@ class Row:
 class Curve:
     """What ``curve.json`` records."""
 
-    rows: list[Row]
+    rows: list[CurveRow]
     config: dict[str, Any]
     made: dict[str, Any]
     seconds: float | None = None  # of training, in older ones
@@ -113,7 +113,7 @@ def distance_curve(
                 wide.reset_index(),
                 part,
                 problem.synth,
-                problem.jtfs,
+                problem.phi,
                 weights=kinds,
                 source=source,
                 progress=progress,

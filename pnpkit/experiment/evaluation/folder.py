@@ -31,10 +31,9 @@ from pnpkit.experiment.problem import Problem
 from pnpkit.experiment.schema import at_least, check
 from pnpkit.experiment.training.run_folder import RunProvenance, read_provenance
 
-Progress = Callable[[int, int], None]
 FILES = {"test": "items.csv", "validation": "validation.csv"}  # items of each fold that is evaluated
 READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
-TOLERANCE = 1e-3  # of distances between machines, relative; float32 inside Φ
+DISTANCE_TOLERANCE = 1e-3  # of distances between machines, relative; float32 inside Φ
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ def evaluate_run(
     folder: Path,
     out: Path,
     problem: Problem,
-    progress: Progress | None = None,
+    progress: Callable[[int, int], None] | None = None,
     config: TrainingConfig | None = None,
 ) -> Evaluation:
     """Evaluate a finished run, or read its evaluation if it is of these very predictions.
@@ -143,7 +142,11 @@ def evaluate_run(
 
 
 def evaluate_reference(
-    name: str, predictions: pd.DataFrame, out: Path, problem: Problem, progress: Progress | None = None
+    name: str,
+    predictions: pd.DataFrame,
+    out: Path,
+    problem: Problem,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """The same for predictions that need no training; see :func:`reference_predictions`."""
     key = {"run": {"reference": name, "grid": config_dict(problem.grid)}}
@@ -194,7 +197,7 @@ def verify_evaluation(folder: Path, out: Path, problem: Problem, n: int, seed: i
         reach down to the rounding of float32, which another processor does differently, by some 4e-4 in all.
 
     Raises:
-        ValueError: if a distance differs by more than ``TOLERANCE``, or what could be compared then cannot now, or the
+        ValueError: if a distance differs by more than the tolerance, or what could be compared then cannot now, or the
             reverse; names the ids.
     """
     table = problem.table
@@ -203,15 +206,17 @@ def verify_evaluation(folder: Path, out: Path, problem: Problem, n: int, seed: i
     read_provenance(folder)
     predictions, index = read_csv(folder / "predictions.csv", ["id"]), ["weights", "id"]
     part = table[table.id.isin(sample)]
-    again = evaluate(predictions[predictions.id.isin(sample)], part, problem.synth, problem.jtfs)
+    again = evaluate(predictions[predictions.id.isin(sample)], part, problem.synth, problem.phi)
     kept = read_evaluation(out).items
     again, kept = again.set_index(index), kept[kept.id.isin(sample)].set_index(index)
     new, old = again[list(DISTANCES)], kept[list(DISTANCES)]
     difference = ((new - old).abs() / (old + pd.Series({"jtfs": 0.0, "mss": 0.0, "ddsp": 1.0}))).max(axis=1).fillna(0.0)
-    wrong = (difference > TOLERANCE) | (again.status != kept.status)
+    wrong = (difference > DISTANCE_TOLERANCE) | (again.status != kept.status)
     if wrong.any():
         found = sorted({item for _, item in difference.index[wrong]})
-        raise ValueError(f"{out}: the distances of ids {found} are not those of a new computation to {TOLERANCE:.0e}")
+        raise ValueError(
+            f"{out}: the distances of ids {found} are not those of a new computation to {DISTANCE_TOLERANCE:.0e}"
+        )
     return float(difference.max())
 
 
@@ -222,7 +227,7 @@ def _evaluated(
     predictions: pd.DataFrame,
     problem: Problem,
     source: str,
-    progress: Progress | None,
+    progress: Callable[[int, int], None] | None,
 ) -> Evaluation:
     if (out / "summary.json").exists():
         require_same_config(out, read_record(out / "summary.json", Summary)["config"], key)
@@ -233,7 +238,7 @@ def _evaluated(
         folds = [f for f in FILES if f == "test" or ("fold" in predictions and f in set(predictions.fold))]
         items = {
             fold: evaluate(
-                predictions, problem.table, problem.synth, problem.jtfs, fold=fold, source=source, progress=progress
+                predictions, problem.table, problem.synth, problem.phi, fold=fold, source=source, progress=progress
             )
             for fold in folds
         }

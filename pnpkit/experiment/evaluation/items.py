@@ -9,9 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pnpkit.distances import Operator, ddsp_mss_distance, jtfs_distance, mss_distance
+from pnpkit.distances import ddsp_mss_distance, jtfs_distance, mss_distance
 from pnpkit.experiment.dataset import theta_of
-from pnpkit.jtfs import log_compress
 from pnpkit.synth import ParameterSpace, Synthesiser
 
 __all__ = [
@@ -35,7 +34,7 @@ def evaluate(
     predictions: pd.DataFrame,
     grid: pd.DataFrame,
     synth: Synthesiser,
-    jtfs: Operator,
+    phi: Callable[[Tensor], Tensor],
     *,
     fold: str = "test",
     weights: Sequence[str] = WEIGHTS,
@@ -49,7 +48,7 @@ def evaluate(
         predictions: ``id``, and ``<kind>_<name>`` in raw units for some of the kinds of weights; with ``fold``, if they
             are of more than one.
         grid: the data set, ``id``, parameters, ``fold``.
-        synth, jtfs: g and the scattering operator. Sounds are synthesised in float64, as float32 loses phase.
+        synth, phi: g and Φ. Sounds are synthesised in float64, as float32 loses phase.
         fold: the fold predicted.
         weights: the kinds; those that the predictions lack are left out.
         source: what to call the predictions in a message: their file.
@@ -79,13 +78,13 @@ def evaluate(
     for start in range(0, len(wanted), batch_size):
         rows = slice(start, start + batch_size)
         y = synth(target[rows])
-        phi_y = log_compress(jtfs(y))
-        first = _distances(guesses[kinds[0]][rows], y, phi_y, synth, jtfs)
+        phi_y = phi(y)
+        first = _distances(guesses[kinds[0]][rows], y, phi_y, synth, phi)
         for w in kinds:
             part = _parameter_errors(guesses[w][rows], target[rows], space)
             # The last epoch is often the best
             same = w == kinds[0] or torch.equal(guesses[w][rows], guesses[kinds[0]][rows])
-            distances = first if same else _distances(guesses[w][rows], y, phi_y, synth, jtfs)
+            distances = first if same else _distances(guesses[w][rows], y, phi_y, synth, phi)
             ids = wanted.id.iloc[rows].to_numpy()
             parts.append(pd.DataFrame({"id": ids, "weights": w} | distances | part))
         if progress is not None:
@@ -173,7 +172,7 @@ def _parameter_errors(guess: Tensor, target: Tensor, space: ParameterSpace) -> d
     return {name: column.numpy() for name, column in columns.items()}
 
 
-def _distances(guess: Tensor, y: Tensor, phi_y: Tensor, synth: Synthesiser, jtfs: Operator) -> dict[str, Any]:
+def _distances(guess: Tensor, y: Tensor, phi_y: Tensor, synth: Synthesiser, phi: Any) -> dict[str, Any]:
     x = _sounds(guess, y, synth)
     finite, audible = torch.isfinite(x).all(-1), (x != 0).any(-1)
     status = np.where(finite.numpy(), np.where(audible.numpy(), "ok", "silent"), "not finite")
@@ -182,7 +181,7 @@ def _distances(guess: Tensor, y: Tensor, phi_y: Tensor, synth: Synthesiser, jtfs
     values = {name: torch.full((len(x),), torch.nan, dtype=torch.float64) for name in DISTANCES}
     if bool(good.any()):
         x, y = x[good], y[good]
-        values["jtfs"][good] = (log_compress(jtfs(x)) - phi_y[good]).double().norm(dim=-1)
+        values["jtfs"][good] = (phi(x) - phi_y[good]).double().norm(dim=-1)
         values["mss"][good] = mss_distance(x.float(), y.float()).double()
         values["ddsp"][good] = ddsp_mss_distance(x.float(), y.float()).double()
     return columns | {name: value.numpy() for name, value in values.items()}

@@ -27,7 +27,7 @@ from pnpkit.experiment.artefacts import (
     unwritable,
     write_record,
 )
-from pnpkit.experiment.config import FeatureConfig
+from pnpkit.experiment.config import ScalogramConfig
 from pnpkit.experiment.dataset import theta_of
 from pnpkit.experiment.integrity import say_once
 from pnpkit.experiment.machine import locked, torch_threads
@@ -39,8 +39,8 @@ BLOCK = 256  # items between two records of progress: about a second of work and
 
 
 @dataclasses.dataclass(frozen=True)
-class FeaturesRecord(Provenance):
-    """What the ``.json`` beside finished features records."""
+class InputsRecord(Provenance):
+    """What the ``.json`` beside finished inputs records."""
 
     checksums: list[int] = dataclasses.field(default_factory=list)  # CRC-32 of each block: a gigabyte is read at once
 
@@ -54,10 +54,10 @@ class PartialRecord:
     seconds: float = at_least(0)
 
 
-def features_key(
-    table: pd.DataFrame, synth: Synthesiser, config: FeatureConfig, fingerprint: str = ""
+def inputs_key(
+    table: pd.DataFrame, synth: Synthesiser, config: ScalogramConfig, fingerprint: str = ""
 ) -> dict[str, Any]:
-    """What the features depend on, as plain JSON types: their configuration, the synthesiser, and the θ themselves."""
+    """What the inputs depend on, as plain JSON types: their configuration, the synthesiser, and the θ themselves."""
     theta = np.ascontiguousarray(theta_of(table, synth.parameters).numpy())
     settings: dict[str, Any] = {"fingerprint": fingerprint}
     if not fingerprint:
@@ -70,10 +70,10 @@ def features_key(
     }
 
 
-def compute_features(
+def compute_inputs(
     table: pd.DataFrame,
     synth: Synthesiser,
-    config: FeatureConfig,
+    config: ScalogramConfig,
     folder: Path,
     progress: Callable[[int, int], None] | None = None,
     fingerprint: str = "",
@@ -102,10 +102,10 @@ def compute_features(
 
     >>> import tempfile; from pnpkit.experiment.dataset import arpeggio_grid; from pnpkit.synth import Arpeggio
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     compute_features(arpeggio_grid(6).head(2), Arpeggio(), FeatureConfig(), Path(folder)).shape
+    ...     compute_inputs(arpeggio_grid(6).head(2), Arpeggio(), ScalogramConfig(), Path(folder)).shape
     (2, 72, 129)
     """
-    key = features_key(table, synth, config, fingerprint)
+    key = inputs_key(table, synth, config, fingerprint)
     path = folder / f"features-{config_hash(key)}.npy"
     with ExitStack() as held, torch_threads(1):
         try:
@@ -117,10 +117,10 @@ def compute_features(
             _compute(table, synth, config, key, path, progress)
         elif (left := path.with_suffix(".partial.json")).exists():
             left.unlink()  # of a process that was killed when all was done
-        return open_features(path, key)
+        return open_inputs(path, key)
 
 
-def open_features(path: Path, key: dict[str, Any] | None = None) -> np.memmap:
+def open_inputs(path: Path, key: dict[str, Any] | None = None) -> np.memmap:
     """Open a finished array read-only, after checking its configuration, size and checksums (a second for 1 GB).
 
     Raises:
@@ -130,7 +130,7 @@ def open_features(path: Path, key: dict[str, Any] | None = None) -> np.memmap:
     record = path.with_suffix(".json")
     if not record.exists():
         raise ValueError(f"{path} has no provenance beside it ({record.name}). {remedy(path)}")
-    made = read_record(record, FeaturesRecord, only=())
+    made = read_record(record, InputsRecord, only=())
     if key is not None:
         require_same_config(path, made["config"], key)
     try:
@@ -154,7 +154,7 @@ def _opened(path: Path, mode: Any, items: Any) -> np.memmap:
 def _compute(
     table: pd.DataFrame,
     synth: Synthesiser,
-    config: FeatureConfig,
+    config: ScalogramConfig,
     key: dict[str, Any],
     path: Path,
     progress: Callable[[int, int], None] | None,

@@ -30,11 +30,11 @@ from pnpkit.experiment.precompute.metric_store import (
     write_chunk,
 )
 from pnpkit.experiment.problem import get_problem
-from pnpkit.metric import pullback, value_and_jacobian
+from pnpkit.metric import metric_from_jacobian, value_and_jacobian
 from pnpkit.synth.parameters import gain_gradient
 
 TOGETHER = 2**19  # samples, of waveforms and their tangents, that pass at once: fills the vector units, fits the cache
-TOLERANCE = 1e-4  # relative, of a metric computed again: float32 sums differ between machines
+METRIC_TOLERANCE = 1e-4  # relative, of a metric computed again: float32 sums differ between machines
 
 
 def metrics_of(grid: GridConfig, items: slice) -> NDArray[np.float64]:
@@ -53,7 +53,7 @@ def metrics_of(grid: GridConfig, items: slice) -> NDArray[np.float64]:
         phi, J = value_and_jacobian(problem.synth, problem.phi, part)
         loudness = -torch.expm1(-phi.double())
         J_attached = J.double() + loudness.unsqueeze(-1) * gain_gradient(problem.synth, part).unsqueeze(-2)
-        results.append(torch.stack([pullback(J, part), pullback(J_attached, part)], 1))
+        results.append(torch.stack([metric_from_jacobian(J, part), metric_from_jacobian(J_attached, part)], 1))
     return torch.cat(results).numpy()
 
 
@@ -156,7 +156,7 @@ def verify_metrics(path: Path, config: MetricConfig, n: int, seed: int = 0) -> f
         The largest relative difference, in Frobenius norm.
 
     Raises:
-        ValueError: if a metric of the sample differs by more than ``TOLERANCE``, one of the store is not symmetric or
+        ValueError: if a metric of the sample differs by more than the tolerance, one of the store is not symmetric or
             not positive semi-definite, or its θ are not those of the data set; names the ids.
     """
     stored, problem = load_metrics(path, config), get_problem(config.grid)
@@ -170,10 +170,10 @@ def verify_metrics(path: Path, config: MetricConfig, n: int, seed: int = 0) -> f
         again = torch.from_numpy(metrics_of(config.grid, slice(i, i + 1)))[0]
         kept = torch.stack([stored.metric(gain)[i] for gain in GAINS])
         difference = float(torch.linalg.norm(again - kept) / torch.linalg.norm(kept))
-        if not difference <= TOLERANCE:
+        if not difference <= METRIC_TOLERANCE:
             raise ValueError(
                 f"{path}: the metric of id {i} differs from a new computation by {difference:.1e}, "
-                f"tolerance {TOLERANCE:.0e}"
+                f"tolerance {METRIC_TOLERANCE:.0e}"
             )
         worst = max(worst, difference)
     return worst

@@ -130,9 +130,9 @@ def _norms_of_refused(workspace: Workspace, probe: pd.DataFrame, epoch: int) -> 
     answers = probe[probe.epoch == epoch].rename(columns={name: f"last_{name}" for name in names})
     truth = problem.table[problem.table.id.isin(answers.id)]
     with torch.no_grad():
-        items = evaluate(answers.drop(columns="epoch"), truth, problem.synth, problem.jtfs)
+        items = evaluate(answers.drop(columns="epoch"), truth, problem.synth, problem.phi)
         lost = truth[truth.id.isin(items.id[items.status != "ok"])]
-        return [float(problem.features(theta[None]).double().norm()) for theta in theta_of(lost, problem.space)]
+        return [float(problem.listen(theta[None]).double().norm()) for theta in theta_of(lost, problem.space)]
 
 
 def contrasts(found: Mapping[str, Mapping[int, float]]) -> dict[str, Contrast]:

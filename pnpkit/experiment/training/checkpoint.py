@@ -34,7 +34,7 @@ with extra("experiment", "a training run"):
     from safetensors import SafetensorError
     from safetensors.torch import load_file, save
 
-Row = dict[str, int | float]  # of the history
+HistoryRow = dict[str, int | float]  # of the history
 KEPT = 2  # the newest, and the one before in case a disk loses the newest
 NAME = re.compile(r"epoch-\d{5}")  # what else lies in the folder is the user's
 WEIGHTS = ("weights.safetensors", "best.safetensors", "average.safetensors", "optimiser.safetensors")
@@ -45,7 +45,7 @@ class RunState:
     """How far a run is. Generators have no state to keep: each epoch seeds its own from (seed, epoch)."""
 
     epoch: int = 0  # epochs done
-    history: list[Row] = field(default_factory=list)  # one row an epoch
+    history: list[HistoryRow] = field(default_factory=list)  # one row an epoch
     best_epoch: int = 0
     best_loss: float = float("inf")  # lowest validation loss so far
     seconds: float = 0.0  # of all sessions
@@ -54,7 +54,7 @@ class RunState:
 
 
 @dataclass(frozen=True)
-class Progress:
+class ProgressRecord:
     """What ``progress.json`` records."""
 
     config: dict[str, Any]
@@ -125,7 +125,7 @@ def load_checkpoint(
         return RunState(), snapshot(analyser)
     newest = found[-1]
     try:
-        stored = read_record(newest / "progress.json", Progress)
+        stored = read_record(newest / "progress.json", ProgressRecord)
         require_same_config(newest, stored.pop("config"), config)
         probe = stored.pop("probe", "")
         state = RunState(**stored)
@@ -167,12 +167,12 @@ def clear_checkpoints(folder: Path) -> None:
         folder.rmdir()
 
 
-def newest_history(folder: Path) -> tuple[Path, list[Row]] | None:
+def newest_history(folder: Path) -> tuple[Path, list[HistoryRow]] | None:
     """The newest checkpoint's record, and the history in it; None without one."""
     if not (found := _checkpoints(folder)):
         return None
     path = found[-1] / "progress.json"
-    return path, read_record(path, Progress, only=())["history"]
+    return path, read_record(path, ProgressRecord, only=())["history"]
 
 
 def snapshot(analyser: nn.Module) -> dict[str, Tensor]:

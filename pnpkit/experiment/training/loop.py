@@ -24,7 +24,7 @@ from pnpkit.experiment.dataset import theta_of
 from pnpkit.experiment.machine import check_device, locked, memory_kept, torch_threads
 from pnpkit.experiment.training import run_folder
 from pnpkit.experiment.training.checkpoint import (
-    Row,
+    HistoryRow,
     RunState,
     clear_checkpoints,
     load_checkpoint,
@@ -36,24 +36,24 @@ from pnpkit.experiment.training.run_folder import RunResult
 from pnpkit.losses import AdaptivePNPLoss
 
 AVERAGED = 0.999  # of the average of the weights, kept a step: it reaches back over some 1000 of them
-Callback = Callable[[int, int, Row], None]
+Callback = Callable[[int, int, HistoryRow], None]
 
 
 def train(
     config: TrainingConfig, data: TrainingData, out: Path, *, network: nn.Module | None = None,
-    phi: Callable[[Tensor], Tensor] | None = None, threads: int = 1, **session: Any,
+    listen: Callable[[Tensor], Tensor] | None = None, threads: int = 1, **session: Any,
 ) -> RunResult:  # fmt: skip
     """Train what a configuration says: an :class:`Analyser` with one of the losses of :func:`build_losses`.
 
     Args:
         config, data, out, threads, session: as of :func:`fit`.
         network: another one, which ``config.head`` then is a name for.
-        phi: Φ∘g for the spectral loss, raw θ → descriptor.
+        listen: Φ∘g for the spectral loss, raw θ → descriptor.
     """
     if bool(config.start_from) != (session.get("start") is not None):
         raise ValueError(f"start_from is {config.start_from!r}: weights to start with go with it, and with it only")
     with torch_threads(threads):
-        loss, validation = build_losses(config, data, phi)
+        loss, validation = build_losses(config, data, listen)
         if network is None:
             theta = theta_of(data.table, data.space)[torch.from_numpy(data.rows("train"))]
             mean = data.space.encode(theta, config.coordinates).float().mean(0) if config.bias_at_mean else None
@@ -155,7 +155,7 @@ def _epochs(
         epoch_began = time.perf_counter()
         mean_loss = learner.epoch(loss, state, progress)
         state.epoch += 1
-        row: Row = {"epoch": state.epoch, "train_loss": mean_loss} | learner.validate(validation)
+        row: HistoryRow = {"epoch": state.epoch, "train_loss": mean_loss} | learner.validate(validation)
         if not all(map(math.isfinite, row.values())):
             raise FloatingPointError(f"validation after epoch {state.epoch}: not finite: {row}; the checkpoint stays")
         improved = row["validation_loss"] < state.best_loss
@@ -220,7 +220,7 @@ class Learner:
 
     def step(self, loss: Loss, batch: np.ndarray) -> float:
         """The loss of some items; unless it is not finite, the weights are moved against its gradient."""
-        prediction = self.network(torch.from_numpy(np.asarray(self.data.features[batch])).to(self.device))
+        prediction = self.network(torch.from_numpy(np.asarray(self.data.inputs[batch])).to(self.device))
         if not bool(torch.isfinite(prediction).all()):
             return math.nan  # a synthesiser would refuse such θ̃ with a message that knows neither step nor ids
         value = self._loss(loss, prediction, batch)
@@ -231,11 +231,11 @@ class Learner:
             self.average.update_parameters(self.network)
         return value.item()
 
-    def validate(self, loss: Loss) -> Row:
+    def validate(self, loss: Loss) -> HistoryRow:
         """The validation columns of the history: loss, and for each parameter its errors in its unit and its sign."""
         rows, space = self.data.rows("validation"), self.data.space
-        output = predict(self.network, self.data.features, rows)
-        row: Row = {"validation_loss": self._loss(loss, output, rows).item()}
+        output = predict(self.network, self.data.inputs, rows)
+        row: HistoryRow = {"validation_loss": self._loss(loss, output, rows).item()}
         error = (space.decode(output.double(), self.config.coordinates) - self.theta[torch.from_numpy(rows)]).abs()
         for i, name in enumerate(space.names):
             row[f"error_{name}"] = error[:, i].median().item()
@@ -249,7 +249,7 @@ class Learner:
         return loss(prediction, self.target[index].to(device), M)
 
 
-def _send(folder: Path, row: Row) -> None:
+def _send(folder: Path, row: HistoryRow) -> None:
     """One row of the history as TensorBoard's scalars; those of later epochs, of a run begun again, give way."""
     from torch.utils.tensorboard import SummaryWriter
 

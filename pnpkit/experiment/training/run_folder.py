@@ -20,7 +20,7 @@ from pnpkit.experiment.artefacts import (
     write_atomically,
     write_record,
 )
-from pnpkit.experiment.config import FeatureConfig, GridConfig, TrainingConfig
+from pnpkit.experiment.config import GridConfig, ScalogramConfig, TrainingConfig
 from pnpkit.experiment.integrity import Damaged
 from pnpkit.experiment.remedies import remedy
 from pnpkit.experiment.schema import BadRecord, at_least, check
@@ -134,7 +134,7 @@ def read_config(folder: Path) -> TrainingConfig:
         if name in POSITIVE and number <= 0:
             raise BadRecord(f"{folder / 'config.json'}: {name} must be positive, not {number}")
     try:
-        parts = {"grid": GridConfig(**stored["grid"]), "features": FeatureConfig(**stored["features"])}
+        parts = {"grid": GridConfig(**stored["grid"]), "features": ScalogramConfig(**stored["features"])}
         return TrainingConfig(**stored | parts)
     except (KeyError, TypeError) as error:
         raise ValueError(f"{folder / 'config.json'} is not the configuration of a training run: {error}") from error
@@ -199,7 +199,7 @@ def write_products(
 
 def _answers(config: TrainingConfig, data: TrainingData, network: nn.Module, rows: np.ndarray) -> Tensor:
     """θ̃ of some rows in raw units, float64."""
-    return data.space.decode(predict(network, data.features, rows).double(), config.coordinates)
+    return data.space.decode(predict(network, data.inputs, rows).double(), config.coordinates)
 
 
 def _write_csv(path: Path, table: pd.DataFrame) -> None:

@@ -21,7 +21,7 @@ from pnpkit.experiment.evaluation.items import (
     reference_predictions,
     summarise,
 )
-from pnpkit.jtfs import JTFS
+from pnpkit.jtfs import JTFS, log_compress
 from pnpkit.synth import Arpeggio
 
 REFERENCE = np.load(Path(__file__).parents[2] / "reference" / "arpeggio.npz")
@@ -34,6 +34,10 @@ TEST = GRID[GRID.fold == "test"].sort_values("id", ignore_index=True)
 def spectrum(x):
     """A toy scattering: fast, insensitive to the sign, enough to count and compare."""
     return torch.fft.rfft(x).abs()
+
+
+def phi(x):
+    return log_compress(spectrum(x))
 
 
 def noise(seed, *shape):
@@ -133,7 +137,7 @@ def test_silence_is_at_a_finite_distance():
 
 
 def test_perfect_predictions_cost_nothing():
-    items = evaluate(perfect(("last", "best")), GRID, SYNTH, spectrum)
+    items = evaluate(perfect(("last", "best")), GRID, SYNTH, phi)
     assert items.groupby("weights", sort=False).size().to_dict() == {"last": len(TEST), "best": len(TEST)}
     assert (items.status == "ok").all()
     assert (items[[*DISTANCES]].to_numpy() == 0).all()
@@ -144,7 +148,7 @@ def test_errors_are_in_units_and_per_cent_of_the_truth():
     guess = perfect()
     guess["last_f_c"] *= 1.1
     guess["last_gamma"] += 10
-    items = evaluate(guess, GRID, SYNTH, spectrum)
+    items = evaluate(guess, GRID, SYNTH, phi)
     np.testing.assert_allclose(items.percent_f_c, 10)
     np.testing.assert_allclose(items.error_f_c, 0.1 * TEST.f_c)
     np.testing.assert_allclose(items.error_gamma, 10)
@@ -156,10 +160,10 @@ def test_errors_are_in_units_and_per_cent_of_the_truth():
 def test_items_do_not_depend_on_their_batch_nor_on_the_order_of_the_file():
     guess = perfect(("last", "best"))
     guess["best_f_m"] *= 1.2
-    whole = evaluate(guess, GRID, SYNTH, spectrum, batch_size=100)
+    whole = evaluate(guess, GRID, SYNTH, phi, batch_size=100)
     calls = []
     parts = evaluate(
-        guess.sample(frac=1, random_state=0), GRID, SYNTH, spectrum, batch_size=4, progress=lambda *c: calls.append(c)
+        guess.sample(frac=1, random_state=0), GRID, SYNTH, phi, batch_size=4, progress=lambda *c: calls.append(c)
     )
     pd.testing.assert_frame_equal(whole, parts, rtol=1e-6)
     assert calls[-1] == (len(TEST), len(TEST))
@@ -180,9 +184,9 @@ def test_what_cannot_be_heard_is_counted_and_left_out_of_the_mean_alone(variant,
     guess = perfect()
     guess["last_f_m"] *= 1.1
     synth = Arpeggio(variant, n_samples=4096)
-    clean = evaluate(guess, GRID, synth, spectrum)
+    clean = evaluate(guess, GRID, synth, phi)
     guess.loc[2, column] = value
-    items = evaluate(guess, GRID, synth, spectrum)
+    items = evaluate(guess, GRID, synth, phi)
     assert items.status[2] == status
     assert items.loc[2, [*DISTANCES]].isna().all()
     pd.testing.assert_frame_equal(items.drop(index=2), clean.drop(index=2))
@@ -199,12 +203,12 @@ def test_kinds_of_weights_do_not_mix_however_many():
     factors = {"a": 1.0, "b": 1.1, "c": 1.0}
     columns = {f"{kind}_{n}": TEST[n] * f for kind, f in factors.items() for n in NAMES}
     table = pd.DataFrame({"id": TEST.id} | columns)
-    items = evaluate(table, GRID, SYNTH, spectrum, weights=("a", "b", "c", "d"))
+    items = evaluate(table, GRID, SYNTH, phi, weights=("a", "b", "c", "d"))
     means = items.groupby("weights").jtfs.mean()
     assert list(means.index) == ["a", "b", "c"]
     assert means["a"] == means["c"] == 0 < means["b"]
     with pytest.raises(ValueError, match="columns x_<name> or y_<name> are needed"):
-        evaluate(table, GRID, SYNTH, spectrum, weights=("x", "y"))
+        evaluate(table, GRID, SYNTH, phi, weights=("x", "y"))
 
 
 def test_predictions_of_something_else_are_refused_by_the_name_of_their_file():
@@ -212,9 +216,9 @@ def test_predictions_of_something_else_are_refused_by_the_name_of_their_file():
     strangers = guess.assign(id=other.id.to_numpy())
     for wrong in (guess.iloc[1:], pd.concat([guess, guess.iloc[:1]]), strangers):
         with pytest.raises(ValueError, match=r"runs/p/0/predictions\.csv.*21 items"):
-            evaluate(wrong, GRID, SYNTH, spectrum, source="runs/p/0/predictions.csv")
+            evaluate(wrong, GRID, SYNTH, phi, source="runs/p/0/predictions.csv")
     with pytest.raises(ValueError, match=r"the predictions: columns last_<name>.*f_c, f_m, gamma"):
-        evaluate(guess.drop(columns="last_f_m"), GRID, SYNTH, spectrum)
+        evaluate(guess.drop(columns="last_f_m"), GRID, SYNTH, phi)
 
 
 def test_reference_predictions_know_the_train_fold_only():
@@ -239,7 +243,7 @@ def test_summary_is_the_textbooks():
 
 
 def test_a_run_without_one_audible_item_has_no_mean_and_still_a_summary(tmp_path):
-    items = evaluate(perfect().assign(last_f_c=np.nan), GRID, SYNTH, spectrum)
+    items = evaluate(perfect().assign(last_f_c=np.nan), GRID, SYNTH, phi)
     summary = summarise(items)
     assert summary["last"]["jtfs"] == {
         "mean": None,

@@ -349,7 +349,7 @@ def spectrum(x):
 def heard_by(descriptor=spectrum, grid=GRID):
     """The problem with another descriptor in the place of Φ."""
     problem = replace(PROBLEM, grid=grid)
-    vars(problem)["jtfs"] = descriptor  # where the property keeps what it has made
+    vars(problem)["phi"] = descriptor  # where the property keeps what it has made
     return problem
 
 

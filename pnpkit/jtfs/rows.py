@@ -1,11 +1,9 @@
-"""Filters along the rows as matrix products on their foldings; see :class:`pnpkit.jtfs.frequential.RowFilters`."""
+"""Filters along the rows as matrix products on their foldings."""
 
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
-
-from pnpkit.jtfs.frequential import RowFilters
 
 
 def keep(module: nn.Module, name: str, constant: NDArray) -> None:
@@ -15,18 +13,40 @@ def keep(module: nn.Module, name: str, constant: NDArray) -> None:
 
 
 class Rows(nn.Module):
-    """Filters along a given number of rows."""
+    """Wavelets and perhaps a low-pass along a number of rows, as real matrices on the two foldings of the rows.
+
+    A wavelet's impulse response is Hermitian, so its real part is even and its imaginary part odd: each maps what is
+    symmetric about the middle row and what is antisymmetric apart. On sums and differences of the rows that mirror each
+    other, half as many products do, and give the upper half of the rows; see :func:`pnpkit.jtfs.kernels.add_moduli`.
+
+    Args:
+        rows: how many.
+        wavelets: how many.
+        even: weights on the sums, ((2·wavelets + low-pass)·⌈rows/2⌉, inputs): wavelets' real parts, imaginary parts,
+            low-pass.
+        odd: the same on the differences.
+        even_inputs: combinations of the sums, (inputs, ⌈rows/2⌉), or None where the inputs are the sums themselves.
+        odd_inputs: the same for the differences.
+    """
 
     even: Tensor
     odd: Tensor
     even_inputs: Tensor
     odd_inputs: Tensor
 
-    def __init__(self, filters: RowFilters, rows: int) -> None:
+    def __init__(
+        self,
+        rows: int,
+        wavelets: int,
+        even: NDArray,
+        odd: NDArray,
+        even_inputs: NDArray | None = None,
+        odd_inputs: NDArray | None = None,
+    ) -> None:
         super().__init__()
-        self.wavelets, self.rows, self.reduced = filters.wavelets, rows, filters.even_inputs is not None
-        for name in ("even", "odd", "even_inputs", "odd_inputs"):
-            matrix = getattr(filters, name)
+        self.rows, self.wavelets, self.reduced = rows, wavelets, even_inputs is not None
+        matrices = {"even": even, "odd": odd, "even_inputs": even_inputs, "odd_inputs": odd_inputs}
+        for name, matrix in matrices.items():
             if matrix is not None:
                 keep(self, name, matrix)
 

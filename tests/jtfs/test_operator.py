@@ -2,7 +2,6 @@
 
 import copy
 import math
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,11 +11,10 @@ from direct_jtfs import DirectJTFS
 
 from pnpkit.jtfs import JTFS, Phi, log_compress, modulus, stages
 from pnpkit.jtfs.frequential import FrequentialBank
-from pnpkit.jtfs.rows import Rows
 from pnpkit.metric import riemannian_metric
 from pnpkit.synth import Arpeggio
+from tests.oracle import REFERENCE, drum, load, relative
 
-REFERENCE = Path(__file__).parents[1] / "reference"
 POINTS = torch.tensor([[740.0, 8.7, 1.7], [520.0, 4.1, 2.9], [1000.0, 15.0, 3.9]], dtype=torch.float64)
 SECOND = 4737  # offset of the first path with a wavelet in time: before it, paths have frames
 
@@ -38,10 +36,6 @@ def sounds() -> torch.Tensor:
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def relative(a: torch.Tensor, b: torch.Tensor) -> float:
-    return float((torch.linalg.norm(a - b, dim=-1) / torch.linalg.norm(b, dim=-1)).max())
 
 
 # Laws -----------------------------------------------------------------------------------------------------------------
@@ -178,7 +172,7 @@ def plain(monkeypatch):
 def test_compiled_moduli_equal_plain_torch(plain, dtype, rows):
     """Value, derivatives and gradient, a vanishing modulus included; a second way of writing down what is asked."""
     found = FrequentialBank(4, 1, 2)
-    filters = [Rows(f, rows).to(dtype) for f in found.filters(rows)]
+    filters = [f.to(dtype) for f in found.filters(rows)]
     z = torch.view_as_complex(noise(3, 2, rows, 24, 2).to(dtype))
     z[..., :8] = 0
     share = noise(1, 2, (2 * sum(f.wavelets for f in filters) + 1) * rows, seed=3).to(dtype)
@@ -364,26 +358,6 @@ def test_bad_waveforms_name_themselves(unchecked, small, x, message):
 
 
 # Reference data -------------------------------------------------------------------------------------------------------
-
-
-def drum(omega: float, tau: float, p: float, D: float, alpha: float) -> np.ndarray:
-    """The reference's drum: 10 × 10 modes of the functional transformation method, 2^16 samples at 22 050 Hz."""
-    m1, m2 = np.meshgrid(np.arange(1, 11), np.arange(1, 11))
-    beta, n = alpha + 1 / alpha, m1**2 + (m2 / alpha) ** 2
-    S4 = (D * omega * alpha) ** 2 + (p * alpha / tau) ** 2
-    c2 = alpha / tau**2 * (1 / beta - p**2 * beta) + alpha * omega**2 * (1 / beta - D**2 * beta)
-    sigma = (1 - p * beta) / tau + p * alpha / tau * n
-    frequency = np.sqrt(np.abs(S4 * n**2 + c2 * n - sigma**2))
-    weight = (np.sin(0.4 * np.pi * m1) * np.sin(0.4 * np.pi * m2)) ** 2 / frequency
-    t = np.arange(2**16) / 22050
-    modes = zip(weight.flat, sigma.flat, frequency.flat, strict=True)
-    y = sum(w * np.exp(-s * t) * np.sin(f * t) for w, s, f in modes if f < np.pi * 22050)
-    return y / np.abs(y).max()
-
-
-def load(name: str) -> dict[str, torch.Tensor]:
-    with np.load(REFERENCE / f"{name}.npz") as file:
-        return {key: torch.from_numpy(file[key]) for key in file if file[key].ndim}
 
 
 def test_phi_of_24_arpeggios(jtfs):

@@ -3,7 +3,6 @@
 import itertools
 import math
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,10 +15,10 @@ from scipy.linalg import expm
 from pnpkit.jtfs import Phi
 from pnpkit.metric import riemannian_metric
 from pnpkit.synth import RectangularDrum
-from tests.jtfs.test_operator import drum as oracle
+from tests.oracle import drum as oracle
+from tests.oracle import load, relative
 
-with np.load(Path(__file__).parents[1] / "reference" / "drum.npz") as file:
-    REFERENCE = {key: torch.from_numpy(file[key]) for key in ("theta", "x", "M")}
+REFERENCE = load("drum")
 THETA = REFERENCE["theta"]
 SPACE = RectangularDrum.parameters
 NYQUIST = math.pi * RectangularDrum.sample_rate
@@ -37,10 +36,6 @@ def point(**changes: float) -> torch.Tensor:
 
 def time(n: int) -> torch.Tensor:
     return torch.arange(n, dtype=torch.float64) / RectangularDrum.sample_rate
-
-
-def relative(a: torch.Tensor, b: torch.Tensor) -> float:
-    return float((torch.linalg.norm(a - b, dim=-1) / torch.linalg.norm(b, dim=-1)).max())
 
 
 # The sound ------------------------------------------------------------------------------------------------------------

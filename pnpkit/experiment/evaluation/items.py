@@ -9,21 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pnpkit.distances import ddsp_mss_distance, jtfs_distance, mss_distance
+from pnpkit.distances import ddsp_mss_distance, mss_distance
 from pnpkit.experiment.dataset import theta_of
 from pnpkit.synth import ParameterSpace, Synthesiser
-
-__all__ = [
-    "DISTANCES",
-    "Synthesiser",
-    "bootstrap_interval",
-    "ddsp_mss_distance",
-    "evaluate",
-    "jtfs_distance",
-    "mss_distance",
-    "reference_predictions",
-    "summarise",
-]
 
 DISTANCES = ("jtfs", "mss", "ddsp")
 WEIGHTS = ("last", "best", "average")  # of the last epoch, of the best validation, averaged over the steps

@@ -148,7 +148,7 @@ class Plant:
         """What reads an artefact; a digest of all that it gives."""
         read: dict[str, Callable[[], Any]] = {
             "run": lambda: self._run(path.parent),
-            "weights": lambda: load_analyser(path.parent, path.stem).state_dict(),
+            "weights": lambda: load_analyser(path.parent, "last" if path.stem == "weights" else path.stem).state_dict(),
             "checkpoint": self._checkpoint,
             "evaluation": lambda: self._evaluation(path.parent),
             "curve": lambda: distance_curve(

@@ -37,7 +37,7 @@ with extra("experiment", "a training run"):
 HistoryRow = dict[str, int | float]  # of the history
 KEPT = 2  # the newest, and the one before in case a disk loses the newest
 NAME = re.compile(r"epoch-\d{5}")  # what else lies in the folder is the user's
-WEIGHTS = ("weights.safetensors", "best.safetensors", "average.safetensors", "optimiser.safetensors")
+WEIGHTS = {"last": "weights.safetensors", "best": "best.safetensors", "average": "average.safetensors"}
 
 
 @dataclass
@@ -89,13 +89,14 @@ def save_checkpoint(
         partial.mkdir(parents=True)
     except OSError as error:
         raise unwritable(final, error) from error
-    save_weights(partial / "weights.safetensors", analyser.state_dict())
-    save_weights(partial / "best.safetensors", best)
-    save_weights(partial / "average.safetensors", average.state_dict())
+    save_weights(partial / WEIGHTS["last"], analyser.state_dict())
+    save_weights(partial / WEIGHTS["best"], best)
+    save_weights(partial / WEIGHTS["average"], average.state_dict())
     moments = optimiser.state_dict()["state"]
     save_weights(partial / "optimiser.safetensors", {f"{i}.{k}": v for i, s in moments.items() for k, v in s.items()})
     probe = {"probe": probe_digest(folder.parent / "probe.csv", state.epoch)}
-    write_record(partial / "progress.json", {"config": config_dict(config), **asdict(state), **probe}, WEIGHTS)
+    files = (*WEIGHTS.values(), "optimiser.safetensors")
+    write_record(partial / "progress.json", {"config": config_dict(config), **asdict(state), **probe}, files)
     try:
         os.rename(partial, final)
         sync(folder)
@@ -130,9 +131,9 @@ def load_checkpoint(
         probe = stored.pop("probe", "")
         state = RunState(**stored)
         _check_progress(newest, state, folder.parent / "probe.csv", probe)
-        analyser.load_state_dict(load_weights(newest / "weights.safetensors"))
-        best = load_weights(newest / "best.safetensors")
-        average.load_state_dict(load_weights(newest / "average.safetensors"))
+        analyser.load_state_dict(load_weights(newest / WEIGHTS["last"]))
+        best = load_weights(newest / WEIGHTS["best"])
+        average.load_state_dict(load_weights(newest / WEIGHTS["average"]))
         _restore(optimiser, load_weights(newest / "optimiser.safetensors"))
     except (ArtefactMismatch, Damaged, PermissionError):
         raise
@@ -195,14 +196,14 @@ def _checkpoints(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("epoch-*") if NAME.fullmatch(path.name) and path.is_dir())
 
 
-def load_analyser(folder: Path, weights: str = "weights") -> Analyser:
+def load_analyser(folder: Path, weights: str = "last") -> Analyser:
     """The trained network of a run, in evaluation mode.
 
     Args:
         folder: of the run.
-        weights: ``"weights"`` (last epoch), ``"best"`` (lowest validation loss) or ``"average"``.
+        weights: ``"last"`` (of the last epoch), ``"best"`` (of the lowest validation loss) or ``"average"``.
     """
-    path = folder / f"{weights}.safetensors"
+    path = folder / WEIGHTS[weights]
     state = load_weights(path)
     if (folder / "provenance.json").exists():
         read_record(folder / "provenance.json", only=[path.name])

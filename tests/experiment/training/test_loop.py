@@ -19,7 +19,7 @@ from pnpkit.analyser.network import Analyser, predict
 from pnpkit.experiment.artefacts import ArtefactMismatch, config_hash
 from pnpkit.experiment.config import LOSS_LABELS, GridConfig, TrainingConfig
 from pnpkit.experiment.dataset import arpeggio_grid, theta_of
-from pnpkit.experiment.training.checkpoint import HistoryRow, RunState, load_analyser, load_weights
+from pnpkit.experiment.training.checkpoint import WEIGHTS, HistoryRow, RunState, load_analyser, load_weights
 from pnpkit.experiment.training.loop import Learner, fit, train
 from pnpkit.experiment.training.objective import TrainingData, build_losses, metric_of
 from pnpkit.experiment.training.run_folder import read_run
@@ -27,7 +27,6 @@ from pnpkit.losses import ParameterLoss, PNPLoss, quadratic_form
 from pnpkit.synth import Arpeggio
 
 SPACE = Arpeggio.parameters
-WEIGHTS_FILES = {"last": "weights", "best": "best", "average": "average"}
 CONFIG = TrainingConfig(GridConfig(n_steps=6), "pnp-mean", epochs=3, batch_size=8, coordinates="logminmax", head="tanh")
 
 
@@ -55,7 +54,7 @@ def reference(data: TrainingData, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 def assert_same_run(folder: Path, reference: Path) -> None:
-    for name in (*(f"{w}.safetensors" for w in WEIGHTS_FILES.values()), "predictions.csv", "probe.csv", "config.json"):
+    for name in (*WEIGHTS.values(), "predictions.csv", "probe.csv", "config.json"):
         assert (folder / name).read_bytes() == (reference / name).read_bytes(), name
     histories = [pd.read_csv(f / "history.csv", dtype=str).drop(columns="seconds") for f in (folder, reference)]
     pd.testing.assert_frame_equal(*histories)
@@ -135,8 +134,8 @@ def test_history_and_predictions_are_what_they_say(data: TrainingData, reference
     assert row.negative_f_c == (u[:, 0] < 0).double().mean().item()
     assert list(result.history.epoch) == [1, 2, 3]
     assert list(result.predictions.id) == list(data.table[data.table.fold != "train"].id)
-    for kind, name in WEIGHTS_FILES.items():
-        predicted = predict(load_analyser(reference, name), data.inputs, data.rows("validation", "test"))
+    for kind in WEIGHTS:
+        predicted = predict(load_analyser(reference, kind), data.inputs, data.rows("validation", "test"))
         wanted = SPACE.decode(predicted.double(), "logminmax")
         got = result.predictions[[f"{kind}_{p}" for p in SPACE.names]].to_numpy()
         assert np.array_equal(got, wanted.numpy())  # every digit survives the file

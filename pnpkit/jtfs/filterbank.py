@@ -111,7 +111,7 @@ def low_pass(length: int, scale: float) -> Array:
     return (spectrum / np.abs(np.fft.ifft(spectrum)).sum())[: length // 2 + 1]
 
 
-def energy_normalise(bank: list[Wavelet], length: int, phi: Array | None, target: float) -> tuple[list[Wavelet], Array]:
+def energy_normalise(bank: list[Wavelet], length: int, low: Array | None, target: float) -> tuple[list[Wavelet], Array]:
     r"""Scale each wavelet so that the Littlewood–Paley sum peaks at ``target`` around it.
 
     .. math:: \sum_n |\hat\psi_n(\omega)|^2 + |\hat\phi(\omega)|^2 \le \text{target}
@@ -123,7 +123,7 @@ def energy_normalise(bank: list[Wavelet], length: int, phi: Array | None, target
     Args:
         bank: wavelets from high to low frequency.
         length: padded length that their bins refer to.
-        phi: low-pass to include in the sum, or None.
+        low: low-pass to include in the sum, or None.
         target: 2 for real signals (only positive frequencies are covered), 1 if both spins are.
 
     Returns:
@@ -134,12 +134,12 @@ def energy_normalise(bank: list[Wavelet], length: int, phi: Array | None, target
     total_gains = np.ones(len(bank))
     for _ in range(PASSES):
         correct = len(bank) > 2 and _redundancy(bank[0].spectrum, bank[1].spectrum) < LOW_REDUNDANCY
-        total = _littlewood_paley(bank, length, phi)
+        total = _littlewood_paley(bank, length, low)
         around = [_neighbourhood(n, peaks, alone=correct and n == 0) for n in range(len(bank))]
         gains = np.array([math.sqrt(target / total[bins].max()) for bins in around])
         bank = _scaled(bank, gains)
         if correct:
-            total = _littlewood_paley(bank, length, phi)
+            total = _littlewood_paley(bank, length, low)
             both = math.sqrt(target / total[peaks[2] : peaks[0] + 1].max())
             gains[:2] *= both
             bank[:2] = _scaled(bank[:2], [both, both])
@@ -151,8 +151,8 @@ def _scaled(bank: list[Wavelet], gains: Iterable[float]) -> list[Wavelet]:
     return [replace(w, spectrum=w.spectrum * gain) for w, gain in zip(bank, gains, strict=True)]
 
 
-def _littlewood_paley(bank: list[Wavelet], length: int, phi: Array | None) -> Array:
-    total = np.zeros(length // 2 + 1) if phi is None else phi**2
+def _littlewood_paley(bank: list[Wavelet], length: int, low: Array | None) -> Array:
+    total = np.zeros(length // 2 + 1) if low is None else low**2
     for w in bank:
         total[: len(w.spectrum)] += w.spectrum**2
     return total

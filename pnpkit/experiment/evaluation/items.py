@@ -160,7 +160,9 @@ def _parameter_errors(guess: Tensor, target: Tensor, space: ParameterSpace) -> d
     return {name: column.numpy() for name, column in columns.items()}
 
 
-def _distances(guess: Tensor, y: Tensor, phi_y: Tensor, synth: Synthesiser, phi: Any) -> dict[str, Any]:
+def _distances(
+    guess: Tensor, y: Tensor, phi_y: Tensor, synth: Synthesiser, phi: Callable[[Tensor], Tensor]
+) -> dict[str, Any]:
     x = _sounds(guess, y, synth)
     finite, audible = torch.isfinite(x).all(-1), (x != 0).any(-1)
     status = np.where(finite.numpy(), np.where(audible.numpy(), "ok", "silent"), "not finite")

@@ -3,7 +3,6 @@
 import itertools
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +39,15 @@ def run_profile(
     runs = [(space, c.loss, c.seed) for c in space.profile.runs()]
     starts = dict.fromkeys((c.start_from, c.seed) for c in space.profile.runs() if c.start_from)
     space.compute_metrics(workers, executor, progress)  # which notes how many processes it had
-    with nullcontext(executor) if executor is not None else processes(workers) as pool:
+    with processes(workers, executor) as pool:
         _count("features", _inputs, [(space,)], pool, progress, len(space.problem.table))
         if starts:
             _train("epochs of runs to start from", [(space.shared, *start) for start in starts], pool, progress)
         _train("epochs of training", runs, pool, progress)
         _count("evaluations", _evaluate, [(space, "", 0), *runs], pool, progress)
-    return space.write_results(progress)
+    results = space.compute_results(progress)
+    space.keep_results(results)
+    return results
 
 
 def _count(

@@ -8,16 +8,13 @@ import pandas as pd
 import pytest
 import torch
 
-from pnpkit.distances import DDSP_SIZES
+from pnpkit.distances import DDSP_SIZES, ddsp_mss_distance, jtfs_distance, mss_distance
 from pnpkit.experiment.artefacts import write_json
 from pnpkit.experiment.dataset import arpeggio_grid, theta_of
 from pnpkit.experiment.evaluation.items import (
     DISTANCES,
     bootstrap_interval,
-    ddsp_mss_distance,
     evaluate,
-    jtfs_distance,
-    mss_distance,
     reference_predictions,
     summarise,
 )

@@ -48,19 +48,10 @@ Run = Callable[..., tuple[int, str, str]]  # arguments → exit code, stdout, st
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """``pnpkit`` in this process, with its artefacts in a folder of the test."""
+def run(verb: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """``pnpkit`` with its artefacts in a folder of the test."""
     monkeypatch.setenv("PNPKIT_DATA", str(tmp_path))
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["pnpkit", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return ended.value.code or 0, said.out, said.err
-
-    return call
+    return verb
 
 
 def constant(grid: GridConfig, items: slice) -> np.ndarray:

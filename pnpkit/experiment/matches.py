@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from pnpkit.audio import read_sound
-from pnpkit.experiment.artefacts import config_hash, write_atomically
+from pnpkit.experiment.artefacts import config_hash
+from pnpkit.experiment.files import write_atomically
 from pnpkit.experiment.precompute.atlases import AtlasConfig, find_atlas, matching_problem
 from pnpkit.jtfs import Phi
 from pnpkit.matching import Atlas, Match, match

@@ -3,7 +3,6 @@
 import itertools
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +39,15 @@ def run_profile(
     runs = [(workspace, c.loss, c.seed) for c in workspace.profile.runs()]
     starts = dict.fromkeys((c.start_from, c.seed) for c in workspace.profile.runs() if c.start_from)
     workspace.compute_metrics(workers, executor, progress)  # which notes how many processes it had
-    with nullcontext(executor) if executor is not None else processes(workers) as pool:
+    with processes(workers, executor) as pool:
         _count("inputs", _inputs, [(workspace,)], pool, progress, len(workspace.problem.table))
         if starts:
             _train("epochs of runs to start from", [(workspace.shared, *start) for start in starts], pool, progress)
         _train("epochs of training", runs, pool, progress)
         _count("evaluations", _evaluate, [(workspace, "", 0), *runs], pool, progress)
-    return workspace.write_results(progress)
+    results = workspace.compute_results(progress)
+    workspace.keep_results(results)
+    return results
 
 
 def _count(

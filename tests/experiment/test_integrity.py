@@ -11,15 +11,9 @@ from pathlib import Path
 import pytest
 
 from pnpkit.experiment import artefacts, integrity
-from pnpkit.experiment.artefacts import (
-    ArtefactMismatch,
-    read_record,
-    sweep,
-    write_atomically,
-    write_json,
-    write_record,
-)
+from pnpkit.experiment.artefacts import ArtefactMismatch, read_record, write_json, write_record
 from pnpkit.experiment.evaluation.folder import evaluate_run
+from pnpkit.experiment.files import sweep, write_atomically
 from pnpkit.experiment.integrity import KEY, Damaged, verify_files
 from pnpkit.experiment.precompute import inputs
 from pnpkit.experiment.precompute.metric_store import load_metrics
@@ -185,7 +179,7 @@ def test_a_folder_that_cannot_be_written_to_is_read_and_said(
     def read_only(*_of: object) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    monkeypatch.setattr(artefacts.os, "replace", read_only)
+    monkeypatch.setattr(os, "replace", read_only)
     results = plant.results()
     results["rows"]["last"]["p"]["jtfs"]["mean"] += 1.0
     integrity.say_once.cache_clear()

@@ -1,8 +1,8 @@
 """Synthesisers and profiles of others: found by name, tried before use, known by their sounds, usable in all stages."""
 
 import math
-import sys
 import warnings
+from collections.abc import Callable
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -10,7 +10,6 @@ import pytest
 import torch
 from distributed import LocalCluster
 
-from pnpkit import cli
 from pnpkit.experiment import systems
 from pnpkit.experiment.artefacts import ArtefactMismatch, config_dict
 from pnpkit.experiment.config import GridConfig
@@ -212,14 +211,12 @@ def test_metrics_of_a_synthesiser_elsewhere_in_processes(module: str, tmp_path: 
 
 @pytest.mark.slow
 def test_all_stages_of_ones_own_profile_run_on_a_cluster(
-    module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    module: str, tmp_path: Path, verb: Callable[..., tuple[int, str, str]]
 ) -> None:
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
-        arguments = ["run", "--profile", f"{tmp_path / module}.py:STUDY", "--out", str(tmp_path / "artefacts")]
-        monkeypatch.setattr(sys, "argv", ["pnpkit", *arguments, "--scheduler", cluster.scheduler_address])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        assert not ended.value.code, capsys.readouterr().err
+        arguments = ["run", "--profile", f"{tmp_path / module}.py:STUDY", "--out", tmp_path / "artefacts"]
+        code, _, said = verb(*arguments, "--scheduler", cluster.scheduler_address)
+        assert code == 0, said
         with cluster.get_client() as client:
             logs = "".join(text for lines in client.get_worker_logs().values() for _, text in lines)
     workspace = Workspace.open(f"{tmp_path / module}.py:STUDY", tmp_path / "artefacts")

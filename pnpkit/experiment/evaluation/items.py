@@ -18,6 +18,7 @@ WEIGHTS = ("last", "best", "average")  # of the last epoch, of the best validati
 STATUS = ("ok", "not finite", "silent")
 
 
+@torch.no_grad()
 def evaluate(
     predictions: pd.DataFrame,
     grid: pd.DataFrame,
@@ -81,20 +82,19 @@ def evaluate(
     return pd.concat([order[order.weights == w] for w in kinds], ignore_index=True)
 
 
-def summarise(items: pd.DataFrame, resamples: int = 2000, seed: int = 0) -> dict[str, Any]:
+def summarise(items: pd.DataFrame, resamples: int = 2000) -> dict[str, Any]:
     """Means with their uncertainty, medians of errors, and counts of what went wrong, for each kind of weights.
 
     Args:
         items: of :func:`evaluate`.
         resamples: of the bootstrap over items.
-        seed: of the bootstrap.
 
     Returns:
         By weights: ``items``; ``status`` and ``outside`` (counts); for each distance ``mean``, ``standard_error``,
         ``interval`` (95 %, bootstrap over items) and ``left_out``; each error its ``median``. None if no item is
         left.
     """
-    return {str(w): _summary(part, resamples, seed) for w, part in items.groupby("weights", sort=False)}
+    return {str(w): _summary(part, resamples) for w, part in items.groupby("weights", sort=False)}
 
 
 def bootstrap_interval(
@@ -167,14 +167,13 @@ def _distances(
     finite, audible = torch.isfinite(x).all(-1), (x != 0).any(-1)
     status = np.where(finite.numpy(), np.where(audible.numpy(), "ok", "silent"), "not finite")
     good = finite & audible
-    columns: dict[str, Any] = {"status": status}
     values = {name: torch.full((len(x),), torch.nan, dtype=torch.float64) for name in DISTANCES}
     if bool(good.any()):
         x, y = x[good], y[good]
         values["jtfs"][good] = (phi(x) - phi_y[good]).double().norm(dim=-1)
         values["mss"][good] = mss_distance(x.float(), y.float()).double()
         values["ddsp"][good] = ddsp_mss_distance(x.float(), y.float()).double()
-    return columns | {name: value.numpy() for name, value in values.items()}
+    return {"status": status} | {name: value.numpy() for name, value in values.items()}
 
 
 def _sounds(guess: Tensor, like: Tensor, synth: Synthesiser) -> Tensor:
@@ -191,7 +190,7 @@ def _sounds(guess: Tensor, like: Tensor, synth: Synthesiser) -> Tensor:
     return x
 
 
-def _summary(part: pd.DataFrame, resamples: int, seed: int) -> dict[str, Any]:
+def _summary(part: pd.DataFrame, resamples: int) -> dict[str, Any]:
     columns = list(map(str, part.columns))
     result: dict[str, Any] = {
         "items": len(part),
@@ -204,7 +203,7 @@ def _summary(part: pd.DataFrame, resamples: int, seed: int) -> dict[str, Any]:
         result[name] = {
             "mean": float(kept.mean()) if len(kept) else None,
             "standard_error": float(kept.std(ddof=1) / np.sqrt(len(kept))) if len(kept) > 1 else None,
-            "interval": bootstrap_interval(kept, resamples, seed),
+            "interval": bootstrap_interval(kept, resamples),
             "left_out": int(len(values) - len(kept)),
         }
     for name in (c for c in columns if c.startswith(("error_", "percent_"))):

@@ -12,9 +12,10 @@ from typing import Any
 
 from torch import Tensor
 
-from pnpkit.experiment.artefacts import config_hash, provenance, write_atomically, write_json
+from pnpkit.experiment.artefacts import config_hash, provenance, write_json
 from pnpkit.experiment.config import GridConfig
 from pnpkit.experiment.dataset import theta_of
+from pnpkit.experiment.files import write_atomically
 from pnpkit.experiment.machine import processes
 from pnpkit.experiment.problem import Problem, get_problem
 from pnpkit.experiment.remedies import data_root

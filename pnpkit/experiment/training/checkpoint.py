@@ -13,18 +13,8 @@ from torch import Tensor, nn
 
 from pnpkit._extras import extra
 from pnpkit.analyser.network import Analyser
-from pnpkit.experiment.artefacts import (
-    ArtefactMismatch,
-    config_dict,
-    read_json,
-    read_record,
-    require_same_config,
-    sweep,
-    sync,
-    unwritable,
-    write_atomically,
-    write_record,
-)
+from pnpkit.experiment.artefacts import ArtefactMismatch, config_dict, read_record, require_same_config, write_record
+from pnpkit.experiment.files import sweep, sync, write_atomically, written
 from pnpkit.experiment.integrity import Damaged
 from pnpkit.experiment.remedies import remedy
 from pnpkit.experiment.schema import at_least
@@ -83,25 +73,19 @@ def save_checkpoint(
     """
     final = folder / f"epoch-{state.epoch:05d}"
     partial = folder / f".{final.name}.partial"
-    try:
+    moments = {f"{i}.{k}": v for i, s in optimiser.state_dict()["state"].items() for k, v in s.items()}
+    parts = (*WEIGHTS.values(), "optimiser.safetensors")
+    weights = (analyser.state_dict(), best, average.state_dict(), moments)
+    probe = {"probe": probe_digest(folder.parent / "probe.csv", state.epoch)}
+    with written(final):
         for old in (*folder.glob(".epoch-*.partial"), final):
             shutil.rmtree(old, ignore_errors=True)
         partial.mkdir(parents=True)
-    except OSError as error:
-        raise unwritable(final, error) from error
-    save_weights(partial / WEIGHTS["last"], analyser.state_dict())
-    save_weights(partial / WEIGHTS["best"], best)
-    save_weights(partial / WEIGHTS["average"], average.state_dict())
-    moments = optimiser.state_dict()["state"]
-    save_weights(partial / "optimiser.safetensors", {f"{i}.{k}": v for i, s in moments.items() for k, v in s.items()})
-    probe = {"probe": probe_digest(folder.parent / "probe.csv", state.epoch)}
-    files = (*WEIGHTS.values(), "optimiser.safetensors")
-    write_record(partial / "progress.json", {"config": config_dict(config), **asdict(state), **probe}, files)
-    try:
+        for name, tensors in zip(parts, weights, strict=True):
+            save_weights(partial / name, tensors)
+        write_record(partial / "progress.json", {"config": config_dict(config), **asdict(state), **probe}, parts)
         os.rename(partial, final)
         sync(folder)
-    except OSError as error:
-        raise unwritable(final, error) from error
     for old in _checkpoints(folder)[:-KEPT]:
         os.rename(old, gone := folder / f".{old.name}.partial")  # so that no half of it looks like a checkpoint
         shutil.rmtree(gone, ignore_errors=True)
@@ -124,7 +108,7 @@ def load_checkpoint(
     found = _checkpoints(folder)
     if not found:
         return RunState(), snapshot(analyser)
-    newest = found[-1]
+    newest, advice = found[-1], remedy(found[-1] / "progress.json")
     try:
         stored = read_record(newest / "progress.json", ProgressRecord)
         require_same_config(newest, stored.pop("config"), config)
@@ -138,10 +122,8 @@ def load_checkpoint(
     except (ArtefactMismatch, Damaged, PermissionError):
         raise
     except (OSError, ValueError, TypeError, RuntimeError, KeyError, IndexError) as error:
-        said = str(error).splitlines()[0].removesuffix(f". {remedy(newest / 'progress.json')}")
-        raise ValueError(
-            f"the checkpoint {newest} cannot be read: {said}. {remedy(newest / 'progress.json')}"
-        ) from error
+        said = str(error).splitlines()[0].removesuffix(f". {advice}")
+        raise ValueError(f"the checkpoint {newest} cannot be read: {said}. {advice}") from error
     return state, best
 
 
@@ -207,9 +189,9 @@ def load_analyser(folder: Path, weights: str = "last") -> Analyser:
     state = load_weights(path)
     if (folder / "provenance.json").exists():
         read_record(folder / "provenance.json", only=[path.name])
-    head = read_json(folder / "config.json", "train")["head"]
+    config = read_record(folder / "config.json", dict, "train", only=())
     try:
-        analyser = Analyser(len(state["network.classifier.bias"]), head)
+        analyser = Analyser(len(state["network.classifier.bias"]), config["head"])
         analyser.load_state_dict(state)
     except (KeyError, RuntimeError, TypeError) as error:
         raise ValueError(f"{path} holds no weights of this network ({str(error).splitlines()[0]})") from error

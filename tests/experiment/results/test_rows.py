@@ -22,9 +22,10 @@ from pnpkit.experiment.evaluation.items import DISTANCES, reference_predictions,
 from pnpkit.experiment.integrity import Damaged
 from pnpkit.experiment.problem import Problem
 from pnpkit.experiment.results.claims import PAPER, Claim, claims, paper_ratio
+from pnpkit.experiment.results.frame import DASH
 from pnpkit.experiment.results.intervals import borrowed_quantiles, welch_interval
 from pnpkit.experiment.results.rows import build_results
-from pnpkit.experiment.results.tables import DASH, claim_table, error_table, ours_and_paper, render, split_table, table
+from pnpkit.experiment.results.tables import claim_table, error_table, ours_and_paper, render, split_table, table
 from pnpkit.experiment.seals import seal_all
 from pnpkit.synth import Arpeggio
 

@@ -20,7 +20,8 @@ from pnpkit.experiment.artefacts import ArtefactMismatch, config_hash
 from pnpkit.experiment.config import LOSS_LABELS, GridConfig, TrainingConfig
 from pnpkit.experiment.dataset import arpeggio_grid, theta_of
 from pnpkit.experiment.training.checkpoint import WEIGHTS, HistoryRow, RunState, load_analyser, load_weights
-from pnpkit.experiment.training.loop import Learner, fit, train
+from pnpkit.experiment.training.learner import Learner
+from pnpkit.experiment.training.loop import fit, train
 from pnpkit.experiment.training.objective import TrainingData, build_losses, metric_of
 from pnpkit.experiment.training.run_folder import read_run
 from pnpkit.losses import ParameterLoss, PNPLoss, quadratic_form

@@ -157,17 +157,8 @@ def distance_ratios(workspaces: Iterable[Workspace], distance: str = "jtfs", wei
                 continue
             low, high = bootstrap_interval(values[kept], over=p[kept]) or (np.nan, np.nan)
             mean, mean_p = values[kept].mean(), p[kept].mean()
-            rows.append(
-                {"profile": workspace.profile.name, "loss": loss, "seed": seed}
-                | {
-                    "lam": workspace.profile.run(loss, seed).lam,
-                    "mean": mean,
-                    "p": mean_p,
-                    "ratio": mean / mean_p,
-                    "low": low,
-                    "high": high,
-                }
-                | {"left_out": int((~kept).sum())}
-            )
+            run = {"profile": workspace.profile.name, "loss": loss, "seed": seed}
+            run |= {"lam": workspace.profile.run(loss, seed).lam, "left_out": int((~kept).sum())}
+            rows.append(run | {"mean": mean, "p": mean_p, "ratio": mean / mean_p, "low": low, "high": high})
     columns = ["profile", "loss", "seed", "lam", "mean", "p", "ratio", "low", "high", "left_out"]
     return pd.DataFrame(rows, columns=columns)

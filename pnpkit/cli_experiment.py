@@ -169,7 +169,7 @@ def analyse(
     import soundfile
     import torch
 
-    from pnpkit.experiment.evaluation.estimation import check_length, estimate
+    from pnpkit.experiment.evaluation.estimation import estimate
     from pnpkit.experiment.problem import get_problem
     from pnpkit.experiment.training.run_folder import read_config
 
@@ -179,9 +179,11 @@ def analyse(
     if header.channels > 1:
         raise ValueError(f"{wav} has {header.channels} channels: it must be mono")
     g = get_problem(read_config(run).grid).synth
-    check_length(g, header.frames, header.samplerate, f"{wav}: ")
-    x, rate = soundfile.read(wav, dtype="float32")
-    theta = estimate(torch.from_numpy(x), rate, run).tolist()
+    wanted = f"{g.n_samples} samples at {g.sample_rate} Hz"
+    found = f"{header.frames} samples at {header.samplerate} Hz"
+    if wanted != found:
+        raise ValueError(f"{wav}: the run is of sounds of {wanted}, not {found}")
+    theta = estimate(torch.from_numpy(soundfile.read(wav, dtype="float32")[0]), header.samplerate, run).tolist()
     for parameter, value in zip(g.parameters.parameters, theta, strict=True):
         print(f"{parameter.name}\t{value:.4g}\t{parameter.unit}")
     say_outside(g.parameters, theta)

@@ -37,8 +37,8 @@ def locked(folder: Path, wait: bool = True) -> Iterator[None]:
 
     Raises:
         OSError: if the folder cannot be made or opened; names it.
-        RuntimeError: if another process holds it and ``wait`` is false; names the folder, and the process if the system
-            tells. On a network file system, processes of other machines are not seen.
+        RuntimeError: if another process holds it and ``wait`` is false; names both, as far as the system tells. On a
+            network file system, processes of other machines are not seen.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -98,7 +98,13 @@ def memory_kept() -> Iterator[None]:
         libc.mallopt(M_MMAP_MAX, MMAP_MAX)
         libc.mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD)
         libc.mallopt(M_TRIM_THRESHOLD, TRIM_THRESHOLD)
-        libc.malloc_trim(0)
+        give_back_memory()
+
+
+def give_back_memory() -> None:
+    """Hand memory that was freed back to the kernel, where the C library is glibc."""
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def check_device(device: str) -> None:
@@ -111,8 +117,7 @@ def check_device(device: str) -> None:
         raise ValueError(f"unknown device {device!r}; examples of valid ones: cpu, cuda, cuda:1") from error
     if found.type not in ("cpu", "cuda"):
         raise ValueError(f"device must be cpu or cuda, not {device!r}: metrics are float64")
-    gpus = torch.cuda.device_count()
-    if found.type == "cuda" and (found.index or 0) >= gpus:
+    if found.type == "cuda" and (found.index or 0) >= (gpus := torch.cuda.device_count()):
         has = f"{gpus} usable GPUs" if gpus else "no usable GPU: use 'cpu'"
         raise ValueError(f"device {device!r} was asked for, and this machine has {has}")
 
@@ -128,12 +133,6 @@ def torch_threads(n: int = 1) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def give_back_memory() -> None:
-    """Hand memory that was freed back to the kernel, where the C library is glibc."""
-    if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 TICK = 2.0  # seconds between two looks at tasks under way

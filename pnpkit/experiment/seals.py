@@ -15,6 +15,7 @@ from pnpkit.experiment.artefacts import read_record, write_record
 from pnpkit.experiment.evaluation.curve import Curve
 from pnpkit.experiment.evaluation.folder import FILES as ITEMS
 from pnpkit.experiment.evaluation.folder import Summary
+from pnpkit.experiment.files import read_bytes
 from pnpkit.experiment.integrity import KEY
 from pnpkit.experiment.precompute.metric_store import seal_store, verify_store
 from pnpkit.experiment.results.keep import Results, items_of
@@ -44,7 +45,7 @@ def seal_all(folder: Path, again: bool = False) -> list[Path]:
     written = []
     for name, files, _ in RECORDS:
         for path in sorted(folder.rglob(name)):
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(read_bytes(path))
             if KEY in content and not again:
                 continue
             write_record(path, {k: v for k, v in content.items() if k != KEY}, files(path, content))

@@ -102,8 +102,8 @@ class Workspace:
         self, workers: int = 2, executor: Executor | None = None, progress: Progress | None = None
     ) -> MetricTable:
         """The metrics, computed where missing."""
-        effort: dict[str, Any] = {"workers": workers, "executor": executor, "progress": _named("metrics", progress)}
-        return compute_metrics(self.metrics_path, self.metric_config, **effort)
+        path, config, callback = self.metrics_path, self.metric_config, _named("metrics", progress)
+        return compute_metrics(path, config, workers=workers, executor=executor, progress=callback)
 
     def inputs(self, progress: Progress | None = None) -> np.memmap:
         """The network's inputs, computed where missing."""
@@ -231,12 +231,8 @@ class Workspace:
     def compute_results(self, progress: Progress | None = None, seeds: Collection[int] | None = None) -> dict[str, Any]:
         """Table 1 and what belongs to it, from the evaluations of every finished run, computed where missing.
 
-        Args:
-            progress: called with (stage, done, in all).
-            seeds: only of these; by default all that the profile asks for.
-
-        Raises:
-            ValueError: if rows would mix configurations or lack a seed, or a seed is not one of the profile's.
+        Only of some ``seeds``, if they are given. ``ValueError`` if rows would mix configurations or lack a seed, or a
+        seed is not one of the profile's.
         """
         wanted = self.profile.seeds if seeds is None else tuple(sorted(set(seeds)))
         if not set(wanted) <= set(self.profile.seeds):

@@ -11,14 +11,6 @@ from pnpkit.analyser.scalogram import Scalogram
 from pnpkit.experiment.problem import get_problem
 from pnpkit.experiment.training.checkpoint import load_analyser
 from pnpkit.experiment.training.run_folder import read_config
-from pnpkit.synth import Synthesiser
-
-
-def check_length(g: Synthesiser, samples: int, rate: float, what: str = "") -> None:
-    """Raise ``ValueError`` unless length and rate of a sound are those of a run's synthesiser."""
-    if (samples, rate) != (g.n_samples, g.sample_rate):
-        wanted = f"{g.n_samples} samples at {g.sample_rate} Hz"
-        raise ValueError(f"{what}the run is of sounds of {wanted}, not {samples} at {rate} Hz")
 
 
 def estimate(x: Float[Tensor, "*batch time"], rate: float, run: Path) -> Float[Tensor, "*batch d"]:
@@ -40,7 +32,10 @@ def estimate(x: Float[Tensor, "*batch time"], rate: float, run: Path) -> Float[T
     """
     config = read_config(run)
     g = get_problem(config.grid).synth
-    check_length(g, x.shape[-1], rate)
+    if rate != g.sample_rate or x.shape[-1] != g.n_samples:
+        raise ValueError(
+            f"the run is of sounds of {g.n_samples} samples at {g.sample_rate} Hz, not {x.shape[-1]} at {rate} Hz"
+        )
     if not bool(torch.isfinite(x).all()):
         raise ValueError("the sound has samples that are not finite")
     if not bool(x.any(-1).all()):

@@ -50,7 +50,7 @@ def inputs_key(
 ) -> dict[str, Any]:
     """What the inputs depend on, as plain JSON types: their configuration, the synthesiser, and the θ themselves."""
     theta = np.ascontiguousarray(theta_of(table, synth.parameters).numpy())
-    settings = config_dict(synth) if dataclasses.is_dataclass(synth) else {}
+    settings: dict[str, Any] = config_dict(synth) if dataclasses.is_dataclass(synth) else {}
     settings = {"fingerprint": fingerprint} if fingerprint else settings
     return {
         "features": config_dict(config),

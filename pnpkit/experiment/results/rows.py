@@ -101,7 +101,7 @@ def _require_one_data_set(evaluations: Sequence[Evaluation]) -> None:
 
 
 def _row(runs: pd.DataFrame, config: dict[str, Any]) -> dict[str, Any]:
-    counts = runs[COUNTS].sum().astype(int).to_dict()
+    counts = {name: int(runs[name].sum()) for name in COUNTS}
     measures = {str(name): over_seeds(values) for name, values in runs.drop(columns=COUNTS).items()}
     return {"seeds": runs.index.tolist(), "config": config, **counts, **measures}
 

@@ -125,6 +125,10 @@ class _LossOfSounds:
         return inside, (1 + ranges).sqrt() - 1
 
 
+def _half_squared_distance(x: Tensor, y: Tensor) -> Tensor:
+    return 0.5 * (x - y).square().sum(-1)
+
+
 class SpectralLoss(_LossOfSounds):
     r"""Spectral loss: squared distance between the sounds as Φ hears them, differentiated through Φ∘g.
 
@@ -159,7 +163,7 @@ class SpectralLoss(_LossOfSounds):
         decode: Callable[[Tensor], Tensor] = lambda theta: theta,
         box: Box | None = None,
     ) -> None:
-        super().__init__(lambda x, y: 0.5 * (x - y).square().sum(-1), listen, decode, box)
+        super().__init__(_half_squared_distance, listen, decode, box)
 
 
 class WaveformLoss(_LossOfSounds):

@@ -44,7 +44,7 @@ class RunState:
 
 
 @dataclass(frozen=True)
-class Progress:
+class CheckpointRecord:
     """What ``progress.json`` records."""
 
     config: dict[str, Any]
@@ -109,7 +109,7 @@ def load_checkpoint(
         return RunState(), snapshot(analyser)
     newest, advice = found[-1], remedy(found[-1] / "progress.json")
     try:
-        stored = read_record(newest / "progress.json", Progress)
+        stored = read_record(newest / "progress.json", CheckpointRecord)
         require_same_config(newest, stored.pop("config"), config)
         probe = stored.pop("probe", "")
         state = RunState(**stored)
@@ -154,7 +154,7 @@ def newest_history(folder: Path) -> tuple[Path, list[Row]] | None:
     if not (found := _checkpoints(folder)):
         return None
     path = found[-1] / "progress.json"
-    return path, read_record(path, Progress, only=())["history"]
+    return path, read_record(path, CheckpointRecord, only=())["history"]
 
 
 def snapshot(analyser: nn.Module) -> dict[str, Tensor]:

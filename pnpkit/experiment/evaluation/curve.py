@@ -21,7 +21,7 @@ from pnpkit.experiment.training.run_folder import config_of, read_history, read_
 
 
 @dataclass(frozen=True)
-class CurveRow:
+class EpochRecord:
     """Means over the probe after an epoch; ``seconds`` was recorded by older versions."""
 
     jtfs: float | None
@@ -36,7 +36,7 @@ class CurveRow:
 class Curve:
     """What ``curve.json`` records."""
 
-    rows: list[CurveRow]
+    rows: list[EpochRecord]
     config: dict[str, Any]
     made: dict[str, Any]
     seconds: float | None = None  # of training, in older ones

@@ -20,6 +20,7 @@ from pnpkit.experiment.problem import Problem
 from pnpkit.experiment.schema import at_least, check
 from pnpkit.experiment.training.run_folder import RunProvenance, read_provenance
 
+Callback = Callable[[int, int], None]  # items done, items in all
 FILES = {"test": "items.csv", "validation": "validation.csv"}  # items of each fold that is evaluated
 DISTANCE_TOLERANCE = 1e-3  # of distances between machines, relative; float32 inside Φ
 
@@ -100,7 +101,7 @@ def evaluate_run(
     folder: Path,
     out: Path,
     problem: Problem,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callback | None = None,
     config: TrainingConfig | None = None,
 ) -> Evaluation:
     """Evaluate a finished run, or read its evaluation if it is of these very predictions.
@@ -129,11 +130,7 @@ def evaluate_run(
 
 
 def evaluate_reference(
-    name: str,
-    predictions: pd.DataFrame,
-    out: Path,
-    problem: Problem,
-    progress: Callable[[int, int], None] | None = None,
+    name: str, predictions: pd.DataFrame, out: Path, problem: Problem, progress: Callback | None = None
 ) -> Evaluation:
     """The same for predictions that need no training; see :func:`reference_predictions`."""
     key = {"run": {"reference": name, "grid": config_dict(problem.grid)}}
@@ -212,7 +209,7 @@ def _evaluated(
     predictions: pd.DataFrame,
     problem: Problem,
     source: str,
-    progress: Callable[[int, int], None] | None,
+    progress: Callback | None,
 ) -> Evaluation:
     if (out / "summary.json").exists():
         require_same_config(out, read_record(out / "summary.json", Summary)["config"], key)

@@ -44,7 +44,7 @@ class RunState:
 
 
 @dataclass(frozen=True)
-class ProgressRecord:
+class CheckpointRecord:
     """What ``progress.json`` records."""
 
     config: dict[str, Any]
@@ -110,7 +110,7 @@ def load_checkpoint(
         return RunState(), snapshot(analyser)
     newest, advice = found[-1], remedy(found[-1] / "progress.json")
     try:
-        stored = read_record(newest / "progress.json", ProgressRecord)
+        stored = read_record(newest / "progress.json", CheckpointRecord)
         require_same_config(newest, stored.pop("config"), config)
         probe = stored.pop("probe", "")
         state = RunState(**stored)
@@ -155,7 +155,7 @@ def newest_history(folder: Path) -> tuple[Path, list[HistoryRow]] | None:
     if not (found := _checkpoints(folder)):
         return None
     path = found[-1] / "progress.json"
-    return path, read_record(path, ProgressRecord, only=())["history"]
+    return path, read_record(path, CheckpointRecord, only=())["history"]
 
 
 def snapshot(analyser: nn.Module) -> dict[str, Tensor]:

@@ -101,7 +101,7 @@ def one(plant: Plant, arguments: list[str]) -> Outcome:
         mock.patch("pnpkit.experiment.precompute.metrics.run_tasks", stop),
         mock.patch("pnpkit.experiment.precompute.metrics.metrics_of", stop),
         mock.patch("pnpkit.experiment.precompute.metrics.create_store", stop),
-        mock.patch("pnpkit.experiment.workspace.compute_features", stop),
+        mock.patch("pnpkit.experiment.workspace.compute_inputs", stop),
         mock.patch("pnpkit.experiment.evaluation.folder.evaluate", stop),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),

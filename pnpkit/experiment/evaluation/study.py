@@ -7,7 +7,6 @@ a smaller study, and one that goes on the same study with more.
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,7 +18,7 @@ from pnpkit.experiment.artefacts import (
     read_csv,
     read_record,
     require_same_config,
-    write_atomically,
+    write_csv,
     write_record,
 )
 from pnpkit.experiment.machine import run_tasks
@@ -163,4 +162,4 @@ def _batches(items: Iterable[Any], workers: int) -> Iterator[list[Any]]:
 
 
 def _write(path: Path, rows: pd.DataFrame) -> None:
-    write_atomically(path, partial(rows.to_csv, index=False, float_format="%.6g"))
+    write_csv(path, rows, float_format="%.6g")

@@ -51,7 +51,7 @@ def match_(
     jobs: Annotated[int, typer.Option(min=1, help="Processes, of one thread each.")] = 1,
     scheduler: Annotated[str | None, typer.Option(help="Dask scheduler, tcp://host:port, instead.")] = None,
     starts: Starts = 4,
-    steps: Steps = 32,
+    steps: Steps = 48,
     finish: Finish = "phi",
     columns: Annotated[
         bool, typer.Option("--columns", callback=_print_columns, is_eager=True, help="Say what is in a row.")
@@ -109,7 +109,7 @@ def transform(
     synth: Synth = "arpeggio",
     variant: Variant = None,
     starts: Starts = 4,
-    steps: Steps = 32,
+    steps: Steps = 48,
 ) -> None:
     """Analyse a sound, change its parameters, and synthesise it again, at its level and its place."""
     from pnpkit.audio import save_wav
@@ -153,7 +153,7 @@ def morph_(
     from pnpkit.experiment.matches import instrument
     from pnpkit.matching import morph
 
-    config = _config(synth, variant, starts, 32, "phi", atlas=False)
+    config = _config(synth, variant, starts, 48, "phi", atlas=False)
     a, b = (_answer(file, config) for file in (first, second))
     g, phi = config.synth, instrument(config.atlas)[1]
     path = morph(a.theta, b.theta, steps, g=g, phi=phi)

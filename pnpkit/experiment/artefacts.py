@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from pnpkit.experiment.integrity import opened, sealed_text, text_of, verify_files
+from pnpkit.experiment.integrity import content_of, opened, sealed_text, text_of, verify_files
 from pnpkit.experiment.remedies import makes, remedy
 from pnpkit.experiment.schema import at_least, check
 
@@ -264,7 +264,7 @@ def read_csv(path: Path, numbers: Iterable[str] = (), **options: Any) -> "pd.Dat
     import pandas as pd
 
     try:
-        content = path.read_bytes()
+        content = content_of(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path} is not there. {remedy(path)}") from error
     except PermissionError as error:

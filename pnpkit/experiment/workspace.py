@@ -31,10 +31,10 @@ from pnpkit.experiment.profiles import get_profile
 from pnpkit.experiment.remedies import command, data_root
 from pnpkit.experiment.results.keep import read_results, write_results
 from pnpkit.experiment.results.rows import build_results
-from pnpkit.experiment.training.checkpoint import load_weights
+from pnpkit.experiment.training.checkpoint import run_weights
 from pnpkit.experiment.training.loop import train
 from pnpkit.experiment.training.objective import TrainingData
-from pnpkit.experiment.training.run_folder import RunResult, read_finished, read_run
+from pnpkit.experiment.training.run_folder import RunResult, read_finished, read_run, read_table
 
 Progress = Callable[[str, int, int], None]  # stage, done, in all
 
@@ -146,7 +146,7 @@ class Workspace:
             again = "train that run again into another folder of artefacts (--out), or in place (--no-resume)"
             raise FileNotFoundError(f"{path} is needed to start from, and is not kept with its run: {again}")
         require_same_config(folder, read_json(folder / "config.json"), self.shared.profile.run(loss, seed))
-        return load_weights(path)
+        return run_weights(path)
 
     def _finished(self, loss: str, seed: int) -> Path:
         """The folder of a run that must be finished."""
@@ -213,11 +213,11 @@ class Workspace:
 
     def predictions(self, loss: str, seed: int) -> pd.DataFrame:
         """Answers of a finished run for validation and test fold, by id: ``fold``, ``<weights>_<parameter>``, raw."""
-        return pd.read_csv(self._finished(loss, seed) / "predictions.csv", index_col="id")
+        return read_table(self._finished(loss, seed), "predictions.csv", index_col="id")
 
     def probe(self, loss: str, seed: int) -> pd.DataFrame:
         """Answers of a finished run for some test items after each epoch: ``epoch``, ``id``, parameters, raw."""
-        return pd.read_csv(self._finished(loss, seed) / "probe.csv")
+        return read_table(self._finished(loss, seed), "probe.csv")
 
     def provenance(self, loss: str, seed: int) -> dict[str, Any]:
         """How a finished run came to be; see :func:`pnpkit.experiment.artefacts.provenance`."""

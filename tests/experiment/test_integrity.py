@@ -293,7 +293,7 @@ def test_weights_may_be_absent_and_may_not_be_others(plant: Plant) -> None:
     run = plant.space.run_folder("p", 0)
     shutil.copy(plant.space.run_folder("pnp", 0) / "weights.safetensors", run)
     with pytest.raises(Damaged, match=r"p/0/weights\.safetensors is not the file"):
-        plant.reader("run", run / "weights.safetensors")()
+        plant.reader("weights", run / "weights.safetensors")()
     (run / "weights.safetensors").unlink()
     plant.reader("run", run / "weights.safetensors")()
     verify_files(run / "provenance.json", {"best.safetensors": "0"}, only=())

@@ -131,7 +131,8 @@ def evaluate_run(
         ArtefactMismatch: if ``out`` holds another evaluation, or ``folder`` another run; names both hashes.
         FileNotFoundError: if the run is not finished.
     """
-    run, made = check(read_json(folder / "config.json", "train"), dict, folder / "config.json"), read_provenance(folder)
+    run = check(read_json(folder / "config.json", "train"), dict, folder / "config.json")
+    made = read_provenance(folder, ["predictions.csv"])
     if config is not None:
         require_same_config(folder, run, config)
     grid = config_dict(problem.grid)
@@ -200,7 +201,7 @@ def verify_evaluation(folder: Path, out: Path, problem: Problem, n: int, seed: i
     table = problem.table
     ids = table.id[table.fold == "test"].to_numpy()
     sample = np.random.default_rng(seed).choice(ids, min(n, len(ids)), replace=False)
-    read_provenance(folder)
+    read_provenance(folder, ["predictions.csv"])
     predictions, index = read_csv(folder / "predictions.csv", ["id"]), ["weights", "id"]
     part = table[table.id.isin(sample)]
     again = evaluate(predictions[predictions.id.isin(sample)], part, problem.synth, problem.jtfs)

@@ -117,7 +117,7 @@ def endpoints(workspace: Workspace) -> dict[str, dict[int, float]]:
     found: dict[str, dict[int, float]] = {loss: {} for loss in workspace.profile.losses}
     for loss, seed in workspace.finished_runs():
         if loss in found:
-            probe = pd.read_csv(workspace.run_folder(loss, seed) / "probe.csv")
+            probe = workspace.probe(loss, seed)
             charge = partial(_norms_of_refused, workspace, probe)
             found[loss][seed] = endpoint(workspace.curve(loss, seed), probe.id.nunique(), charge)
     return found

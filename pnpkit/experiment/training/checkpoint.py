@@ -203,9 +203,7 @@ def load_analyser(folder: Path, weights: str = "weights") -> Analyser:
         weights: ``"weights"`` (last epoch), ``"best"`` (lowest validation loss) or ``"average"``.
     """
     path = folder / f"{weights}.safetensors"
-    state = load_weights(path)
-    if (folder / "provenance.json").exists():
-        read_record(folder / "provenance.json", only=[path.name])
+    state = run_weights(path)
     head = read_json(folder / "config.json", "train")["head"]
     try:
         analyser = Analyser(len(state["network.classifier.bias"]), head)
@@ -213,6 +211,14 @@ def load_analyser(folder: Path, weights: str = "weights") -> Analyser:
     except (KeyError, RuntimeError, TypeError) as error:
         raise ValueError(f"{path} holds no weights of this network ({str(error).splitlines()[0]})") from error
     return analyser.eval()
+
+
+def run_weights(path: Path) -> dict[str, Tensor]:
+    """Weights from the folder of a run, after checking them against its record if it is finished."""
+    state = load_weights(path)
+    if (path.parent / "provenance.json").exists():
+        read_record(path.parent / "provenance.json", only=[path.name])
+    return state
 
 
 def save_weights(path: Path, weights: dict[str, Tensor]) -> None:

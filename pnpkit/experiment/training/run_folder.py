@@ -1,5 +1,6 @@
 """The folder of a training run: what the loop writes there, and reading it back."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,21 +66,27 @@ def read_run(folder: Path) -> RunResult:
     """
     finished = (folder / "provenance.json").exists()
     if finished:
-        read_provenance(folder)
+        read_provenance(folder, ["history.csv", "predictions.csv"])
     predictions = read_csv(folder / "predictions.csv", ["id"]) if finished else None
     return RunResult(folder, finished, read_history(folder), predictions)
 
 
-def read_provenance(folder: Path) -> dict[str, Any]:
-    """How a finished run came to be, after checking the run's files.
+def read_provenance(folder: Path, names: Iterable[str] = ()) -> dict[str, Any]:
+    """How a finished run came to be, after checking its configuration and the named files of it, which are to be read.
 
     Raises:
         FileNotFoundError: if it is not finished.
-        ValueError: if it, or a file of the run, is not what the run left there; names it.
+        ValueError: if it, or one of those files, is not what the run left there; names it.
     """
-    made = read_record(folder / "provenance.json", RunProvenance, "train")
+    made = read_record(folder / "provenance.json", RunProvenance, "train", only=["config.json", *names])
     require_same_config(folder / "config.json", read_json(folder / "config.json", "train"), made["config"])
     return made
+
+
+def read_table(folder: Path, name: str, **options: Any) -> pd.DataFrame:
+    """A table of a finished run, after checking it; options are of :func:`pandas.read_csv`. Errors as above."""
+    read_record(folder / "provenance.json", only=[name])
+    return read_csv(folder / name, **options)
 
 
 def read_history(folder: Path) -> pd.DataFrame:

@@ -23,6 +23,7 @@ from distributed import LocalCluster
 
 from pnpkit import cli
 from pnpkit.analyser.network import Analyser
+from pnpkit.audio import read_sound
 from pnpkit.experiment import machine as parallel
 from pnpkit.experiment.artefacts import config_dict, config_hash, write_json
 from pnpkit.experiment.config import GridConfig
@@ -43,6 +44,7 @@ from pnpkit.experiment.training.checkpoint import save_weights
 from pnpkit.experiment.workspace import Workspace
 from pnpkit.progress import pace
 from pnpkit.synth import Arpeggio
+from tests.campaign.arguments import ten_hours
 
 Run = Callable[..., tuple[int, str, str]]  # arguments → exit code, stdout, stderr
 
@@ -412,15 +414,26 @@ def test_a_data_set_is_written_whole_or_not_at_all(run: Run, tmp_path: Path, mon
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
 
 
-def test_a_sound_is_refused_from_its_header_and_a_pipe_at_once(run: Run, tmp_path: Path) -> None:
+def test_a_sound_is_refused_from_its_header_and_a_pipe_at_once(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten hours of FLAC, by what its header says; nothing of it is decoded."""
+
+    def read(*_of: object, **_options: object) -> None:
+        raise AssertionError("samples are read")
+
     config = PROFILES["smoke"].run("p", 0)
     write_json(tmp_path / "run" / "config.json", config_dict(config))
-    soundfile.write(tmp_path / "long.flac", np.zeros(8192 * 3600), 8192)
+    ten_hours(tmp_path / "long.flac")
     os.mkfifo(tmp_path / "pipe.wav")
-    for name, said in (("long.flac", "32768 samples at 8192 Hz, not 29491200 at"), ("pipe.wav", "is no regular file")):
+    monkeypatch.setattr(soundfile, "read", read)
+    monkeypatch.setattr(soundfile.SoundFile, "read", read)
+    for name, said in (("long.flac", "32768 samples at 8192 Hz, not 294912000 at"), ("pipe.wav", "is no regular file")):
         code, _, error = run("analyse", tmp_path / name, "--run", tmp_path / "run")
         assert code == 1
         assert said in one_line(error)
+    with pytest.raises(ValueError, match=r"long\.flac lasts 10\.0 hours: an hour is the most"):
+        read_sound(tmp_path / "long.flac")
 
 
 def test_a_file_system_without_locks_is_said_with_a_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,10 +14,14 @@ import numpy as np
 import soundfile
 
 from pnpkit import cli
+from pnpkit.audio import read_sound
 from tests.campaign import Outcome
 from tests.campaign.plant import NAME, Plant
 
-VERBS = ("profiles", "dataset", "metrics", "train", "evaluate", "table", "synth", "analyse", "run", "tabel", "")
+VERBS = (
+    "profiles", "dataset", "metrics", "train", "evaluate", "table", "synth", "analyse", "run", "match", "transform",
+    "morph", "tabel", "",
+)  # fmt: skip
 JUNK = ("", "0", "-1", "1e400", "nan", "p", "paper", "ein Wort", "λ", "--", "-", "/dev/null", "x" * 300, "\udcff", "🙂")
 # Metrics, trainings and sounds of real profiles take minutes: profiles that have nothing in the folder, and the toy one
 PROFILES = (NAME, NAME, NAME, "smoke", "study", "tin", "")
@@ -57,12 +61,21 @@ def _sounds(folder: Path) -> list[str]:
         soundfile.write(folder / name, sound, rate)
     soundfile.write(folder / "loud.wav", 1e30 * x, 8192, subtype="FLOAT")
     soundfile.write(folder / "nan.wav", np.nan * x, 8192, subtype="FLOAT")
-    soundfile.write(folder / "long.flac", np.zeros(8192 * 600), 8192)
+    ten_hours(folder / "long.flac")
     (folder / "empty.wav").write_bytes(b"")
     (folder / "text.wav").write_text("no sound")
     if not (folder / "fifo.wav").exists():
         os.mkfifo(folder / "fifo.wav")
     return sorted(map(str, folder.iterdir()))
+
+
+def ten_hours(path: Path) -> None:
+    """A small FLAC whose header claims ten hours."""
+    soundfile.write(path, np.sin(np.arange(8192)), 8192)
+    content = bytearray(path.read_bytes())
+    field = int.from_bytes(content[18:26], "big")  # of STREAMINFO; its last 36 bits count the samples
+    content[18:26] = (field >> 36 << 36 | 36000 * 8192).to_bytes(8, "big")
+    path.write_bytes(content)
 
 
 def _drawn(plant: Plant, rng: random.Random, sounds: list[str], scratch: Path) -> list[str]:
@@ -76,19 +89,30 @@ def _drawn(plant: Plant, rng: random.Random, sounds: list[str], scratch: Path) -
         "--run": [str(rng.choice((plant.space.run_folder("p", 0), plant.root, "nowhere")))],
         "--synth": [rng.choice(("arpeggio", "drum", "bell"))], "--variant": [rng.choice(("code", "paper", "all", "x"))],
         "--max-hours": [rng.choice(("0", "-1", "x"))], "--device": [rng.choice(("cpu", "cuda:7", "tpu"))],
-        "--threads": [rng.choice(("1", "0"))], "-h": [], "--los": ["p"],
+        "--threads": [rng.choice(("1", "0"))], "-h": [], "--los": ["p"], "--jobs": [rng.choice(("1", "0", "two"))],
+        "--starts": [rng.choice(("4", "0", "x"))], "--steps": [rng.choice(("3", "0", "-1"))], "--json": [],
+        "--finish": [rng.choice(("phi", "waveform", "x"))], "--columns": [],
+        "--set": [rng.choice(("f_c=700", "gamma=nan", "f_c", "pitch=3", "=", "f_m=1e999"))],
+        "--scale": [rng.choice(("f_c=2", "f_c=x", "tau=0"))],
     }  # fmt: skip
-    if verb in ("synth", "dataset"):
+    if verb in ("match", "morph"):
+        good["--out"] = [str(rng.choice((scratch / "out", "/dev/null")))]
+    if verb in ("synth", "dataset", "transform"):
         good["--out"] = [str(scratch / rng.choice(("x.wav", "x.csv", "no/such/x.wav")))]
     of = {
         "dataset": ["--profile", "--out"], "metrics": ["--profile", "--verify", "--workers", "--out"],
         "train": ["--loss", "--profile", "--seed", "--max-hours", "--device", "--threads", "--out"],
         "evaluate": ["--loss", "--profile", "--seed", "--curve", "--out"],
         "table": ["--profile", "--seed", "--form", "--fewer", "--out"], "synth": ["--out", "--synth", "--variant"],
-        "analyse": ["--run"], "run": ["--workers", "--profile"],
+        "analyse": ["--run"], "run": ["--workers", "--profile"], "match": ["--synth", "--out", "--jobs", "--finish"],
+        "transform": ["--out", "--set", "--scale", "--synth"], "morph": ["--out", "--steps", "--synth"],
     }  # fmt: skip
     arguments = [verb] if verb else []
-    positional = {"synth": ["700", "8", "2"], "analyse": [rng.choice(sounds)]}
+    some = rng.choice(([rng.choice(sounds)], rng.choices(sounds, k=2), [str(plant.root / "sounds")], ["nowhere.wav"]))
+    positional = {
+        "synth": ["700", "8", "2"], "analyse": [rng.choice(sounds)], "match": some, "transform": some[:1],
+        "morph": rng.choices(sounds, k=2),
+    }  # fmt: skip
     arguments += positional.get(verb, [])
     for option in of.get(verb, []):
         if rng.random() < 0.7 or option in ("--loss", "--profile", "--run"):
@@ -116,6 +140,10 @@ def one(plant: Plant, arguments: list[str]) -> Outcome:
     def stop(*_args: object, **_options: object) -> None:
         raise ValueError("stopped by the campaign: this would compute")
 
+    def match_file(source: str, _config: object) -> None:
+        read_sound(source)
+        raise ValueError(f"{source}: stopped by the campaign: this would compute")
+
     with (
         mock.patch.dict(os.environ, {"PNPKIT_DATA": str(plant.root)}),
         mock.patch.object(sys, "argv", ["pnpkit", *arguments]),
@@ -126,6 +154,9 @@ def one(plant: Plant, arguments: list[str]) -> Outcome:
         mock.patch("pnpkit.experiment.precompute.metrics.create_store", stop),
         mock.patch("pnpkit.experiment.workspace.compute_features", stop),
         mock.patch("pnpkit.experiment.evaluation.folder.evaluate", stop),
+        mock.patch("pnpkit.experiment.precompute.atlases.find_atlas", lambda *_args: None),
+        mock.patch("pnpkit.experiment.machine.run_tasks", stop),
+        mock.patch("pnpkit.experiment.matches.match_file", match_file),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):

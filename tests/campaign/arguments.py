@@ -154,7 +154,7 @@ def one(plant: Plant, arguments: list[str]) -> Outcome:
         mock.patch("pnpkit.experiment.precompute.metrics.create_store", stop),
         mock.patch("pnpkit.experiment.workspace.compute_features", stop),
         mock.patch("pnpkit.experiment.evaluation.folder.evaluate", stop),
-        mock.patch("pnpkit.experiment.precompute.atlases.find_atlas", lambda *_args: None),
+        mock.patch("pnpkit.experiment.precompute.atlases.find_atlas"),
         mock.patch("pnpkit.experiment.machine.run_tasks", stop),
         mock.patch("pnpkit.experiment.matches.match_file", match_file),
         contextlib.redirect_stdout(out),

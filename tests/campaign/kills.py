@@ -1,7 +1,7 @@
 """Kills: a process ends at a drawn moment, another goes on, and the bits are those of one that nothing stopped.
 
-Most are forks of one warm process, which end themselves at a drawn event. A dozen are processes of their own, with
-nothing in common with this one, killed from outside at a drawn time: ``python -m tests.campaign.kills ROOT KIND FOLDER``.
+Most are forks of one warm process, which end themselves at a drawn event. Some are processes of their own, which have
+nothing in common with this one and are killed from outside: ``python -m tests.campaign.kills ROOT KIND FOLDER``.
 """
 
 import contextlib

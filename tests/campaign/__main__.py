@@ -1,7 +1,6 @@
 """``python -m tests.campaign --n 5000 --out data/campaign.json``: a large campaign, and its counts, kept."""
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
@@ -11,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pnpkit.experiment.artefacts import write_json
+from pnpkit.experiment.artefacts import read_json, write_record
 from tests.campaign import FINE
 from tests.campaign.plant import Plant
 from tests.campaign.run import SHARES, campaign
@@ -30,7 +29,7 @@ def main() -> int:
     begin, commit = time.monotonic(), _commit()
     record: dict[str, Any] = {"seed": args.seed, "commit": commit, "rounds": 0, "faults": 0, "counts": []}
     if args.out and args.out.exists():
-        record = json.loads(args.out.read_text(encoding="utf-8"))
+        record = read_json(args.out)
         if (record["seed"], record["commit"]) != (args.seed, commit):
             parser.error(f"{args.out} is of seed {record['seed']} at {record['commit']}: choose another --out")
     counts = Counter({tuple(row[:3]): row[3] for row in record["counts"]})
@@ -51,7 +50,7 @@ def main() -> int:
             }
             print(f"{record['faults']} faults after {time.monotonic() - begin:.0f} s", flush=True)
             if args.out:
-                write_json(args.out, record)
+                write_record(args.out, record)
     for key, count in sorted(counts.items()):
         print(*key, count, sep="\t")
     wrong = sum(count for (_, _, verdict), count in counts.items() if verdict not in FINE)

@@ -90,7 +90,7 @@ def read_table(folder: Path, name: str, **options: Any) -> pd.DataFrame:
 
 
 def read_history(folder: Path) -> pd.DataFrame:
-    """A row an epoch; of a run that goes on, checked against its newest checkpoint, whose epoch it may not have yet.
+    """A row an epoch; of a run that goes on, as its newest checkpoint has it, whose epoch the file may lack as yet.
 
     Raises:
         FileNotFoundError: if no epoch has ended.
@@ -104,13 +104,15 @@ def read_history(folder: Path) -> pd.DataFrame:
     newest = None if (folder / "provenance.json").exists() else newest_history(folder / "checkpoint")
     if newest is not None:
         record, rows = newest
-        known = pd.DataFrame(rows, columns=list(history)).head(len(history))
+        known = pd.DataFrame(rows, columns=list(history))
         try:  # Python's own reading of a number is exact, pandas' is not
             exact = read_csv(path, dtype=str).head(len(known)).astype(float)
         except ValueError:
             exact = history.head(0)
-        if not len(rows) - 1 <= len(history) <= len(rows) or not np.array_equal(exact, known.astype(float)):
+        same = np.array_equal(exact, known.head(len(history)).astype(float))
+        if not len(rows) - 1 <= len(history) <= len(rows) or not same:
             raise Damaged(f"{path} is not the history that {record} holds: delete it, and go on with the run")
+        return known.astype(history.dtypes)
     return history
 
 

@@ -83,7 +83,7 @@ clean: ## remove what book, site and test made; the environment and what reprodu
 
 # What is ignored there (inputs, weights, checkpoints) may be large, and is computed again
 shipped:
-	@mkdir -p $(HOUSE) && tar -cf - --exclude='features-*' --exclude=checkpoint --exclude='.*.lock' data | tar -xf - -C $(HOUSE)
+	@mkdir -p $(HOUSE) && tar -cf - --exclude='features-*' --exclude='tangents-*' --exclude=checkpoint --exclude='.*.lock' data | tar -xf - -C $(HOUSE)
 
 executed: $(VENV)/.installed
 	@$(MAKE) -j$(JOBS) $(RUNS) DATA=$(HOUSE)/data PARAMETERS="$(if $(filter-out paper,$(PROFILE)),-p profile $(PROFILE))"

@@ -26,6 +26,7 @@ from pnpkit.experiment.evaluation.items import reference_predictions
 from pnpkit.experiment.precompute.inputs import compute_features
 from pnpkit.experiment.precompute.metric_store import MetricConfig, MetricTable, load_metrics
 from pnpkit.experiment.precompute.metrics import compute_metrics
+from pnpkit.experiment.precompute.tangents import TangentConfig, compute_tangents, tangents_folder
 from pnpkit.experiment.problem import Problem, get_problem
 from pnpkit.experiment.profiles import get_profile
 from pnpkit.experiment.remedies import command, data_root
@@ -33,7 +34,7 @@ from pnpkit.experiment.results.keep import read_results, write_results
 from pnpkit.experiment.results.rows import build_results
 from pnpkit.experiment.training.checkpoint import load_weights
 from pnpkit.experiment.training.loop import train
-from pnpkit.experiment.training.objective import TrainingData
+from pnpkit.experiment.training.objective import OF_SOUNDS, TrainingData
 from pnpkit.experiment.training.run_folder import RunResult, read_finished, read_run
 
 Progress = Callable[[str, int, int], None]  # stage, done, in all
@@ -130,13 +131,28 @@ class Workspace:
             return finished  # before metrics and inputs, which it does not need
         if callback := _named(f"{LOSS_LABELS[loss]}, seed {seed}", progress):
             options["progress"] = lambda done, total, _: callback(done, total)
-        if loss == "sp":
-            listener = replace(self.problem.with_gain(config.gain))  # its Φ is its own, and may move to the device
-            listener.jtfs.to(options.get("device", "cpu"))
-            options["phi"] = listener.features
+        if loss in OF_SOUNDS:
+            options["phi"] = self.sounds(loss, config.gain, options.get("device", "cpu"), progress)
         if config.start_from:
             options["start"] = partial(self._weights, config.start_from, seed)
         return train(config, self.data(config), folder, **options)
+
+    def sounds(
+        self, loss: str, gain: str, device: str = "cpu", progress: Progress | None = None
+    ) -> Callable[[Tensor], Tensor]:
+        """What a loss of sounds knows of a θ; see :func:`build_losses`."""
+        listener = replace(self.problem.with_gain(gain))  # its Φ is its own, and may move to the device
+        if loss == "mss":
+            return listener.synth
+        if loss == "sp":
+            listener.jtfs.to(device)
+            return listener.features
+        if gain != "attached":
+            raise ValueError(f"the tangents of sp-linear follow the gain: its run needs gain='attached', not {gain!r}")
+        config = TangentConfig(self.profile.grid, self.problem.listener)
+        return compute_tangents(
+            tangents_folder(self.base.folder, config), config, progress=_named("tangents", progress)
+        )
 
     def _weights(self, loss: str, seed: int) -> dict[str, Tensor]:
         """Last weights of a finished run of the workspace that is shared."""

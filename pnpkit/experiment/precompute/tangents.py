@@ -30,6 +30,7 @@ class TangentConfig:
 
     grid: GridConfig
     listener: str  # Φ, as of Problem.listener
+    every: int = 1  # one of so many sounds of the train fold
     components: int = 256
     chunk: int = 128  # sounds a task and a file
 
@@ -59,7 +60,7 @@ def compute_tangents(
         ValueError: if a file is not what its record says; names it.
     """
     folder, problem = folder.absolute(), get_problem(config.grid)
-    theta = _train_sounds(problem)
+    theta = _train_sounds(problem, config)
     chunks = [slice(start, min(start + config.chunk, len(theta))) for start in range(0, len(theta), config.chunk)]
     with locked(folder):
         if not (folder / BASIS).is_file():
@@ -80,8 +81,8 @@ def compute_tangents(
     return LinearisedListening(theta, values, J, partial(problem.space.encode, coordinates="logminmax"))
 
 
-def _train_sounds(problem: Problem) -> Tensor:
-    return theta_of(problem.table[problem.table.fold == "train"], problem.space)
+def _train_sounds(problem: Problem, config: TangentConfig) -> Tensor:
+    return theta_of(problem.table[problem.table.fold == "train"][:: config.every], problem.space)
 
 
 def _path(folder: Path, chunk: slice) -> Path:
@@ -100,7 +101,7 @@ def _task(folder: Path, config: TangentConfig, chunk: slice) -> int:
     """Compute and write one file, and the record that vouches for it; the number of its sounds."""
     problem = get_problem(config.grid).with_gain("attached")
     axes = {name: torch.from_numpy(array) for name, array in read_arrays(folder / BASIS, "basis").items()}
-    values, J = zip(*(value_and_jacobian(problem.synth, problem.phi, t[None]) for t in _train_sounds(problem)[chunk]),
+    values, J = zip(*(value_and_jacobian(problem.synth, problem.phi, t[None]) for t in _train_sounds(problem, config)[chunk]),
                     strict=True)  # fmt: skip
     compressed = {"values": (torch.cat(values) - axes["mean"]) @ axes["basis"].mT, "J": axes["basis"] @ torch.cat(J)}
     path = _path(folder, chunk)

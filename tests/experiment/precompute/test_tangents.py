@@ -11,8 +11,8 @@ from pnpkit.experiment.problem import get_problem
 from pnpkit.experiment.profiles import PROFILES
 from pnpkit.experiment.workspace import Workspace
 
-PROBLEM = get_problem(GridConfig(n_steps=4))
-CONFIG = TangentConfig(PROBLEM.grid, PROBLEM.listener, components=12, chunk=10)
+PROBLEM = get_problem(GridConfig(n_steps=6))
+CONFIG = TangentConfig(PROBLEM.grid, PROBLEM.listener, every=16, components=10, chunk=6)
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def test_between_train_sounds_distances_and_slopes_are_those_of_phi(folder: Path
     listen, attached = compute_tangents(folder, CONFIG), PROBLEM.with_gain("attached")
     theta = listen.theta[[3, 11]].requires_grad_()
     exact = attached.features(theta)
-    assert len(listen.theta) == (PROBLEM.table.fold == "train").sum() > CONFIG.chunk
+    assert len(listen.theta) > CONFIG.chunk
     torch.testing.assert_close((listen(theta)[0] - listen(theta)[1]).norm(), (exact[0] - exact[1]).norm().float(),
                                rtol=0.1, atol=0)  # fmt: skip
     slopes = [
@@ -39,7 +39,7 @@ def test_between_train_sounds_distances_and_slopes_are_those_of_phi(folder: Path
 
 def test_a_chunk_that_is_missing_is_computed_again_to_the_same_bits(folder: Path) -> None:
     before = compute_tangents(folder, CONFIG)
-    (folder / "00010.json").unlink()
+    (folder / "00006.json").unlink()
     counted: list[int] = []
     after = compute_tangents(folder, CONFIG, progress=lambda done, _: counted.append(done))
     assert torch.equal(before.J, after.J)

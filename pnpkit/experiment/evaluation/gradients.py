@@ -36,7 +36,7 @@ def gradient_agreement(
             value = loss(at, wanted[None], None)
             slopes.append(torch.autograd.grad(value, at)[0][0].double())
             values.append(value.item())
-        cosine = torch.cosine_similarity(*slopes, dim=0).item()
+        cosine = torch.cosine_similarity(slopes[0], slopes[1], dim=0).item()
         rows.append((cosine, (slopes[1].norm() / slopes[0].norm()).item(), values[1] / values[0]))
     return pd.DataFrame(rows, columns=["cosine", "size", "loss"])
 

@@ -139,8 +139,8 @@ def build_losses(
             raise ValueError(f"loss {name!r} needs phi, what is compared of a synthesised sound as a function of theta")
         decode = lambda u: data.space.decode(u, config.coordinates)  # noqa: E731
         low, high = (data.space.encode(end, config.coordinates) for end in (data.space.low, data.space.high))
-        kind = partial(WaveformLoss, ddsp_mss_distance) if name == "mss" else SpectralLoss
-        return kind(phi, decode, (low, high)), ParameterLoss() if metric is None else PNPLoss()
+        compared: Any = partial(WaveformLoss, ddsp_mss_distance) if name == "mss" else SpectralLoss
+        return compared(phi, decode, (low, high)), ParameterLoss() if metric is None else PNPLoss()
     if metric is None:
         raise ValueError(f"loss {name!r} needs the metrics of its data set, and there are none: compute them first")
     M_mean = mean_metric(metric[torch.from_numpy(data.rows("train"))])

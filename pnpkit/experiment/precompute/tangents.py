@@ -101,9 +101,9 @@ def _task(folder: Path, config: TangentConfig, chunk: slice) -> int:
     """Compute and write one file, and the record that vouches for it; the number of its sounds."""
     problem = get_problem(config.grid).with_gain("attached")
     axes = {name: torch.from_numpy(array) for name, array in read_arrays(folder / BASIS, "basis").items()}
-    values, J = zip(*(value_and_jacobian(problem.synth, problem.phi, t[None]) for t in _train_sounds(problem, config)[chunk]),
-                    strict=True)  # fmt: skip
-    compressed = {"values": (torch.cat(values) - axes["mean"]) @ axes["basis"].mT, "J": axes["basis"] @ torch.cat(J)}
+    pairs = [value_and_jacobian(problem.synth, problem.phi, t[None]) for t in _train_sounds(problem, config)[chunk]]
+    values, J = (torch.cat(column) for column in zip(*pairs, strict=True))
+    compressed = {"values": (values - axes["mean"]) @ axes["basis"].mT, "J": axes["basis"] @ J}
     path = _path(folder, chunk)
     write_atomically(path, partial(write_arrays, kind="tangents", values=compressed))
     write_record(path.with_suffix(".json"), provenance(config, 0), [path.name])

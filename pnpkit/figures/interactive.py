@@ -21,6 +21,7 @@ SCRIPTS = {
     "listening": ("core.js", "sound.js", "listening.js"),
     "atlas": ("core.js", "sound.js", "atlas.js"),
 }
+RAISED = 1.01  # factor on the carrier in the atlas
 
 
 @dataclass(frozen=True)
@@ -98,9 +99,7 @@ def listening(
     return Interactive("listening", "The test sounds and each network's answers, to be heard", data, fallback)
 
 
-def atlas(
-    theta: ArrayLike, predicted: ArrayLike, fallback: str, heard: ArrayLike | None = None, raised: float = 1.01
-) -> Interactive:
+def atlas(theta: ArrayLike, predicted: ArrayLike, fallback: str, heard: ArrayLike | None = None) -> Interactive:
     """A map of sounds over f_m and γ, each to be heard beside itself with a raised carrier.
 
     Args:
@@ -108,7 +107,6 @@ def atlas(
         predicted: (n,), distance between it and the other by the metric, units of Φ.
         fallback: as in :class:`Interactive`.
         heard: (n,), the same by Φ itself, which a step of that size bends; None leaves it out.
-        raised: factor on the carrier.
 
     Raises:
         ValueError: if the cells make no square.
@@ -117,10 +115,9 @@ def atlas(
     side = round(n**0.5)
     if side * side != n or {np.shape(part) for part in parts.values()} != {(n,)}:
         raise ValueError(f"{n} sounds and distances of {[np.shape(p) for p in parts.values()]} make no square map")
-    data = {"settings": {"raised": raised, "side": side}, "theta": theta, **parts}
-    return Interactive(
-        "atlas", "A carrier one per cent higher: what the metric says, and what you hear", data, fallback
-    )
+    data = {"settings": {"raised": RAISED, "side": side}, "theta": theta, **parts}
+    label = "A carrier one per cent higher: what the metric says, and what you hear"
+    return Interactive("atlas", label, data, fallback)
 
 
 def _script(name: str, value: Any) -> str:

@@ -1,6 +1,7 @@
 """How well one loss stands in for another where a network's answers have been: their gradients and values compared."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -8,8 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pnpkit.experiment.artefacts import provenance, read_csv, read_record, write_atomically, write_record
+from pnpkit.experiment.artefacts import provenance, read_csv, read_record, write_record
 from pnpkit.experiment.dataset import theta_of
+from pnpkit.experiment.files import write_atomically
+from pnpkit.experiment.precompute.tangents import how_it_sounds
 from pnpkit.experiment.training.objective import Loss, build_losses
 from pnpkit.experiment.workspace import Workspace
 
@@ -42,12 +45,12 @@ def gradient_agreement(
 
 
 def linearised_agreement(
-    space: Workspace, journeys: Sequence[tuple[Workspace, str, int]], epochs: Sequence[int], n: int
+    workspace: Workspace, journeys: Sequence[tuple[Workspace, str, int]], epochs: Sequence[int], n: int
 ) -> pd.DataFrame:
     """The gradient of SP linearised against that of SP itself, at the answers of runs after some of their epochs.
 
     Args:
-        space: workspace that has ``sp-linear``; all runs have its grid and its coordinates.
+        workspace: that has ``sp-linear``; all runs have its grid and its coordinates.
         journeys: runs that have a probe.
         epochs: after which of them.
         n: sounds of the probe, evenly taken.
@@ -55,9 +58,13 @@ def linearised_agreement(
     Returns:
         As of :func:`gradient_agreement`, with ``journey``, ``epoch`` and ``id``.
     """
-    config = space.run_config("sp-linear", space.profile.seeds[0])
-    data = space.data(config)
-    exact, other = (build_losses(config, data, space.sounds(loss, config.gain))[0] for loss in ("sp", "sp-linear"))
+    config = workspace.run_config("sp-linear", workspace.profile.seeds[0])
+    data = workspace.data(config)
+    problem, folder = workspace.problem.with_gain(config.gain), workspace.base.folder
+    exact, other = (
+        build_losses(replace(config, loss=loss), data, how_it_sounds(loss, problem, folder))[0]
+        for loss in ("sp", "sp-linear")
+    )
     tables = []
     for home, loss, seed in journeys:
         probe = home.probe(loss, seed)

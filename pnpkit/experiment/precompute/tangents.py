@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pnpkit.experiment.artefacts import config_hash, provenance, read_record, write_atomically, write_record
+from pnpkit.experiment.artefacts import config_hash, provenance, read_record, write_record
 from pnpkit.experiment.config import GridConfig
 from pnpkit.experiment.dataset import theta_of
+from pnpkit.experiment.files import write_atomically
 from pnpkit.experiment.machine import locked, run_tasks
 from pnpkit.experiment.problem import Problem, get_problem
 from pnpkit.landscape import LinearisedListening
@@ -29,7 +30,7 @@ class TangentConfig:
     """Which tangents: those of all train sounds of a grid, the gain's gradient attached, as SP follows it."""
 
     grid: GridConfig
-    listener: str  # Φ, as of Problem.listener
+    phi: str  # Φ, as of Problem.phi_name
     every: int = 1  # one of so many sounds of the train fold
     components: int = 256
     chunk: int = 128  # sounds a task and a file
@@ -81,6 +82,38 @@ def compute_tangents(
     return LinearisedListening(theta, values, J, partial(problem.space.encode, coordinates="logminmax"))
 
 
+def how_it_sounds(
+    loss: str,
+    problem: Problem,
+    folder: Path,
+    device: str = "cpu",
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Callable[[Tensor], Tensor]:
+    """What a loss of sounds compares of a θ: Φ∘g for ``sp``, its tangents for ``sp-linear``, g for ``mss``.
+
+    Args:
+        loss: one of :data:`pnpkit.experiment.training.objective.OF_SOUNDS`.
+        problem: whose gain's gradient is followed or not.
+        folder: in which tangents are kept.
+        device: of Φ.
+        progress: called with ("tangents", done, in all).
+
+    Raises:
+        ValueError: if tangents are asked for with the gain held: they follow it.
+    """
+    if loss == "mss":
+        return problem.synth
+    if loss == "sp":
+        own = replace(problem)  # its Φ is its own, and may move to the device
+        own.phi.to(device)
+        return own.listen
+    if problem.synth != problem.with_gain("attached").synth:
+        raise ValueError("the tangents of sp-linear follow the gain: its run needs gain='attached'")
+    config = TangentConfig(problem.grid, problem.phi_name)
+    count = None if progress is None else partial(progress, "tangents")
+    return compute_tangents(tangents_folder(folder, config), config, progress=count)
+
+
 def _train_sounds(problem: Problem, config: TangentConfig) -> Tensor:
     return theta_of(problem.table[problem.table.fold == "train"][:: config.every], problem.space)
 
@@ -92,7 +125,7 @@ def _path(folder: Path, chunk: slice) -> Path:
 def _write_basis(path: Path, problem: Problem, theta: Tensor, components: int) -> None:
     some = theta[torch.linspace(0, len(theta) - 1, min(SUBSET, len(theta))).round().long()]
     with torch.no_grad():
-        values = torch.cat([problem.features(part) for part in some.split(1)])
+        values = torch.cat([problem.listen(part) for part in some.split(1)])
     mean, basis = principal_components(values, components)
     write_atomically(path, partial(write_arrays, kind="basis", values={"mean": mean, "basis": basis}))
 

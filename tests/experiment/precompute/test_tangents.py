@@ -12,7 +12,7 @@ from pnpkit.experiment.profiles import PROFILES
 from pnpkit.experiment.workspace import Workspace
 
 PROBLEM = get_problem(GridConfig(n_steps=6))
-CONFIG = TangentConfig(PROBLEM.grid, PROBLEM.listener, every=16, components=10, chunk=6)
+CONFIG = TangentConfig(PROBLEM.grid, PROBLEM.phi_name, every=16, components=10, chunk=6)
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_between_train_sounds_distances_and_slopes_are_those_of_phi(folder: Path) -> None:
     listen, attached = compute_tangents(folder, CONFIG), PROBLEM.with_gain("attached")
     theta = listen.theta[[3, 11]].requires_grad_()
-    exact = attached.features(theta)
+    exact = attached.listen(theta)
     assert len(listen.theta) > CONFIG.chunk
     torch.testing.assert_close((listen(theta)[0] - listen(theta)[1]).norm(), (exact[0] - exact[1]).norm().float(),
                                rtol=0.1, atol=0)  # fmt: skip
@@ -62,5 +62,5 @@ def test_tangents_follow_the_gain_and_a_run_that_holds_it_is_refused(
     profile = PROFILES["of-sounds"]
     held = replace(profile, training=replace(profile.training, gain="detached"))
     monkeypatch.setattr(tangents, "run_tasks", lambda *_, **__: pytest.fail("no work before the refusal"))
-    with pytest.raises(ValueError, match="needs gain='attached', not 'detached'"):
+    with pytest.raises(ValueError, match="needs gain='attached'"):
         Workspace(held, tmp_path / "of-sounds", "of-sounds").train("sp-linear", 2)

@@ -24,7 +24,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_between_train_sounds_distances_and_slopes_are_those_of_phi(folder: Path) -> None:
     listen, attached = compute_tangents(folder, CONFIG), PROBLEM.with_gain("attached")
-    theta = listen.theta[[3, 11]].requires_grad_()
+    theta = listen.theta[[2, 9]].requires_grad_()
     exact = attached.listen(theta)
     assert len(listen.theta) > CONFIG.chunk
     torch.testing.assert_close((listen(theta)[0] - listen(theta)[1]).norm(), (exact[0] - exact[1]).norm().float(),

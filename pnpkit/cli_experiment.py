@@ -179,9 +179,8 @@ def analyse(
     if header.channels > 1:
         raise ValueError(f"{wav} has {header.channels} channels: it must be mono")
     g = get_problem(read_config(run).grid).synth
-    wanted = f"{g.n_samples} samples at {g.sample_rate} Hz"
-    found = f"{header.frames} samples at {header.samplerate} Hz"
-    if wanted != found:
+    wanted, found = f"{g.n_samples} samples at {g.sample_rate} Hz", f"{header.frames} at {header.samplerate} Hz"
+    if (header.frames, header.samplerate) != (g.n_samples, g.sample_rate):
         raise ValueError(f"{wav}: the run is of sounds of {wanted}, not {found}")
     theta = estimate(torch.from_numpy(soundfile.read(wav, dtype="float32")[0]), header.samplerate, run).tolist()
     for parameter, value in zip(g.parameters.parameters, theta, strict=True):

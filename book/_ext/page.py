@@ -8,7 +8,9 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
-PICTURE = "https://raw.githubusercontent.com/pnpkit/pnpkit/main/book/_static/headline.png"  # an address, or nobody shows it
+PICTURE = (
+    "https://raw.githubusercontent.com/pnpkit/pnpkit/main/book/_static/headline.png"  # an address, or nobody shows it
+)
 ELSEWHERE = {"run", "fold", "heard", "atlas"}  # words that mostly mean something else: linked by hand
 BARE = re.compile(r"book/(reference/.*|slides|bibliography)")
 SILENT = (nodes.reference, nodes.literal, nodes.math, nodes.caption, nodes.problematic)

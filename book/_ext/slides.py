@@ -42,7 +42,9 @@ class Fetch(SphinxPostTransform):
             image.attributes |= {"classes": [], "ids": [], "names": []}
             image.attributes.pop("width", None)
             uri = self.app.builder.get_relative_uri(self.env.docname, docname) + f"#{at}"
-            source = nodes.reference("", f"What it shows: {self.env.titles[docname].astext()}", refuri=uri, internal=True)
+            source = nodes.reference(
+                "", f"What it shows: {self.env.titles[docname].astext()}", refuri=uri, internal=True
+            )
             node.replace_self([image, nodes.paragraph("", "", source, classes=["source"])])
 
 
@@ -61,5 +63,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("shown", Shown)
     app.add_post_transform(Fetch)
     app.connect("html-page-context", template)
-    app.connect("config-inited", lambda _, config: config.templates_path.append(str(Path(__file__).parent / "templates")))
+    app.connect(
+        "config-inited", lambda _, config: config.templates_path.append(str(Path(__file__).parent / "templates"))
+    )
     return {"parallel_read_safe": True, "parallel_write_safe": True}

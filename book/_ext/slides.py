@@ -13,7 +13,7 @@ from sphinx.util.docutils import SphinxDirective
 PAGE = "book/slides"
 
 
-class shown(nodes.General, nodes.Element):  # noqa: N801 (docutils names nodes so)
+class shown(nodes.General, nodes.Element):
     """The place of a figure, until the chapters are read."""
 
 
@@ -49,7 +49,7 @@ class Fetch(SphinxPostTransform):
 
 
 def template(app: Sphinx, name: str, _: str, context: dict[str, Any], tree: nodes.document | None) -> str | None:
-    """The talk has a page of its own kind, no sidebar, no theme; what stands before its first section is a slide too."""
+    """The talk has a page of its own kind, without the theme; what stands before its first section is a slide too."""
     if name != PAGE:
         return None
     body = context["body"].rpartition("</section>")[0]  # the page's own section goes, which would hold them all

@@ -26,7 +26,7 @@ LOOKS = """() => {
         e.dataset.look = '';
     }
 }"""
-# Of code one token of each class stays, of a formula what the keyboard reaches: the rest repeats it, a hundred times a page
+# Of code one token of each class stays, of a formula what the keyboard reaches: the rest is the same many times over
 OPEN = """async () => {
     document.querySelectorAll('article details').forEach(e => e.open = true);
     const kept = new Set();

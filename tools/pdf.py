@@ -2,7 +2,8 @@
 
     python tools/pdf.py SITE OUT     such as _build/html build/book.pdf
 
-Folded code and folded tables stay on the site, which the first page says; solutions are printed, sounds are named.
+Folded code and provenance stay on the site, which the first page says; folded results and solutions are printed,
+sounds are named.
 """
 
 import os
@@ -26,9 +27,9 @@ COMPOSE = """async pages => {
     const articles = pages.map(([url, text]) => {
         const article = parser.parseFromString(text, 'text/html').querySelector('article'), own = name(new URL(url));
         const all = (selector, work) => article.querySelectorAll(selector).forEach(work);
-        const dropped = 'script, audio, .headerlink, details.above-input, details.folded > :not(summary)';
-        all(dropped, e => e.remove());
-        all('.cell details', e => e.open = true);
+        all('script, audio, .headerlink, details .cell_input, details.folded > :not(summary)', e => e.remove());
+        all('.cell details', e => e.querySelector('.cell_output') ? e.open = true : e.remove());
+        all('.cell details .expanded', e => e.remove());
         all('.pnp', e => e.outerHTML = `<p><em>On the site, to be turned and heard: ${e.ariaLabel}.</em></p>`);
         all('[id]', e => e.id = `${own}--${e.id}`);
         all('img', e => { e.src = new URL(e.getAttribute('src'), url); e.loading = 'eager'; });
@@ -42,7 +43,7 @@ COMPOSE = """async pages => {
         return article;
     });
     const note = document.createElement('p');
-    note.textContent = 'Printed from the site; sounds, folded code and folded tables are there only.';
+    note.textContent = 'Printed from the site; its sounds, its folded code and its provenance are there only.';
     articles[0].querySelector('h1').after(note);
     document.body.replaceChildren(...articles);
     document.body.className = 'pdf';

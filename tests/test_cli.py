@@ -48,19 +48,10 @@ Run = Callable[..., tuple[int, str, str]]  # arguments → exit code, stdout, st
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """``pnpkit`` in this process, with its artefacts in a folder of the test."""
+def run(verb: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """``pnpkit`` with its artefacts in a folder of the test."""
     monkeypatch.setenv("PNPKIT_DATA", str(tmp_path))
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["pnpkit", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return ended.value.code or 0, said.out, said.err
-
-    return call
+    return verb
 
 
 def constant(grid: GridConfig, items: slice) -> np.ndarray:
@@ -294,7 +285,7 @@ def test_a_metric_that_is_not_finite(store: Path, run: Run, monkeypatch: pytest.
 
     def broken(_grid: GridConfig, items: slice) -> np.ndarray:
         if items.start == 81:
-            precompute.pullback(torch.full((2, 3), torch.nan), torch.tensor(theta))
+            precompute.metric_from_jacobian(torch.full((2, 3), torch.nan), torch.tensor(theta))
         return constant(_grid, items)
 
     monkeypatch.setattr(precompute, "metrics_of", broken)
@@ -316,13 +307,13 @@ def test_a_scheduler_that_does_not_answer(run: Run, tmp_path: Path, monkeypatch:
 def test_a_scheduler_is_used_and_left_as_it_was(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = dataclasses.replace(PROFILES["smoke"], name="tiny", metric_chunk=2)
     monkeypatch.setitem(PROFILES, "tiny", tiny)
-    space, level = Workspace.open("tiny", tmp_path), logging.getLogger("distributed").level
-    create_store(space.metrics_path, space.metric_config, space.problem.table, space.problem.space)
-    for items in chunk_slices(space.metric_config, 216)[:-1]:
-        write_chunk(space.metrics_path, items, constant(tiny.grid, items))
+    workspace, level = Workspace.open("tiny", tmp_path), logging.getLogger("distributed").level
+    create_store(workspace.metrics_path, workspace.metric_config, workspace.problem.table, workspace.problem.space)
+    for items in chunk_slices(workspace.metric_config, 216)[:-1]:
+        write_chunk(workspace.metrics_path, items, constant(tiny.grid, items))
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
         answer = run("metrics", "--profile", "tiny", "--scheduler", cluster.scheduler_address)
-        assert answer == (0, f"216 metrics at {space.metrics_path}\n", "")
+        assert answer == (0, f"216 metrics at {workspace.metrics_path}\n", "")
         with cluster.get_client() as client:
             assert sorted(client.gather(client.map(abs, [-1, -2]))) == [1, 2]
     logging.getLogger("distributed").setLevel(level)

@@ -16,12 +16,12 @@ from numpy.typing import ArrayLike
 
 from pnpkit.figures.between import KERNEL, NEIGHBOURS
 
-RAISED = 1.01  # by this factor a carrier is raised in the atlas
 SCRIPTS = {
     "explorer": ("core.js", "sound.js", "metric.js", "explorer.js"),
     "listening": ("core.js", "sound.js", "listening.js"),
     "atlas": ("core.js", "sound.js", "atlas.js"),
 }
+RAISED = 1.01  # factor on the carrier in the atlas
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +11,6 @@ import soxr
 import torch
 from bell import Bell, drawn, phi
 
-from pnpkit import cli
 from pnpkit.experiment import matches
 from pnpkit.experiment.precompute import atlases
 from pnpkit.experiment.precompute.atlases import SHIPPED, find_atlas
@@ -32,21 +30,12 @@ def cache(tmp_path_factory):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, cache):
-    """``pnpkit`` in this process, with the cache of this module, its atlases small."""
+def run(verb, monkeypatch, cache):
+    """``pnpkit`` with the cache of this module, its atlases small."""
     monkeypatch.setenv("PNPKIT_DATA", str(DATA))
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     monkeypatch.setattr(atlases, "ENOUGH", 150)
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["pnpkit", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return ended.value.code or 0, said.out, said.err
-
-    return call
+    return verb
 
 
 def bell(path, theta=THETA):

@@ -12,14 +12,14 @@ from typing import Any
 
 from torch import Tensor
 
-from pnpkit.experiment.artefacts import config_hash, provenance, write_atomically, write_json
+from pnpkit.experiment.artefacts import config_hash, provenance, write_json
 from pnpkit.experiment.config import GridConfig
 from pnpkit.experiment.dataset import theta_of
+from pnpkit.experiment.files import write_atomically
 from pnpkit.experiment.machine import processes
 from pnpkit.experiment.problem import Problem, get_problem
 from pnpkit.experiment.remedies import data_root
 from pnpkit.experiment.systems import SYSTEMS
-from pnpkit.jtfs import Phi
 from pnpkit.matching import Atlas
 
 ENOUGH = 2000  # sounds of the atlas of a synthesiser from elsewhere, or more
@@ -94,9 +94,8 @@ def build_atlas(
                     progress(f"atlas of {problem.grid.synth}", done, sum(map(len, chunks)))
                 yield result
 
-        phi = Phi(problem.jtfs)
         return Atlas.build(
-            problem.synth, phi, theta, components=config.components, subset=2600, chunk=CHUNK, mapped=mapped
+            problem.synth, problem.phi, theta, components=config.components, subset=2600, chunk=CHUNK, mapped=mapped
         )
 
 

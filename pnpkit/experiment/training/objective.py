@@ -28,7 +28,7 @@ class TrainingData:
     Args:
         space: of θ.
         table: ``id``, the parameters in raw units, ``fold``.
-        features: the network's input, (items, bins, frames), an array or a memory map.
+        inputs: the network's input, (items, bins, frames), an array or a memory map.
         metric: M at each θ in raw units, (items, d, d), or None for losses that need none.
 
     Raises:
@@ -37,13 +37,13 @@ class TrainingData:
 
     space: ParameterSpace
     table: pd.DataFrame
-    features: np.ndarray
+    inputs: np.ndarray
     metric: Tensor | None = None
 
     def __post_init__(self) -> None:
         n, d = len(self.table), len(self.space)
-        if self.features.ndim != 3 or len(self.features) != n:
-            raise ValueError(f"features must have shape ({n}, bins, frames), not {self.features.shape}")
+        if self.inputs.ndim != 3 or len(self.inputs) != n:
+            raise ValueError(f"inputs must have shape ({n}, bins, frames), not {self.inputs.shape}")
         if self.metric is not None and tuple(self.metric.shape) != (n, d, d):
             raise ValueError(
                 f"the metric must have shape ({n}, {d}, {d}), one row an item, not {tuple(self.metric.shape)}"
@@ -96,7 +96,7 @@ def metric_of(config: TrainingConfig, data: TrainingData) -> Float[Tensor, "item
 
 
 def build_losses(
-    config: TrainingConfig, data: TrainingData, phi: Callable[[Tensor], Tensor] | None = None
+    config: TrainingConfig, data: TrainingData, listen: Callable[[Tensor], Tensor] | None = None
 ) -> tuple[Loss, Loss]:
     """The loss to train with and the loss to validate with, both called as ``loss(prediction, target, metric)``.
 
@@ -108,10 +108,10 @@ def build_losses(
     Args:
         config: of the run.
         data: whose train fold gives M̄.
-        phi: Φ∘g, raw θ → descriptor, for ``sp``.
+        listen: Φ∘g, raw θ → descriptor, for ``sp``.
 
     Raises:
-        ValueError: if the loss is unknown, λ or the jitter is negative, or the loss lacks its metrics or its ``phi``.
+        ValueError: if the loss is unknown, λ or the jitter is negative, or the loss lacks metrics or ``listen``.
     """
     name, d = config.loss, len(data.space)
     require_known("loss", name, LOSS_LABELS)
@@ -125,11 +125,11 @@ def build_losses(
         variance = data.space.encode(theta_of(data.table, data.space), config.coordinates)[data.rows("train")].var(0)
         return (scaled := WeightedParameterLoss(1 / variance)), scaled
     if name == "sp":
-        if phi is None:
-            raise ValueError("loss 'sp' needs phi, the descriptor of a synthesised sound as one function of theta")
+        if listen is None:
+            raise ValueError("loss 'sp' needs listen, the descriptor of a synthesised sound as one function of theta")
         decode = lambda u: data.space.decode(u, config.coordinates)  # noqa: E731
         low, high = (data.space.encode(end, config.coordinates) for end in (data.space.low, data.space.high))
-        return SpectralLoss(phi, decode, (low, high)), ParameterLoss() if metric is None else PNPLoss()
+        return SpectralLoss(listen, decode, (low, high)), ParameterLoss() if metric is None else PNPLoss()
     if metric is None:
         raise ValueError(f"loss {name!r} needs the metrics of its data set, and there are none: compute them first")
     M_mean = mean_metric(metric[torch.from_numpy(data.rows("train"))])

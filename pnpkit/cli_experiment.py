@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pnpkit.cli_matching import say_outside
 from pnpkit.experiment.config import LOSS_LABELS
 from pnpkit.experiment.profiles import PROFILES
 from pnpkit.progress import bars
@@ -26,7 +25,7 @@ Scheduler = Annotated[str | None, typer.Option(help="Dask scheduler, tcp://host:
 
 def register(app: typer.Typer) -> None:
     """Add the verbs to the command line."""
-    for verb in (profiles, dataset, metrics, train, evaluate, table_, run, analyse):
+    for verb in (profiles, dataset, metrics, train, evaluate, table_, run):
         app.command(verb.__name__.rstrip("_"))(verb)
 
 
@@ -62,9 +61,13 @@ def metrics(
     workers: Workers = 2,
     scheduler: Scheduler = None,
     verify: Annotated[int, typer.Option(min=0, help="Recompute so many at random and compare, instead.")] = 0,
+    atlas: Annotated[
+        int, typer.Option(min=0, help="Make the atlas where matching starts, of every so many-th train sound, instead.")
+    ] = 0,
 ) -> None:
     """Compute the Riemannian metrics that are missing."""
     from pnpkit.experiment.machine import dask_executor
+    from pnpkit.experiment.precompute.atlases import AtlasConfig, shipped_atlas, store_atlas
     from pnpkit.experiment.precompute.metrics import METRIC_TOLERANCE, verify_metrics
 
     workspace = _opened(profile, out)
@@ -77,6 +80,12 @@ def metrics(
         )
         return
     with bars() as progress, dask_executor(scheduler) as executor:
+        if atlas:
+            grid = workspace.problem.grid
+            path = shipped_atlas(grid.synth, out)
+            store_atlas(path, AtlasConfig(grid, atlas), workers, progress, executor)
+            print(f"an atlas at {path}")
+            return
         found = workspace.compute_metrics(workers, executor, progress)
     print(f"{len(found.theta)} metrics at {workspace.metrics_path}")
 
@@ -150,40 +159,3 @@ def run(profile: ProfileName = "laptop", out: Out = None, workers: Workers = 2, 
     with bars() as progress, dask_executor(scheduler) as executor:
         results = run_profile(profile, workers, progress, out, executor)
     print(render(table(results), "markdown"))
-
-
-def analyse(
-    wav: Annotated[
-        Path,
-        typer.Argument(
-            exists=True,
-            dir_okay=False,
-            help="Mono sound, of the length and rate of the run's synthesiser, at a level like its sounds'.",
-        ),
-    ],
-    run: Annotated[
-        Path, typer.Option("--run", help="Folder of a finished run with weights: data/laptop/runs/pnp-mean/0 has them.")
-    ],
-) -> None:
-    """Estimate the parameters of a sound with a trained network alone; `pnpkit match` is the tool."""
-    import soundfile
-    import torch
-
-    from pnpkit.experiment.evaluation.estimation import estimate
-    from pnpkit.experiment.problem import get_problem
-    from pnpkit.experiment.training.run_folder import read_config
-
-    if not wav.is_file():
-        raise ValueError(f"{wav} is no regular file")
-    header = soundfile.info(wav)  # what it says is checked before anything is read: a sound may last ten hours
-    if header.channels > 1:
-        raise ValueError(f"{wav} has {header.channels} channels: it must be mono")
-    g = get_problem(read_config(run).grid).synth
-    wanted, found = f"{g.n_samples} samples at {g.sample_rate} Hz", f"{header.frames} at {header.samplerate} Hz"
-    if (header.frames, header.samplerate) != (g.n_samples, g.sample_rate):
-        raise ValueError(f"{wav}: the run is of sounds of {wanted}, not {found}")
-    theta = estimate(torch.from_numpy(soundfile.read(wav, dtype="float32")[0]), header.samplerate, run).tolist()
-    for parameter, value in zip(g.parameters.parameters, theta, strict=True):
-        print(f"{parameter.name}\t{value:.4g}\t{parameter.unit}")
-    say_outside(g.parameters, theta)
-    print("pnpkit: `pnpkit match` takes any sound, and says how sure it is", file=sys.stderr)

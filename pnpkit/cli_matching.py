@@ -3,6 +3,7 @@
 import json
 import sys
 from collections import Counter
+from functools import wraps
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,7 +27,7 @@ PARTIAL = 3  # exit code: some files could not be matched
 
 def register(app: typer.Typer) -> None:
     """Add the verbs to the command line."""
-    for verb in (match_, transform, morph_):
+    for verb in (match_, transform, morph_, analyse):
         app.command(verb.__name__.rstrip("_"))(verb)
 
 
@@ -89,6 +90,15 @@ def match_(
         print(f"pnpkit: {told['done before']} of {len(sources)} were matched before: {out}", file=sys.stderr)
     if told["failed"]:
         raise typer.Exit(PARTIAL if len(sources) > 1 else 1)
+
+
+@wraps(match_)
+def analyse(**options: Any) -> None:
+    print("pnpkit: `analyse` is `match`", file=sys.stderr)
+    match_(**options)
+
+
+analyse.__name__, analyse.__doc__ = "analyse", "The old name of `match`, which says so."
 
 
 def transform(

@@ -22,12 +22,10 @@ import torch
 from distributed import LocalCluster
 
 from pnpkit import cli
-from pnpkit.analyser.network import Analyser
 from pnpkit.experiment import machine as parallel
-from pnpkit.experiment.artefacts import config_dict, config_hash, write_json
+from pnpkit.experiment.artefacts import config_hash
 from pnpkit.experiment.config import GridConfig
 from pnpkit.experiment.dataset import arpeggio_grid
-from pnpkit.experiment.evaluation.estimation import estimate
 from pnpkit.experiment.machine import locked
 from pnpkit.experiment.precompute import metrics as precompute
 from pnpkit.experiment.precompute.metric_store import (
@@ -39,7 +37,6 @@ from pnpkit.experiment.precompute.metric_store import (
     write_chunk,
 )
 from pnpkit.experiment.profiles import PROFILES
-from pnpkit.experiment.training.checkpoint import save_weights
 from pnpkit.experiment.workspace import Workspace
 from pnpkit.progress import pace
 from pnpkit.synth import Arpeggio
@@ -146,49 +143,6 @@ def test_synth_writes_the_waveform_and_needs_neither_data_set_nor_scattering(
     code, _, said = run("synth", 740, 8.7, -1.7, "--out", tmp_path / "down.wav", *options)
     assert code == 0, "a negative number is no option"
     assert one_line(said) == "pnpkit: gamma = -1.7 is out of range: 0.5 to 4 octave/s"
-
-
-@pytest.mark.parametrize("coordinates", ["raw", "logminmax"])
-def test_analyse_reads_coordinates_and_features_from_the_run(coordinates: str, run: Run, tmp_path: Path) -> None:
-    config = dataclasses.replace(PROFILES["smoke"].run("p", 0), coordinates=coordinates, head="linear")
-    folder, analyser = tmp_path / "run", Analyser(3, "linear")
-    with torch.no_grad():  # an output that does not depend on the sound
-        analyser.network.classifier.weight.zero_()
-        analyser.network.classifier.bias.copy_(torch.tensor([0.5, 0.0, -0.5]))
-    save_weights(folder / "weights.safetensors", analyser.state_dict())
-    write_json(folder / "config.json", config_dict(config))
-    soundfile.write(tmp_path / "x.wav", np.sin(np.arange(2**15)), 8192)
-    code, out, said = run("analyse", tmp_path / "x.wav", "--run", folder)
-    assert code == 0
-    assert said.count("is out of range") == (3 if coordinates == "raw" else 0)
-    expected = Arpeggio.parameters.decode(torch.tensor([0.5, 0.0, -0.5]).double(), coordinates)
-    assert [float(line.split("\t")[1]) for line in out.splitlines()] == pytest.approx(expected.tolist(), rel=1e-3)
-    assert [line.split("\t")[2] for line in out.splitlines()] == ["Hz", "Hz", "octave/s"]
-
-    for sound, rate, reason in (
-        (np.zeros(2**14), 8192, "32768 samples at 8192 Hz, not 16384 at 8192 Hz"),
-        (np.zeros(2**15), 44100, "32768 samples at 8192 Hz, not 32768 at 44100 Hz"),
-        (np.zeros((2**15, 2)), 8192, "other.wav has 2 channels: it must be mono"),
-        (np.zeros(2**15), 8192, "the sound is silent"),
-    ):
-        soundfile.write(tmp_path / "other.wav", sound, rate)
-        code, _, said = run("analyse", tmp_path / "other.wav", "--run", folder)
-        assert code == 1
-        assert reason in one_line(said)
-    batch = torch.ones(2, 1, 2**15)
-    assert estimate(batch, 8192, folder).shape == (2, 1, 3)
-    with pytest.raises(ValueError, match="not finite"):
-        estimate(batch / 0, 8192, folder)
-    (folder / "weights.safetensors").rename(tmp_path / "away")
-    code, _, said = run("analyse", tmp_path / "x.wav", "--run", folder)
-    assert code == 1
-    assert "weights.safetensors is not there: the run is not finished, or kept without its weights" in one_line(said)
-    (tmp_path / "away").rename(folder / "weights.safetensors")
-
-    write_json(folder / "config.json", {"coordinates": coordinates})
-    code, _, said = run("analyse", tmp_path / "x.wav", "--run", folder)
-    assert code == 1
-    assert f"{folder / 'config.json'}: field grid is missing" in one_line(said)
 
 
 def test_run_hands_over_its_folder(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -403,15 +357,13 @@ def test_a_data_set_is_written_whole_or_not_at_all(run: Run, tmp_path: Path, mon
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
 
 
-def test_a_sound_is_refused_from_its_header_and_a_pipe_at_once(run: Run, tmp_path: Path) -> None:
-    config = PROFILES["smoke"].run("p", 0)
-    write_json(tmp_path / "run" / "config.json", config_dict(config))
-    soundfile.write(tmp_path / "long.flac", np.zeros(8192 * 3600), 8192)
-    os.mkfifo(tmp_path / "pipe.wav")
-    for name, said in (("long.flac", "32768 samples at 8192 Hz, not 29491200 at"), ("pipe.wav", "is no regular file")):
-        code, _, error = run("analyse", tmp_path / name, "--run", tmp_path / "run")
-        assert code == 1
-        assert said in one_line(error)
+def test_analyse_is_match_and_says_so(run: Run, tmp_path: Path) -> None:
+    old, new = (run(verb, "--columns") for verb in ("analyse", "match"))
+    assert old[:2] == new[:2]
+    (tmp_path / "x.wav").write_text("no sound")
+    code, _, error = run("analyse", "--synth", "x", tmp_path / "x.wav")
+    assert code == 2
+    assert "`analyse` is `match`" in error
 
 
 def test_a_file_system_without_locks_is_said_with_a_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from pnpkit.experiment.artefacts import read_record, write_record
 from pnpkit.experiment.evaluation.curve import Curve
 from pnpkit.experiment.evaluation.folder import FILES as ITEMS
 from pnpkit.experiment.evaluation.folder import Summary
+from pnpkit.experiment.evaluation.study import RECORD, ROWS, StudyRecord
 from pnpkit.experiment.files import read_bytes
 from pnpkit.experiment.integrity import KEY
 from pnpkit.experiment.precompute.metric_store import seal_store, verify_store
@@ -26,6 +27,7 @@ RECORDS: list[tuple[str, Any, Any]] = [  # name, the files it speaks of, and sch
     ("provenance.json", lambda path, _: [name for name in RUN if name != path.name], RunProvenance),
     ("summary.json", lambda path, _: ITEMS.values(), Summary),
     ("curve.json", lambda path, _: (), Curve),
+    (RECORD, lambda path, _: [ROWS], StudyRecord),
     ("results.json", lambda path, content: items_of(path.parent, content), Results),
 ]
 

@@ -18,6 +18,7 @@ _spec.loader.exec_module(readme)
 
 def test_tables_are_those_of_the_results() -> None:
     assert (ROOT / "data" / "RESULTS.md").read_text() == readme.tables(), "stale: run tools/readme.py"
+    assert (ROOT / "README.md").read_text() == readme.readme(), "stale: run tools/readme.py"
 
 
 def test_what_the_readme_links_to_is_there() -> None:

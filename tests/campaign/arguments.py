@@ -10,28 +10,25 @@ from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
-import numpy as np
-import soundfile
-
 from pnpkit import cli
 from tests.campaign import Outcome
 from tests.campaign.plant import NAME, Plant
 
-VERBS = ("profiles", "dataset", "metrics", "train", "evaluate", "table", "synth", "analyse", "run", "tabel", "")
+VERBS = ("profiles", "dataset", "metrics", "train", "evaluate", "table", "synth", "run", "tabel", "")
 JUNK = ("", "0", "-1", "1e400", "nan", "p", "paper", "ein Wort", "λ", "--", "-", "/dev/null", "x" * 300, "\udcff", "🙂")
-# Metrics, trainings and sounds of real profiles take minutes: profiles that have nothing in the folder, and the toy one
+# Metrics and trainings of real profiles take minutes, and so do matches, whose atlas comes first: profiles that have
+# nothing in the folder, and the toy one
 PROFILES = (NAME, NAME, NAME, "smoke", "study", "tin", "")
 
 
 def outcomes(plant: Plant, n: int, seed: int) -> Iterator[Outcome]:
     """Of n argument lists."""
     rng = random.Random(seed)
-    sounds = _sounds(plant.root / "sounds")
     scratch = plant.root / "scratch"
     scratch.mkdir(exist_ok=True)
     before = _names(plant.root)
     for _ in range(n):
-        arguments = _drawn(plant, rng, sounds, scratch)
+        arguments = _drawn(plant, rng, scratch)
         outcome = one(plant, arguments)
         left = _names(plant.root) - before
         if left and outcome.fine and outcome.kind not in ("metrics", "train", "run"):  # whose work it is to make
@@ -47,25 +44,7 @@ def _names(root: Path) -> set[Path]:
     return {path for path in root.rglob("*") if "scratch" not in path.parts}
 
 
-def _sounds(folder: Path) -> list[str]:
-    folder.mkdir(exist_ok=True)
-    x = np.sin(np.arange(2**15))
-    for name, sound, rate in (
-        ("right.wav", x, 8192), ("short.wav", x[:100], 8192), ("rate.wav", x, 44100), ("silent.wav", 0 * x, 8192),
-        ("stereo.wav", np.stack([x, x], 1), 8192),
-    ):  # fmt: skip
-        soundfile.write(folder / name, sound, rate)
-    soundfile.write(folder / "loud.wav", 1e30 * x, 8192, subtype="FLOAT")
-    soundfile.write(folder / "nan.wav", np.nan * x, 8192, subtype="FLOAT")
-    soundfile.write(folder / "long.flac", np.zeros(8192 * 600), 8192)
-    (folder / "empty.wav").write_bytes(b"")
-    (folder / "text.wav").write_text("no sound")
-    if not (folder / "fifo.wav").exists():
-        os.mkfifo(folder / "fifo.wav")
-    return sorted(map(str, folder.iterdir()))
-
-
-def _drawn(plant: Plant, rng: random.Random, sounds: list[str], scratch: Path) -> list[str]:
+def _drawn(plant: Plant, rng: random.Random, scratch: Path) -> list[str]:
     verb = rng.choice(VERBS)
     junk = lambda: rng.choice(JUNK)  # noqa: E731
     good: dict[str, list[str]] = {
@@ -73,7 +52,6 @@ def _drawn(plant: Plant, rng: random.Random, sounds: list[str], scratch: Path) -
         "--seed": [rng.choice(("0", "0", "1", "-1", "2e3"))], "--form": [rng.choice(("html", "latex", "pdf"))],
         "--verify": [rng.choice(("0", "3", "x"))], "--workers": [rng.choice(("1", "0", "two"))],
         "--out": [str(rng.choice((plant.root, plant.root / "nowhere", "/dev/null")))], "--fewer": [], "--curve": [],
-        "--run": [str(rng.choice((plant.workspace.run_folder("p", 0), plant.root, "nowhere")))],
         "--synth": [rng.choice(("arpeggio", "drum", "bell"))], "--variant": [rng.choice(("code", "paper", "all", "x"))],
         "--max-hours": [rng.choice(("0", "-1", "x"))], "--device": [rng.choice(("cpu", "cuda:7", "tpu"))],
         "--threads": [rng.choice(("1", "0"))], "-h": [], "--los": ["p"],
@@ -85,13 +63,12 @@ def _drawn(plant: Plant, rng: random.Random, sounds: list[str], scratch: Path) -
         "train": ["--loss", "--profile", "--seed", "--max-hours", "--device", "--threads", "--out"],
         "evaluate": ["--loss", "--profile", "--seed", "--curve", "--out"],
         "table": ["--profile", "--seed", "--form", "--fewer", "--out"], "synth": ["--out", "--synth", "--variant"],
-        "analyse": ["--run"], "run": ["--workers", "--profile"],
+        "run": ["--workers", "--profile"],
     }  # fmt: skip
     arguments = [verb] if verb else []
-    positional = {"synth": ["700", "8", "2"], "analyse": [rng.choice(sounds)]}
-    arguments += positional.get(verb, [])
+    arguments += ["700", "8", "2"] if verb == "synth" else []
     for option in of.get(verb, []):
-        if rng.random() < 0.7 or option in ("--loss", "--profile", "--run"):
+        if rng.random() < 0.7 or option in ("--loss", "--profile"):
             arguments += [option, *good[option]]
     for _ in range(rng.choice((0, 0, 1, 1, 2))):  # and something that does not belong there
         place = rng.randrange(len(arguments) + 1)

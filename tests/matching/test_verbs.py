@@ -13,7 +13,7 @@ from bell import Bell, drawn, phi
 
 from pnpkit.experiment import matches
 from pnpkit.experiment.precompute import atlases
-from pnpkit.experiment.precompute.atlases import SHIPPED, find_atlas
+from pnpkit.experiment.precompute.atlases import SHIPPED, atlas_config, atlas_sounds, find_atlas
 from pnpkit.experiment.problem import get_problem
 from pnpkit.matching import Atlas, Match
 from pnpkit.synth import Arpeggio
@@ -178,6 +178,15 @@ def test_the_atlas_of_another_synthesiser_is_refused(run, tmp_path, monkeypatch)
     shutil.copy(DATA / "atlases" / "drum.npz", tmp_path / "atlases" / "arpeggio.npz")
     with pytest.raises(ValueError, match=r"arpeggio\.npz: the atlas is of another synthesiser"):
         find_atlas(SHIPPED["arpeggio"])
+
+
+def test_an_atlas_that_was_made_is_where_matching_starts(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("PNPKIT_DATA", str(tmp_path))
+    code, out, _ = run("metrics", "--profile", "smoke", "--atlas", 40, "--workers", 1, "--out", tmp_path)
+    assert (code, out) == (0, f"an atlas at {tmp_path / 'atlases' / 'arpeggio.npz'}\n")
+    config = atlas_config("arpeggio")
+    assert (config.grid.n_steps, config.every) == (6, 40)
+    assert torch.equal(find_atlas(config).theta, atlas_sounds(config).float())
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from pnpkit.experiment.artefacts import config_hash, provenance, write_json
+from pnpkit.experiment.artefacts import config_hash, provenance, read_json, write_json
 from pnpkit.experiment.config import GridConfig
 from pnpkit.experiment.dataset import theta_of
 from pnpkit.experiment.files import write_atomically
@@ -41,20 +41,24 @@ class AtlasConfig:
     components: int = 64
 
 
-SHIPPED = {
+SHIPPED = {  # unless the record beside it says otherwise
     "arpeggio": AtlasConfig(GridConfig("arpeggio", "code", 30), every=10),
     "drum": AtlasConfig(GridConfig("drum", "all", 5)),
 }
 
 
 def atlas_config(synth: str, variant: str | None = None) -> AtlasConfig:
-    """The default atlas of a synthesiser: what is shipped, or the smallest grid of some two thousand sounds.
+    """The default atlas of a synthesiser: what the artefacts hold, or the smallest grid of some two thousand sounds.
 
     >>> atlas_config("arpeggio").grid.n_steps
     30
     """
     if synth in SHIPPED and variant in (None, SHIPPED[synth].grid.variant):
-        return SHIPPED[synth]
+        record = shipped_atlas(synth).with_suffix(".json")
+        if not record.is_file():
+            return SHIPPED[synth]
+        made = read_json(record)["config"]
+        return AtlasConfig(GridConfig(**made["grid"]), made["every"], made["components"])
     grid = GridConfig(synth, variant or next(iter(SYSTEMS[synth].variants)) if synth in SYSTEMS else "code")
     d = len(get_problem(grid).space)
     problem = get_problem(GridConfig(synth, grid.variant, max(10 if d == 1 else 6, round(ENOUGH ** (1 / d)))))
@@ -112,9 +116,9 @@ def cache_folder() -> Path:
     return home / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "pnpkit"
 
 
-def shipped_atlas(synth: str) -> Path:
+def shipped_atlas(synth: str, root: Path | None = None) -> Path:
     """Where the artefacts' atlas of a synthesiser lies, if there is one."""
-    return data_root() / "atlases" / f"{synth}.npz"
+    return (root or data_root()) / "atlases" / f"{synth}.npz"
 
 
 def find_atlas(
@@ -130,7 +134,7 @@ def find_atlas(
     """
     shipped = shipped_atlas(config.grid.synth)
     path = cache_folder() / f"atlas-{config_hash(config)}.npz"
-    if SHIPPED.get(config.grid.synth) == config and shipped.is_file():
+    if shipped.is_file() and config == atlas_config(config.grid.synth, config.grid.variant):
         path = shipped
     if not path.is_file():
         store_atlas(path, config, workers, progress, executor)

@@ -27,7 +27,7 @@ from pnpkit.progress import bars
 
 
 @dataclass(frozen=True)
-class Row:
+class Timing:
     """One measurement.
 
     Args:
@@ -75,7 +75,7 @@ def bench(
         progress: called with (stage, done, in all).
 
     Returns:
-        ``provenance``, ``calibration_seconds``, ``rows`` (see :class:`Row`), ``skipped`` (with reasons), and
+        ``provenance``, ``calibration_seconds``, ``rows`` (see :class:`Timing`), ``skipped`` (with reasons), and
         :func:`floor`, :func:`~step_cost.loop_overhead`, :func:`~step_cost.step_costs` and, for two
         processes or more, :func:`scaling`.
 
@@ -117,7 +117,7 @@ def bench(
             calibrations.append(unit)
             for (operation, algorithm), values in measured.items():
                 seconds = statistics.median(values)
-                rows.append(Row(operation, algorithm, n, seconds, seconds / unit, peaks[operation, algorithm]))
+                rows.append(Timing(operation, algorithm, n, seconds, seconds / unit, peaks[operation, algorithm]))
             if progress is not None:
                 progress("sizes", k + 1, len(sizes))
         lowest, loop, steps = floor(JTFS.reference(2**15)), loop_overhead(), step_costs()

@@ -8,7 +8,7 @@ import torch
 from direct_jtfs import DirectJTFS
 from torch import Tensor
 
-from pnpkit.jtfs import JTFS, log_compress
+from pnpkit.jtfs import Phi, log_compress
 from pnpkit.metric import jacobian
 from pnpkit.synth import Arpeggio, RectangularDrum
 
@@ -29,17 +29,13 @@ def contenders(n: int) -> tuple[Tasks, list[dict[str, Any]]]:
     x = synth(theta).float()
     drum = RectangularDrum(n_samples=n)
     stroke = torch.tensor([[1900.0, 0.8, 0.02, 0.001, 0.5]], dtype=torch.float64)
-    jtfs = JTFS.reference(n)
-
-    def phi(signal: Tensor) -> Tensor:
-        return log_compress(jtfs(signal))
-
+    phi = Phi.reference(n)
     tasks["forward", "pnpkit"] = partial(_forward, phi, x), BATCH
     tasks["jacobian3", "pnpkit"] = partial(_all_at_once, synth, phi, theta), BATCH
     tasks["jacobian5", "pnpkit"] = partial(_all_at_once, drum, phi, stroke), 1
     tasks["forward+backward", "pnpkit"] = partial(_backward, phi, x), BATCH
 
-    direct = DirectJTFS(jtfs.sizes)
+    direct = DirectJTFS(phi.jtfs.sizes)
 
     def phi_direct(signal: Tensor) -> Tensor:
         return log_compress(direct(signal.reshape(-1, n).float()))[0]

@@ -51,8 +51,8 @@ class DirectJTFS(torch.nn.Module):
         if self.T is None:
             return U.sum(-1, keepdim=True) / math.sqrt(self.n)
         low = self.banks.low_pass
-        phi = torch.from_numpy(np.concatenate([low, low[-2:0:-1]])).to(U)
-        return torch.fft.ifft(torch.fft.fft(U) * phi).real[..., : self.n : self.T] * math.sqrt(self.T)
+        both = torch.from_numpy(np.concatenate([low, low[-2:0:-1]])).to(U)
+        return torch.fft.ifft(torch.fft.fft(U) * both).real[..., : self.n : self.T] * math.sqrt(self.T)
 
     def _average_second(self, U: Tensor) -> Tensor:
         if self.T is None or self.second_in_time:

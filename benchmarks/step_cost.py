@@ -49,7 +49,7 @@ def step_costs(batch: int = 32, rounds: int = 5) -> dict[str, Any]:
     stock = in_more_passes(Analyser(3).train())
     optimiser = torch.optim.Adam(analyser.parameters(), fused=True)
     with torch.no_grad():
-        wanted = problem.features(theta)
+        wanted = problem.listen(theta)
 
     def there_and_back(network: nn.Module) -> None:
         network.zero_grad()
@@ -57,7 +57,7 @@ def step_costs(batch: int = 32, rounds: int = 5) -> dict[str, Any]:
 
     def phi() -> None:
         leaf = guess.clone().requires_grad_()
-        (0.5 * (problem.features(leaf) - wanted).square().sum(-1).mean()).backward()
+        (0.5 * (problem.listen(leaf) - wanted).square().sum(-1).mean()).backward()
 
     def step(loss: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
         value = loss(analyser(images), theta, M)
@@ -69,7 +69,7 @@ def step_costs(batch: int = 32, rounds: int = 5) -> dict[str, Any]:
         "p": ParameterLoss(),
         "pnp": PNPLoss(),
         "pnp-mean": PNPLoss(damp(1.0, "mean", M[0])),
-        "sp": SpectralLoss(problem.features, box=(low, high)),
+        "sp": SpectralLoss(problem.listen, box=(low, high)),
     }
     parts: dict[str, Callable[[], None]] = {
         "network": partial(there_and_back, analyser),
@@ -107,12 +107,12 @@ def loop_overhead(steps: int = 16, batch: int = 64) -> dict[str, float]:
     table = pd.DataFrame(space.low.numpy() + span * generator.random((n + 2, 3)), columns=list(space.names))
     table.insert(0, "id", np.arange(n + 2))
     table["fold"] = ["train"] * n + ["validation", "test"]
-    features = generator.random((n + 2, 72, 129), dtype=np.float32)
+    inputs = generator.random((n + 2, 72, 129), dtype=np.float32)
     metric = torch.eye(3, dtype=torch.float64).repeat(n + 2, 1, 1)
     config = TrainingConfig(GridConfig(), "pnp", epochs=1, batch_size=batch)
     analyser = Analyser(3).train()
     optimiser = torch.optim.Adam(analyser.parameters(), fused=True)
-    x, y = torch.from_numpy(features[:batch]), theta_of(table.iloc[:batch], space).float()
+    x, y = torch.from_numpy(inputs[:batch]), theta_of(table.iloc[:batch], space).float()
     loop, bare, ended = [], [], time.perf_counter()
 
     def take_turns(*_: Any) -> None:
@@ -127,7 +127,7 @@ def loop_overhead(steps: int = 16, batch: int = 64) -> dict[str, float]:
         bare.append(ended - began)
 
     with tempfile.TemporaryDirectory() as folder:
-        train(config, TrainingData(space, table, features, metric), Path(folder), progress=take_turns)
+        train(config, TrainingData(space, table, inputs, metric), Path(folder), progress=take_turns)
     ratios = [a / b for a, b in zip(loop[2:], bare[2:], strict=True)]
     return {
         "loop": statistics.median(loop[2:]),

@@ -15,11 +15,7 @@ def somewhere(mask: Tensor) -> bool:
 
 
 def require_finite(name: str, tensor: Tensor) -> None:
-    """Raise ``ValueError`` if a tensor holds a NaN or an infinity.
-
-    Under :func:`torch.func.vmap` the values of one item cannot be inspected; the check is then left to the caller,
-    who sees the whole batch.
-    """
+    """Raise ``ValueError`` if a tensor holds a NaN or an infinity, where :func:`somewhere` can tell."""
     wrong = ~torch.isfinite(tensor)
     if somewhere(wrong):
         raise ValueError(

@@ -13,15 +13,13 @@ def njit(**options: Any) -> Callable[[Any], Any]:
     """As numba's, which raises where neither the package's folder nor a user's cache can be written to."""
 
     def compile_later(function: Any) -> Any:
-        if not options.get("cache"):
-            return numba.njit(**options)(function)
         try:
             compiled = numba.njit(**options)(function)
             _check_cache(compiled._cache._cache_file)
         except (RuntimeError, OSError):  # "no locator available", or damaged files in a folder that is read-only
             _say("compiled loops cannot be cached (no folder that can be written to): they are compiled each time")
             return numba.njit(**options | {"cache": False})(function)
-        except AttributeError:  # another version of numba keeps its cache elsewhere
+        except AttributeError:  # no cache was asked for, or another version of numba keeps it elsewhere
             pass
         return compiled
 

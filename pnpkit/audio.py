@@ -129,20 +129,13 @@ class Player:
         return "\n".join(_figure(html.escape(title), wav) for title, wav in self.tracks)
 
 
-def player(x: Float[Tensor, " n"], sample_rate: int, title: str = "", gain: float | None = None) -> Player:
-    """A player for a notebook.
+def players(sounds: Mapping[str, Float[Tensor, " n"]], sample_rate: int) -> Player:
+    """Players of sounds, by title, at their :func:`common_gain`: what is louder sounds louder.
 
     Args:
-        x: waveform.
+        sounds: waveforms; a title is printed above, and is the player's accessible name.
         sample_rate: Hz; browsers take 8192 as it is.
-        title: printed above, and the player's accessible name.
-        gain: as in :func:`wav_bytes`.
     """
-    return Player(((title, wav_bytes(x, sample_rate, gain)),))
-
-
-def players(sounds: Mapping[str, Float[Tensor, " n"]], sample_rate: int) -> Player:
-    """Players of several sounds, by title, at their :func:`common_gain`: what is louder sounds louder."""
     gain = common_gain(list(sounds.values()))
     return Player(tuple((title, wav_bytes(x, sample_rate, gain)) for title, x in sounds.items()))
 
@@ -154,6 +147,5 @@ def save_wav(path: Path, x: Float[Tensor, " n"], sample_rate: int, gain: float |
 
 def _figure(title: str, wav: bytes) -> str:
     source = "data:audio/wav;base64," + base64.b64encode(wav).decode("ascii")
-    caption = f"<figcaption>{title}</figcaption>" if title else ""
-    audio = f'<audio controls preload="metadata" aria-label="{title or "sound"}" src="{source}"></audio>'
-    return f'<figure class="player">{caption}{audio}</figure>'
+    audio = f'<audio controls preload="metadata" aria-label="{title}" src="{source}"></audio>'
+    return f'<figure class="player"><figcaption>{title}</figcaption>{audio}</figure>'

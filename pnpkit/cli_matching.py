@@ -3,6 +3,7 @@
 import json
 import sys
 from collections import Counter
+from functools import wraps
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,7 +27,7 @@ PARTIAL = 3  # exit code: some files could not be matched
 
 def register(app: typer.Typer) -> None:
     """Add the verbs to the command line."""
-    for verb in (match_, transform, morph_):
+    for verb in (match_, transform, morph_, analyse):
         app.command(verb.__name__.rstrip("_"))(verb)
 
 
@@ -34,10 +35,9 @@ def _print_columns(wanted: bool) -> bool:
     if wanted:
         from pnpkit.experiment.matches import COLUMNS, SCHEMA
 
-        print("\n".join([f"version {SCHEMA}", *(f"{name}\t{meaning}" for name, meaning in COLUMNS.items())]))
-        print(
-            "NAME, NAME_low, NAME_high\tof each parameter: its value, and the ends of its 95 % region, if there is one"
-        )
+        rest = "of each parameter: its value, and the ends of its 95 % region, if there is one"
+        told = [f"{name}\t{meaning}" for name, meaning in {**COLUMNS, "NAME, NAME_low, NAME_high": rest}.items()]
+        print(f"version {SCHEMA}", *told, sep="\n")
         raise typer.Exit
     return wanted
 
@@ -92,6 +92,15 @@ def match_(
         raise typer.Exit(PARTIAL if len(sources) > 1 else 1)
 
 
+@wraps(match_)
+def analyse(**options: Any) -> None:
+    print("pnpkit: `analyse` is `match`", file=sys.stderr)
+    match_(**options)
+
+
+analyse.__name__, analyse.__doc__ = "analyse", "The old name of `match`, which says so."
+
+
 def transform(
     file: Annotated[str, typer.Argument(help="A sound, or a match (.npz) that `pnpkit match --out` has left.")],
     out: Annotated[Path, typer.Option("--out", help="WAV file to write, mono, 16 bits.")],
@@ -104,7 +113,7 @@ def transform(
 ) -> None:
     """Analyse a sound, change its parameters, and synthesise it again, at its level and its place."""
     from pnpkit.audio import save_wav
-    from pnpkit.experiment.artefacts import write_atomically
+    from pnpkit.experiment.files import write_atomically
     from pnpkit.matching.placed import Placed
 
     config = _config(synth, variant, starts, steps, "phi", atlas=False)
@@ -123,9 +132,8 @@ def transform(
     x = world(theta.new_tensor([*theta.tolist(), found.level, found.delay]))
     gain = 1.0 if float(x.abs().max()) <= 1 else None
     write_atomically(out, lambda path: save_wav(path, x, g.sample_rate, gain))
-    print(f"{file}: {found.sentence()}", file=sys.stderr)
-    for name, before, after, p in zip(space.names, found.theta.tolist(), theta.tolist(), space.parameters, strict=True):
-        print(f"{name}\t{before:.5g}\t{after:.5g}\t{p.unit}")
+    for p, before, after in zip(space.parameters, found.theta.tolist(), theta.tolist(), strict=True):
+        print(f"{p.name}\t{before:.5g}\t{after:.5g}\t{p.unit}")
 
 
 def morph_(
@@ -141,14 +149,12 @@ def morph_(
     import pandas as pd
 
     from pnpkit.audio import common_gain, save_wav
-    from pnpkit.experiment.artefacts import write_atomically
+    from pnpkit.experiment.files import write_atomically
     from pnpkit.experiment.matches import instrument
     from pnpkit.matching import morph
 
     config = _config(synth, variant, starts, 32, "phi", atlas=False)
     a, b = (_answer(file, config) for file in (first, second))
-    for file, found in ((first, a), (second, b)):
-        print(f"{file}: {found.sentence()}", file=sys.stderr)
     g, phi = config.synth, instrument(config.atlas)[1]
     path = morph(a.theta, b.theta, steps, g=g, phi=phi)
     sounds = list(g(path.theta))
@@ -190,7 +196,7 @@ def _config(
 
 def _matched(source: str, config: "MatchConfig", out: Path | None, name: str) -> dict[str, Any]:
     """Task: match one file, leave its report and its answer, give its row; what cannot be read is said there."""
-    from pnpkit.experiment.artefacts import write_atomically
+    from pnpkit.experiment.files import write_atomically
     from pnpkit.experiment.matches import identity, match_file, row
 
     try:
@@ -220,25 +226,22 @@ def _say(row: dict[str, Any], config: "MatchConfig", as_json: bool) -> None:
     if as_json:
         print(json.dumps(row, allow_nan=False, ensure_ascii=False), flush=True)
     elif not row["error"]:
-        space = config.synth.parameters
-        values = ", ".join(
-            f"{p.name} {row[p.name]:.4g}{'' if p.unit == '1' else ' ' + p.unit}" for p in space.parameters
-        )
+        parameters = config.synth.parameters.parameters
+        values = ", ".join(f"{p.name} {row[p.name]:.4g} {p.unit}".removesuffix(" 1") for p in parameters)
         numbers = f"{row['distance']:.3g} where {row['usual']:.3g} is usual, {100 * row['share']:.0f} % explained"
         ended = "" if row["converged"] else " (did not converge)"
         print(f"{row['file']}: {row['verdict']}{ended}: {numbers}; {values}; {row['told']}", flush=True)
 
 
 def _answer(file: str, config: "MatchConfig") -> "Match":
-    """A match that was saved, or that of a sound."""
+    """A match that was saved, or that of a sound; its sentence is told."""
     from pnpkit.experiment.matches import match_file
     from pnpkit.matching import Match
 
-    if Path(file).suffix != ".npz":
-        return match_file(file, config)[0]
-    found = Match.load(Path(file))
+    found = Match.load(Path(file)) if Path(file).suffix == ".npz" else match_file(file, config)[0]
     if found.space != config.synth.parameters:
         raise ValueError(f"{file} is a match with another synthesiser: of {', '.join(found.space.names)}; see --synth")
+    print(f"{file}: {found.sentence()}", file=sys.stderr)
     return found
 
 

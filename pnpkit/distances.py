@@ -13,11 +13,9 @@ LOUD = 1e12  # beyond which the squares of a spectrum may overflow float32
 MSS_RESOLUTIONS = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))  # FFT, hop, window
 DDSP_SIZES = (2048, 1024, 512, 256, 128, 64)
 
-Operator = Callable[[Tensor], Tensor]
-
 
 def jtfs_distance(
-    x: Float[Tensor, "*batch n"], y: Float[Tensor, "*batch n"], jtfs: Operator
+    x: Float[Tensor, "*batch n"], y: Float[Tensor, "*batch n"], jtfs: Callable[[Tensor], Tensor]
 ) -> Float[Tensor, "*batch"]:
     r"""Distance of two sounds in the space of their log-compressed scattering, :math:`\|\Phi(x) - \Phi(y)\|_2`.
 

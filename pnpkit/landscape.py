@@ -15,7 +15,7 @@ from pnpkit.synth import Synthesiser
 
 
 def spectral_losses(
-    features: Callable[[Tensor], Tensor],
+    listen: Callable[[Tensor], Tensor],
     theta: Float[Tensor, "items d"],
     errors: Float[Tensor, "items *k d"],
     together: int = 8,
@@ -25,7 +25,7 @@ def spectral_losses(
     .. math:: \tfrac12 \|F(\theta + \delta) - F(\theta)\|^2, \qquad F = \Phi\circ g
 
     Args:
-        features: F, (batch, d) → (batch, …); what it does not say of a sound costs nothing.
+        listen: F, (batch, d) → (batch, …); what it does not say of a sound costs nothing.
         theta: the points, raw units.
         errors: δ, some about each point.
         together: how many sounds F is given at once.
@@ -46,9 +46,9 @@ def spectral_losses(
     rows = []
     with torch.no_grad():
         for point, around in zip(theta, errors, strict=True):
-            truth = features(point[None]).double()
+            truth = listen(point[None]).double()
             guesses = point + around.reshape(-1, around.shape[-1])
-            heard = [features(part).double() - truth for part in guesses.split(together)]
+            heard = [listen(part).double() - truth for part in guesses.split(together)]
             rows.append(torch.cat([0.5 * h.square().flatten(1).sum(1) for h in heard]).reshape(around.shape[:-1]))
     return torch.stack(rows)
 

@@ -86,20 +86,36 @@ class WeightedParameterLoss:
         return quadratic_form(prediction - target, self.D.to(prediction.device).expand(len(target), -1, -1)).mean()
 
 
-class _Boxed:
-    """What losses of sounds share: guesses in the network's coordinates, heard at their nearest point of a box.
+class _LossOfSounds:
+    """A distance of what is heard of two θ, differentiated through Φ∘g, or through g alone.
 
-    Far out a synthesiser may overflow, or have no slope that leads back; so a guess pays for the way to the box: each
-    half range costs as much as silence, and the price grows no faster than the distance, so that a few wild guesses
-    (dropout makes some to the end) do not outshout a batch.
+    Guesses are in the network's coordinates, and taken at their nearest point of a box: far out a synthesiser may
+    overflow, or have no slope that leads back. So a guess pays for the way there: each half range costs as much as
+    silence, and the price grows no faster than the distance, so that a few wild guesses (dropout makes some to the end)
+    do not outshout a batch.
     """
 
-    def __init__(self, decode: Callable[[Tensor], Tensor], box: Box | None) -> None:
+    def __init__(
+        self,
+        distance: Callable[[Tensor, Tensor], Tensor],
+        listen: Callable[[Tensor], Tensor],
+        decode: Callable[[Tensor], Tensor],
+        box: Box | None,
+    ) -> None:
         if box is not None and not bool((box[0] < box[1]).all()):
             raise ValueError(f"the box needs low < high, got {box[0].tolist()} and {box[1].tolist()}")
-        self.decode, self.box = decode, box
+        self.distance, self.listen, self.decode, self.box = distance, listen, decode, box
 
-    def into_box(self, guess: Float[Tensor, "batch d"]) -> tuple[Float[Tensor, "batch d"], Tensor | float]:
+    def __call__(
+        self, prediction: Float[Tensor, "batch d"], target: Float[Tensor, "batch d"], metric: Tensor | None = None
+    ) -> Float[Tensor, ""]:
+        with torch.no_grad():
+            wanted = self.listen(self.decode(target))
+            silence = self.distance(torch.zeros_like(wanted), wanted)
+        inside, way_back = self._into_box(prediction)
+        return (self.distance(self.listen(self.decode(inside)), wanted) + silence * way_back).mean()
+
+    def _into_box(self, guess: Float[Tensor, "batch d"]) -> tuple[Float[Tensor, "batch d"], Tensor | float]:
         """The nearest point of the box, and how many times the cost of silence the way there costs."""
         if self.box is None:
             return guess, 0.0
@@ -109,7 +125,11 @@ class _Boxed:
         return inside, (1 + ranges).sqrt() - 1
 
 
-class SpectralLoss(_Boxed):
+def _half_squared_distance(x: Tensor, y: Tensor) -> Tensor:
+    return 0.5 * (x - y).square().sum(-1)
+
+
+class SpectralLoss(_LossOfSounds):
     r"""Spectral loss: squared distance between the sounds as Φ hears them, differentiated through Φ∘g.
 
     .. math:: \mathcal{L}^{\mathrm{SP}} = \tfrac12 \|\Phi(g(\tilde\theta)) - \Phi(g(\theta))\|_2^2
@@ -143,20 +163,10 @@ class SpectralLoss(_Boxed):
         decode: Callable[[Tensor], Tensor] = lambda theta: theta,
         box: Box | None = None,
     ) -> None:
-        super().__init__(decode, box)
-        self.listen = listen
-
-    def __call__(
-        self, prediction: Float[Tensor, "batch d"], target: Float[Tensor, "batch d"], metric: Tensor | None = None
-    ) -> Float[Tensor, ""]:
-        with torch.no_grad():
-            wanted = self.listen(self.decode(target))
-        inside, way_back = self.into_box(prediction)
-        heard = (self.listen(self.decode(inside)) - wanted).square().sum(-1)
-        return 0.5 * (heard + wanted.square().sum(-1) * way_back).mean()
+        super().__init__(_half_squared_distance, listen, decode, box)
 
 
-class WaveformLoss(_Boxed):
+class WaveformLoss(_LossOfSounds):
     r"""A distance of sounds as a loss, differentiated through g: how DDSP is trained.
 
     .. math:: \mathcal{L} = d\big(g(\Pi\tilde\theta), g(\theta)\big) + d\big(0, g(\theta)\big)
@@ -182,17 +192,7 @@ class WaveformLoss(_Boxed):
         decode: Callable[[Tensor], Tensor] = lambda theta: theta,
         box: Box | None = None,
     ) -> None:
-        super().__init__(decode, box)
-        self.distance, self.g = distance, g
-
-    def __call__(
-        self, prediction: Float[Tensor, "batch d"], target: Float[Tensor, "batch d"], metric: Tensor | None = None
-    ) -> Float[Tensor, ""]:
-        with torch.no_grad():
-            wanted = self.g(self.decode(target))
-            silence = self.distance(torch.zeros_like(wanted), wanted)
-        inside, way_back = self.into_box(prediction)
-        return (self.distance(self.g(self.decode(inside)), wanted) + silence * way_back).mean()
+        super().__init__(distance, g, decode, box)
 
 
 class PNPLoss:

@@ -93,10 +93,12 @@ def riemannian_metric(
     tensor([[ 4.,  0.],
             [ 0., 16.]], dtype=torch.float64)
     """
-    return pullback(jacobian(g, phi, theta), theta)
+    return metric_from_jacobian(jacobian(g, phi, theta), theta)
 
 
-def pullback(J: Inexact[Tensor, "*batch k d"], theta: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d d"]:
+def metric_from_jacobian(
+    J: Inexact[Tensor, "*batch k d"], theta: Float[Tensor, "*batch d"]
+) -> Float[Tensor, "*batch d d"]:
     """Re JᴴJ in float64, symmetric to the last bit; θ is for the message should it not be finite."""
     J = torch.cat([J.real, J.imag], -2).double() if J.is_complex() else J.double()
     M = J.mT @ J

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 import torch
 
-from pnpkit.audio import common_gain, player, players, read_sound, save_wav, wav_bytes
+from pnpkit.audio import common_gain, players, read_sound, save_wav, wav_bytes
 
 RATE = 8192
 TONE = torch.sin(torch.arange(RATE) * 0.3)
@@ -27,7 +27,7 @@ def test_wav_holds_the_sound_to_sixteen_bits():
 
 def test_bytes_are_the_same_for_the_same_sound_in_any_precision():
     assert wav_bytes(TONE, RATE) == wav_bytes(TONE.clone(), RATE) == wav_bytes(TONE.double(), RATE)
-    assert player(TONE, RATE, "tone")._repr_html_() == player(TONE, RATE, "tone")._repr_html_()
+    assert players({"tone": TONE}, RATE)._repr_html_() == players({"tone": TONE}, RATE)._repr_html_()
 
 
 def test_players_keep_the_ratio_of_levels():
@@ -43,7 +43,7 @@ def test_one_player_fills_its_range_unless_told_otherwise():
 
 
 def test_titles_are_escaped_and_bytes_stay_out_of_the_plain_text():
-    page = player(TONE, RATE, "<f & m>")
+    page = players({"<f & m>": TONE}, RATE)
     assert "&lt;f &amp; m&gt;" in page._repr_html_()
     assert repr(page) == "Player(<f & m>)"
 

@@ -37,11 +37,10 @@ for found in pkgutil.walk_packages(pnpkit.__path__, "pnpkit."):
 """
 METRIC = """
 import torch
-from pnpkit import JTFS, Analyser, Arpeggio, PNPLoss, log_compress, riemannian_metric
+from pnpkit import Analyser, Arpeggio, Phi, PNPLoss, riemannian_metric
 g = Arpeggio(n_samples=2**13)
-jtfs = JTFS.reference(g.n_samples)
 theta = torch.tensor([[740.0, 8.7, 1.7]], dtype=torch.float64)
-M = riemannian_metric(g, lambda x: log_compress(jtfs(x)), theta)
+M = riemannian_metric(g, Phi.reference(g.n_samples), theta)
 print(bool((torch.linalg.eigvalsh(M) > 0).all()), bool(PNPLoss()(theta + 0.01, theta, M) > 0))
 Analyser(3)
 """

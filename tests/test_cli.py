@@ -22,13 +22,11 @@ import torch
 from distributed import LocalCluster
 
 from pnpkit import cli
-from pnpkit.analyser.network import Analyser
 from pnpkit.audio import read_sound
 from pnpkit.experiment import machine as parallel
-from pnpkit.experiment.artefacts import config_dict, config_hash, write_json
+from pnpkit.experiment.artefacts import config_hash
 from pnpkit.experiment.config import GridConfig
 from pnpkit.experiment.dataset import arpeggio_grid
-from pnpkit.experiment.evaluation.estimation import estimate
 from pnpkit.experiment.machine import locked
 from pnpkit.experiment.precompute import metrics as precompute
 from pnpkit.experiment.precompute.metric_store import (
@@ -40,7 +38,6 @@ from pnpkit.experiment.precompute.metric_store import (
     write_chunk,
 )
 from pnpkit.experiment.profiles import PROFILES
-from pnpkit.experiment.training.checkpoint import save_weights
 from pnpkit.experiment.workspace import Workspace
 from pnpkit.progress import pace
 from pnpkit.synth import Arpeggio
@@ -50,19 +47,10 @@ Run = Callable[..., tuple[int, str, str]]  # arguments → exit code, stdout, st
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """``pnpkit`` in this process, with its artefacts in a folder of the test."""
+def run(verb: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """``pnpkit`` with its artefacts in a folder of the test."""
     monkeypatch.setenv("PNPKIT_DATA", str(tmp_path))
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["pnpkit", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return ended.value.code or 0, said.out, said.err
-
-    return call
+    return verb
 
 
 def constant(grid: GridConfig, items: slice) -> np.ndarray:
@@ -159,49 +147,6 @@ def test_synth_writes_the_waveform_and_needs_neither_data_set_nor_scattering(
     assert one_line(said) == "pnpkit: gamma = -1.7 is out of range: 0.5 to 4 octave/s"
 
 
-@pytest.mark.parametrize("coordinates", ["raw", "logminmax"])
-def test_analyse_reads_coordinates_and_features_from_the_run(coordinates: str, run: Run, tmp_path: Path) -> None:
-    config = dataclasses.replace(PROFILES["smoke"].run("p", 0), coordinates=coordinates, head="linear")
-    folder, analyser = tmp_path / "run", Analyser(3, "linear")
-    with torch.no_grad():  # an output that does not depend on the sound
-        analyser.network.classifier.weight.zero_()
-        analyser.network.classifier.bias.copy_(torch.tensor([0.5, 0.0, -0.5]))
-    save_weights(folder / "weights.safetensors", analyser.state_dict())
-    write_json(folder / "config.json", config_dict(config))
-    soundfile.write(tmp_path / "x.wav", np.sin(np.arange(2**15)), 8192)
-    code, out, said = run("analyse", tmp_path / "x.wav", "--run", folder)
-    assert code == 0
-    assert said.count("is out of range") == (3 if coordinates == "raw" else 0)
-    expected = Arpeggio.parameters.decode(torch.tensor([0.5, 0.0, -0.5]).double(), coordinates)
-    assert [float(line.split("\t")[1]) for line in out.splitlines()] == pytest.approx(expected.tolist(), rel=1e-3)
-    assert [line.split("\t")[2] for line in out.splitlines()] == ["Hz", "Hz", "octave/s"]
-
-    for sound, rate, reason in (
-        (np.zeros(2**14), 8192, "32768 samples at 8192 Hz, not 16384 at 8192 Hz"),
-        (np.zeros(2**15), 44100, "32768 samples at 8192 Hz, not 32768 at 44100 Hz"),
-        (np.zeros((2**15, 2)), 8192, "other.wav has 2 channels: it must be mono"),
-        (np.zeros(2**15), 8192, "the sound is silent"),
-    ):
-        soundfile.write(tmp_path / "other.wav", sound, rate)
-        code, _, said = run("analyse", tmp_path / "other.wav", "--run", folder)
-        assert code == 1
-        assert reason in one_line(said)
-    batch = torch.ones(2, 1, 2**15)
-    assert estimate(batch, 8192, folder).shape == (2, 1, 3)
-    with pytest.raises(ValueError, match="not finite"):
-        estimate(batch / 0, 8192, folder)
-    (folder / "weights.safetensors").rename(tmp_path / "away")
-    code, _, said = run("analyse", tmp_path / "x.wav", "--run", folder)
-    assert code == 1
-    assert "weights.safetensors is not there: the run is not finished, or kept without its weights" in one_line(said)
-    (tmp_path / "away").rename(folder / "weights.safetensors")
-
-    write_json(folder / "config.json", {"coordinates": coordinates})
-    code, _, said = run("analyse", tmp_path / "x.wav", "--run", folder)
-    assert code == 1
-    assert f"{folder / 'config.json'}: field grid is missing" in one_line(said)
-
-
 def test_run_hands_over_its_folder(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(*arguments: object) -> None:
         raise ValueError(f"asked for {arguments}")
@@ -296,7 +241,7 @@ def test_a_metric_that_is_not_finite(store: Path, run: Run, monkeypatch: pytest.
 
     def broken(_grid: GridConfig, items: slice) -> np.ndarray:
         if items.start == 81:
-            precompute.pullback(torch.full((2, 3), torch.nan), torch.tensor(theta))
+            precompute.metric_from_jacobian(torch.full((2, 3), torch.nan), torch.tensor(theta))
         return constant(_grid, items)
 
     monkeypatch.setattr(precompute, "metrics_of", broken)
@@ -318,13 +263,13 @@ def test_a_scheduler_that_does_not_answer(run: Run, tmp_path: Path, monkeypatch:
 def test_a_scheduler_is_used_and_left_as_it_was(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = dataclasses.replace(PROFILES["smoke"], name="tiny", metric_chunk=2)
     monkeypatch.setitem(PROFILES, "tiny", tiny)
-    space, level = Workspace.open("tiny", tmp_path), logging.getLogger("distributed").level
-    create_store(space.metrics_path, space.metric_config, space.problem.table, space.problem.space)
-    for items in chunk_slices(space.metric_config, 216)[:-1]:
-        write_chunk(space.metrics_path, items, constant(tiny.grid, items))
+    workspace, level = Workspace.open("tiny", tmp_path), logging.getLogger("distributed").level
+    create_store(workspace.metrics_path, workspace.metric_config, workspace.problem.table, workspace.problem.space)
+    for items in chunk_slices(workspace.metric_config, 216)[:-1]:
+        write_chunk(workspace.metrics_path, items, constant(tiny.grid, items))
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
         answer = run("metrics", "--profile", "tiny", "--scheduler", cluster.scheduler_address)
-        assert answer == (0, f"216 metrics at {space.metrics_path}\n", "")
+        assert answer == (0, f"216 metrics at {workspace.metrics_path}\n", "")
         with cluster.get_client() as client:
             assert sorted(client.gather(client.map(abs, [-1, -2]))) == [1, 2]
     logging.getLogger("distributed").setLevel(level)
@@ -380,6 +325,7 @@ def test_ends_that_are_nobodys_fault(
         (["train"], "Missing option '--loss'"),
         (["train", "--loss", "p", "paper"], "did you mean --profile paper?"),
         (["evaluate", "--loss", "p", "3"], "did you mean --seed 3?"),
+        (["profiles", ""], "unexpected extra argument"),
         (["table", "--seed", "x"], "'--seed'"),
     ],
 )
@@ -414,6 +360,15 @@ def test_a_data_set_is_written_whole_or_not_at_all(run: Run, tmp_path: Path, mon
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
 
 
+def test_analyse_is_match_and_says_so(run: Run, tmp_path: Path) -> None:
+    old, new = (run(verb, "--columns") for verb in ("analyse", "match"))
+    assert old[:2] == new[:2]
+    (tmp_path / "x.wav").write_text("no sound")
+    code, _, error = run("analyse", "--synth", "x", tmp_path / "x.wav")
+    assert code == 2
+    assert "`analyse` is `match`" in error
+
+
 def test_a_sound_is_refused_from_its_header_and_a_pipe_at_once(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -422,18 +377,12 @@ def test_a_sound_is_refused_from_its_header_and_a_pipe_at_once(
     def read(*_of: object, **_options: object) -> None:
         raise AssertionError("samples are read")
 
-    config = PROFILES["smoke"].run("p", 0)
-    write_json(tmp_path / "run" / "config.json", config_dict(config))
     ten_hours(tmp_path / "long.flac")
     os.mkfifo(tmp_path / "pipe.wav")
-    monkeypatch.setattr(soundfile, "read", read)
     monkeypatch.setattr(soundfile.SoundFile, "read", read)
-    for name, said in (("long.flac", "32768 samples at 8192 Hz, not 294912000 at"), ("pipe.wav", "is no regular file")):
-        code, _, error = run("analyse", tmp_path / name, "--run", tmp_path / "run")
-        assert code == 1
-        assert said in one_line(error)
-    with pytest.raises(ValueError, match=r"long\.flac lasts 10\.0 hours: an hour is the most"):
-        read_sound(tmp_path / "long.flac")
+    for name, said in (("long.flac", "lasts 10.0 hours: an hour is the most"), ("pipe.wav", "is no regular file")):
+        with pytest.raises(ValueError, match=said):
+            read_sound(tmp_path / name)
 
 
 def test_a_file_system_without_locks_is_said_with_a_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,12 +8,12 @@ from torch import Tensor
 
 from pnpkit.analyser.scalogram import Scalogram
 from pnpkit.distances import ddsp_mss_distance, jtfs_distance, mss_distance
-from pnpkit.jtfs import JTFS, log_compress
+from pnpkit.jtfs import Phi
 from pnpkit.losses import ParameterLoss, PNPLoss, SpectralLoss, WeightedParameterLoss, quadratic_form
 from pnpkit.synth import Arpeggio
 
 N = 2**13
-PHI = JTFS.reference(N)
+PHI = Phi.reference(N)
 SCALOGRAM = Scalogram(8192, octaves=4, f_min=130.8)
 NOISE = torch.randn(2, N, generator=torch.Generator().manual_seed(0))
 HALF_SILENT = NOISE * torch.tensor([[1.0], [0.0]])
@@ -31,12 +31,12 @@ SOUNDS = {
     "one sample": torch.nn.functional.one_hot(torch.tensor([0, N // 2]), N).float(),
 }
 DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "jtfs": lambda x, y: jtfs_distance(x, y, PHI),
+    "jtfs": lambda x, y: jtfs_distance(x, y, PHI.jtfs),
     "mss": mss_distance,
     "mss, pooled": lambda x, y: mss_distance(x, y, pooled=True),
     "ddsp": ddsp_mss_distance,
 }
-MAPS: dict[str, Callable[[Tensor], Tensor]] = {"scalogram": SCALOGRAM, "phi": lambda x: log_compress(PHI(x))}
+MAPS: dict[str, Callable[[Tensor], Tensor]] = {"scalogram": SCALOGRAM, "phi": PHI}
 
 
 def gradient(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

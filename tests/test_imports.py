@@ -44,7 +44,8 @@ def wing(name):
     return f"{name}.__init__".split(".")[1]
 
 
-ABOVE = {"experiment", "figures", "cli", "cli_matching", "progress", "__main__"}  # the rest is the library
+# The rest is the library
+ABOVE = {"experiment", "figures", "cli", "cli_experiment", "cli_matching", "progress", "__main__"}
 LIBRARY = {wing(name) for name in WITHIN} - ABOVE
 CORE = {"jaxtyping", "numba", "numpy", "pandas", "soundfile", "soxr", "torch"}
 ANALYSER = CORE | {"nnAudio", "timm"}
@@ -53,7 +54,8 @@ MAY_USE = dict.fromkeys(LIBRARY, CORE) | {
     "analyser": ANALYSER,
     "experiment": EXPERIMENT,
     "figures": {"cycler", "matplotlib", "numpy", "pandas", "scipy", "torch"},
-    "cli": {"soundfile", "torch", "typer"},
+    "cli": {"torch", "typer"},
+    "cli_experiment": {"soundfile", "torch", "typer"},
     "cli_matching": {"pandas", "typer"},
     "progress": {"rich"},
     "__main__": set(),

@@ -22,14 +22,14 @@ THETA = torch.tensor([[1.0, 2.0], [0.5, -1.0], [2.0, 0.3]], dtype=DOUBLE)
 RADII = 2.0 ** np.arange(-9, -4)
 
 
-def features(theta):
+def listen(theta):
     """A curved sheet in four dimensions."""
     a, b = theta.unbind(-1)
     return torch.stack([a, b, a * b, torch.sin(a) + b**2], -1)
 
 
 def metric():
-    return riemannian_metric(features, lambda x: x, THETA)
+    return riemannian_metric(listen, lambda x: x, THETA)
 
 
 def rays(M):
@@ -38,9 +38,9 @@ def rays(M):
 
 def test_spectral_losses_are_those_of_the_loss_item_by_item():
     errors = rays(metric())
-    found = spectral_losses(features, THETA, errors, together=3)
+    found = spectral_losses(listen, THETA, errors, together=3)
     assert found.shape == (3, 4, len(RADII))
-    loss = SpectralLoss(features)
+    loss = SpectralLoss(listen)
     for i, j, k in ((0, 0, 0), (2, 3, 4), (1, 2, 1)):
         wanted = loss((THETA[i] + errors[i, j, k])[None], THETA[i][None])
         torch.testing.assert_close(found[i, j, k], wanted)
@@ -48,7 +48,7 @@ def test_spectral_losses_are_those_of_the_loss_item_by_item():
 
 def test_the_remainder_is_of_third_order_with_the_metric_and_of_second_without():
     M = metric()
-    spectral = spectral_losses(features, THETA, rays(M)).numpy()
+    spectral = spectral_losses(listen, THETA, rays(M)).numpy()
     for matrix, order, tolerance in ((M, 3, 0.15), (1.1 * M, 2, 0.05)):
         pnp = quadratic_form(rays(M), matrix[:, None, None].expand(-1, 4, len(RADII), -1, -1)).numpy()
         np.testing.assert_allclose(fitted_order(RADII, np.abs(spectral - pnp)), order, atol=tolerance)
@@ -67,7 +67,7 @@ def test_directions_have_unit_length_and_follow_a_change_of_units():
 @pytest.mark.usefixtures("unchecked")
 def test_as_many_points_as_sets_of_errors():
     with pytest.raises(ValueError, match="3 points need as many sets of errors, not 2"):
-        spectral_losses(features, THETA, torch.zeros(2, 1, 2, dtype=DOUBLE))
+        spectral_losses(listen, THETA, torch.zeros(2, 1, 2, dtype=DOUBLE))
 
 
 def test_the_radius_of_a_power_law_is_exact():
@@ -122,13 +122,13 @@ def test_linearised_listening_is_the_tangent_at_the_nearest_sound():
     theta = torch.rand(50, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) + 0.5
     F = lambda th: torch.stack((th[..., 0] * th[..., 1], th[..., 0] ** 2, th[..., 1].log()), -1)  # noqa: E731
     J = torch.func.vmap(torch.func.jacfwd(F))(theta)
-    listen = LinearisedListening(theta, F(theta), J, torch.log)
-    torch.testing.assert_close(listen(theta), F(theta))
+    linearised = LinearisedListening(theta, F(theta), J, torch.log)
+    torch.testing.assert_close(linearised(theta), F(theta))
     for step in (1e-2, 1e-3):  # close to a known sound the error is of second order
         near = theta[:5] + step * torch.tensor([0.6, -0.8])
-        assert (listen(near) - F(near)).norm(dim=-1).max() < 2 * step**2
+        assert (linearised(near) - F(near)).norm(dim=-1).max() < 2 * step**2
     guess = (theta[:5] + 1e-3).requires_grad_()
-    SpectralLoss(listen)(guess, theta[:5]).backward()
+    SpectralLoss(linearised)(guess, theta[:5]).backward()
     exact = (theta[:5] + 1e-3).requires_grad_()
     SpectralLoss(F)(exact, theta[:5]).backward()
     assert guess.grad is not None
@@ -137,7 +137,7 @@ def test_linearised_listening_is_the_tangent_at_the_nearest_sound():
     assert cosines.min() > 0.999
     far = torch.tensor([[0.5, 0.5]], dtype=torch.float64)
     k = (theta.log() - far.log()).norm(dim=-1).argmin()
-    torch.testing.assert_close(listen(far)[0], F(theta[k]) + J[k] @ (far[0] - theta[k]))
+    torch.testing.assert_close(linearised(far)[0], F(theta[k]) + J[k] @ (far[0] - theta[k]))
 
 
 def test_linearised_listening_needs_as_many_values_as_sounds(unchecked):

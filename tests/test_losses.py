@@ -21,7 +21,7 @@ DOUBLE = torch.float64
 SEEDS = st.integers(0, 2**31)
 
 
-def features(theta):
+def listen(theta):
     """A toy Φ∘g: curved, of more dimensions than θ."""
     a, b = theta.unbind(-1)
     return torch.stack((a * b, torch.sin(a), torch.exp(b / 3), a**2 - b), -1)
@@ -84,7 +84,7 @@ def test_relaxing_divides_the_damping_and_nothing_else():
 
 def test_spectral_loss_is_zero_at_the_target_and_blind_to_the_targets_gradient():
     theta = draw(1, 5, 2).requires_grad_()
-    loss = SpectralLoss(features)(theta.detach().requires_grad_(), theta)
+    loss = SpectralLoss(listen)(theta.detach().requires_grad_(), theta)
     loss.backward()
     assert loss == 0
     assert theta.grad is None
@@ -92,8 +92,8 @@ def test_spectral_loss_is_zero_at_the_target_and_blind_to_the_targets_gradient()
 
 def test_spectral_loss_decodes_both_sides():
     theta = draw(1, 2, 5, 2)
-    by_log = SpectralLoss(features, torch.exp)(theta[0], theta[1])
-    torch.testing.assert_close(by_log, SpectralLoss(features)(theta[0].exp(), theta[1].exp()))
+    by_log = SpectralLoss(listen, torch.exp)(theta[0], theta[1])
+    torch.testing.assert_close(by_log, SpectralLoss(listen)(theta[0].exp(), theta[1].exp()))
 
 
 def test_a_guess_outside_the_box_is_heard_at_its_edge_and_pays_for_the_way_back():
@@ -114,7 +114,7 @@ def test_a_guess_outside_the_box_is_heard_at_its_edge_and_pays_for_the_way_back(
 def test_a_guess_at_the_end_of_the_world_has_a_finite_slope_home():
     far = torch.tensor([[1e30, -1e30]], requires_grad=True)
     ends = torch.tensor([[-2.0, -2.0], [2.0, 2.0]])
-    SpectralLoss(features, box=tuple(ends))(far, torch.zeros(1, 2)).backward()
+    SpectralLoss(listen, box=tuple(ends))(far, torch.zeros(1, 2)).backward()
     assert torch.isfinite(far.grad).all()
     assert far.grad[0, 0] > 0 > far.grad[0, 1]
 
@@ -122,20 +122,20 @@ def test_a_guess_at_the_end_of_the_world_has_a_finite_slope_home():
 def test_inside_its_box_the_spectral_loss_is_what_it_is_without():
     inside, target = draw(3, 2, 5, 2).clamp(-2, 2).requires_grad_()
     ends = torch.tensor([[-2.0, -2.0], [2.0, 2.0]], dtype=DOUBLE)
-    with_box, without = SpectralLoss(features, box=tuple(ends)), SpectralLoss(features)
+    with_box, without = SpectralLoss(listen, box=tuple(ends)), SpectralLoss(listen)
     torch.testing.assert_close(with_box(inside, target), without(inside, target))
     with pytest.raises(ValueError, match=r"low < high, got \[-2.0, -2.0\] and \[-2.0, -2.0\]"):
-        SpectralLoss(features, box=(ends[0], ends[0]))
+        SpectralLoss(listen, box=(ends[0], ends[0]))
 
 
 @pytest.mark.parametrize("what", ["value", "gradient"])
 def test_pnp_is_the_spectral_loss_to_first_order_near_the_target(what):
     target, direction = draw(2, 2, 5, 2)
-    M = riemannian_metric(lambda theta: theta, features, target)
+    M = riemannian_metric(lambda theta: theta, listen, target)
     gaps = []
     for size in (1e-1, 1e-2, 1e-3):
         prediction = (target + size * direction).requires_grad_()
-        losses = [SpectralLoss(features)(prediction, target), PNPLoss()(prediction, target, M)]
+        losses = [SpectralLoss(listen)(prediction, target), PNPLoss()(prediction, target, M)]
         pair = losses if what == "value" else [torch.autograd.grad(loss, prediction)[0] for loss in losses]
         gaps.append(float((pair[0] - pair[1]).detach().norm() / pair[0].detach().norm()))
     # The remainder is one order above what it corrects, so the relative gap falls with the step.

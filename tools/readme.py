@@ -1,18 +1,21 @@
-"""Write what README.md shows of the results: its figure, and the tables of data/RESULTS.md.
+"""Write what README.md shows of the results: its figure, its table of matching, and the tables of data/RESULTS.md.
 
 python tools/readme.py
 """
 
 import pathlib
+import re
 
 import matplotlib.pyplot as plt
 
+from pnpkit.experiment.results.matching import continued, descents
 from pnpkit.experiment.results.tables import render, table
 from pnpkit.experiment.workspace import Workspace
 from pnpkit.figures.front import plot_headline
 from pnpkit.figures.plotting import STYLE
 
 PROFILES = ("paper", "raw-long", "study")
+BEGIN, END = "<!-- matching, written by tools/readme.py -->", "<!-- end -->"
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 COLUMNS = ["epochs", "MSS", "MSS, paper", "JTFS", "JTFS, paper", "JTFS ÷ P", "JTFS ÷ P, paper"]
 
@@ -42,7 +45,26 @@ def tables() -> str:
     return head + "\n\n".join(map(headline, PROFILES)) + "\n"
 
 
+def matched() -> str:
+    """The table of matching, of README.md."""
+    columns = {
+        "JTFS, 0": "distance there",
+        "JTFS, 2": "after 2 steps",
+        "JTFS, 8": "after 8 steps",
+        "below 1": "below 1",
+    }
+    steps = continued(descents(ROOT / "data" / "matching"))
+    return render(steps[[*columns, "seconds"]].rename(columns=columns), "markdown")
+
+
+def readme() -> str:
+    """README.md with that table in its place."""
+    text = (ROOT / "README.md").read_text()
+    return re.sub(f"(?<={BEGIN}\n).*?(?=\n{END})", lambda _: f"\n{matched()}\n", text, flags=re.S)
+
+
 if __name__ == "__main__":
+    (ROOT / "README.md").write_text(readme())
     (ROOT / "data" / "RESULTS.md").write_text(tables())
     plt.style.use(STYLE)
     figure = plot_headline(Workspace.open("paper", ROOT / "data").results())

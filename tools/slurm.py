@@ -16,12 +16,12 @@ from pnpkit.experiment.workspace import Workspace
 
 def main(profile: str, workers: int) -> None:
     """One job a worker, one core a job; with a queue or an account to name, add ``queue=…``, ``account=…``."""
-    space = Workspace.open(profile)
+    workspace = Workspace.open(profile)
     with SLURMCluster(cores=1, processes=1, memory="4GB", walltime="01:00:00") as cluster:
         cluster.scale(workers)
         with Client(cluster) as client:
-            metrics = space.compute_metrics(executor=client.get_executor())
-    print(f"{len(metrics.theta)} metrics at {space.metrics_path}")
+            metrics = workspace.compute_metrics(executor=client.get_executor())
+    print(f"{len(metrics.theta)} metrics at {workspace.metrics_path}")
 
 
 if __name__ == "__main__":

@@ -70,27 +70,27 @@ class Analyser(nn.Module):
                 self.network.get_parameter("classifier.bias").copy_(_before_head(mean_target, head))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # known to torch, not to its stubs
 
-    def forward(self, features: Float[Tensor, "*batch bins frames"]) -> Float[Tensor, "*batch d"]:
+    def forward(self, inputs: Float[Tensor, "*batch bins frames"]) -> Float[Tensor, "*batch d"]:
         """Estimated parameters, in the coordinates of the training target.
 
         A leaky_relu, tanh or linear head keeps the sign of the unit before it.
         """
-        x = features.reshape(-1, 1, *features.shape[-2:]).contiguous(memory_format=torch.channels_last)
+        x = inputs.reshape(-1, 1, *inputs.shape[-2:]).contiguous(memory_format=torch.channels_last)
         output = self.head(self.network(self.expand(self.normalise(x))))
-        return output.reshape(*features.shape[:-2], -1)
+        return output.reshape(*inputs.shape[:-2], -1)
 
     def n_weights(self) -> int:
         """How many numbers training adjusts."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
 
-def predict(analyser: nn.Module, features: np.ndarray, rows: np.ndarray) -> Float[Tensor, "items d"]:
-    """Output of the network for some rows of the features, in its coordinates, in evaluation mode, on the CPU."""
+def predict(analyser: nn.Module, inputs: np.ndarray, rows: np.ndarray) -> Float[Tensor, "items d"]:
+    """Output of the network for some rows of the inputs, in its coordinates, in evaluation mode, on the CPU."""
     training, device = analyser.training, next(analyser.parameters()).device
     analyser.eval()
     with torch.no_grad():
         batches = np.array_split(rows, range(EVALUATION_BATCH, len(rows), EVALUATION_BATCH))
-        output = [analyser(torch.from_numpy(np.asarray(features[b])).to(device)).cpu() for b in batches]
+        output = [analyser(torch.from_numpy(np.asarray(inputs[b])).to(device)).cpu() for b in batches]
     analyser.train(training)
     return torch.cat(output)
 

@@ -4,18 +4,18 @@ import dataclasses
 import hashlib
 import io
 import json
-import os
 import platform
 import subprocess
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from pnpkit.experiment.integrity import content_of, opened, sealed_text, text_of, verify_files
-from pnpkit.experiment.remedies import makes, remedy
-from pnpkit.experiment.schema import at_least, check
+from pnpkit.experiment.files import read_bytes, write_atomically
+from pnpkit.experiment.integrity import opened, sealed_text_with, sha256_of_file, text_of, verify_files
+from pnpkit.experiment.remedies import remedy
+from pnpkit.experiment.schema import at_least, check, short
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,16 +71,11 @@ def require_same_config(path: Path, found: dict[str, Any], wanted: Any) -> None:
     if found == wanted_dict:
         return
     fields = sorted(k for k in found.keys() | wanted_dict.keys() if found.get(k) != wanted_dict.get(k))
-    differ = "; ".join(f"{k}: {_short(found.get(k))} there, {_short(wanted_dict.get(k))} wanted" for k in fields)
+    differ = "; ".join(f"{k}: {short(found.get(k))} there, {short(wanted_dict.get(k))} wanted" for k in fields)
     raise ArtefactMismatch(
         f"{path} was made with configuration {config_hash(found)}, not {config_hash(wanted_dict)} ({differ}). "
         "Move it away or choose another --out."
     )
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 200 else f"{text[:197]}…"
 
 
 def provenance(config: Any, seconds: float) -> dict[str, Any]:
@@ -99,10 +94,6 @@ def provenance(config: Any, seconds: float) -> dict[str, Any]:
     }
 
 
-class Unwritable(OSError):
-    """A file that cannot be written; names it and the reason."""
-
-
 @dataclasses.dataclass(frozen=True)
 class Provenance:
     """What :func:`provenance` records."""
@@ -117,73 +108,6 @@ class Provenance:
     threads: int | None = at_least(1, None)  # not recorded by older versions
 
 
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` fill a temporary neighbour of ``path``, then move it there in one step, and see it onto the disk.
-
-    A killed process leaves either the old file or the new one, never half of one; nor does a power cut. What processes
-    that are dead left half-written in the folder is swept away.
-
-    Raises:
-        OSError: if it cannot be written; names it.
-    """
-    partial = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.partial{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        sweep(path.parent)
-        try:
-            write(partial)
-            sync(partial)
-            os.replace(partial, path)
-            sync(path.parent)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise unwritable(path, error) from error
-
-
-def unwritable(path: Path, error: OSError) -> Unwritable:
-    """The error of a write, with the path in it: those of open files carry none."""
-    if isinstance(error, Unwritable):
-        return error
-    reason = error.strerror or str(error)
-    new = Unwritable(f"{path} cannot be written ({reason}): what it holds is kept; mend that and run again")
-    new.errno = error.errno
-    return new
-
-
-def sync(path: Path) -> None:
-    """See a file, or the names in a folder, onto the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError:
-        if path.is_file():  # some file systems cannot do it for a folder
-            raise
-    finally:
-        os.close(descriptor)
-
-
-def sweep(folder: Path) -> None:
-    """Remove the half-written files of processes of this machine that are no more."""
-    for partial in folder.glob(".*.partial*"):
-        name = partial.name[: partial.name.rindex(".partial")]
-        if partial.is_file() and name.rpartition(".")[2].isdigit() and _dead(name):
-            partial.unlink(missing_ok=True)
-
-
-def _dead(name: str) -> bool:
-    rest, _, pid = name.rpartition(".")
-    if not rest.endswith(f".{platform.node()}") and rest.count(".") > 2:  # older names have no machine in them
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except (ProcessLookupError, OverflowError):
-        return True
-    except PermissionError:
-        pass
-    return False
-
-
 def write_json(path: Path, content: Any) -> None:
     """Write JSON atomically, sorted and indented, so that differences between versions read well."""
     text = text_of(content)
@@ -192,8 +116,14 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_record(path: Path, content: Mapping[str, Any], names: Iterable[str] = ()) -> None:
     """Write JSON with its own digest and those of the named files beside it; see :mod:`.integrity`."""
-    text = sealed_text(content, path.parent, names)
+    files = {name: path.parent / name for name in sorted(names)}
+    text = sealed_text_with(content, {name: sha256_of_file(file) for name, file in files.items() if file.is_file()})
     write_atomically(path, lambda p: p.write_text(text, encoding="utf-8"))
+
+
+def write_csv(path: Path, table: "pd.DataFrame", **options: Any) -> None:
+    """Write a table atomically, without its index; options as of :meth:`pandas.DataFrame.to_csv`."""
+    write_atomically(path, lambda p: table.to_csv(p, index=False, **options))
 
 
 def read_json(path: Path, verb: str = "") -> Any:
@@ -232,14 +162,9 @@ def read_record(path: Path, schema: Any = dict, verb: str = "", only: Iterable[s
 
 def read_with_digests(path: Path, verb: str = "") -> tuple[Any, dict[str, str] | None]:
     """As :func:`read_json`, with the digests of the files that a record speaks of; None if it has none."""
+    text = read_bytes(path, verb)
     try:
-        content = json.loads((text := path.read_bytes()).decode("utf-8"), parse_constant=_no_number)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path} is not there{makes(path, verb)}") from error
-    except PermissionError as error:
-        raise PermissionError(f"{path} cannot be read ({error.strerror}): mend its permissions") from error
-    except IsADirectoryError as error:
-        raise ValueError(f"{path} is a folder. {remedy(path)}") from error
+        content = json.loads(text.decode("utf-8"), parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON ({error}): was it truncated? {remedy(path)}") from error
     return opened(content, path, text) if isinstance(content, dict) else (content, None)
@@ -263,14 +188,7 @@ def read_csv(path: Path, numbers: Iterable[str] = (), **options: Any) -> "pd.Dat
     """
     import pandas as pd
 
-    try:
-        content = content_of(path)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path} is not there. {remedy(path)}") from error
-    except PermissionError as error:
-        raise PermissionError(f"{path} cannot be read ({error.strerror}): mend its permissions") from error
-    except IsADirectoryError as error:
-        raise ValueError(f"{path} is a folder. {remedy(path)}") from error
+    content = read_bytes(path)
     try:
         table = pd.read_csv(io.BytesIO(content), **options)
     except (ValueError, OverflowError) as error:  # pandas' own are ValueErrors

@@ -14,6 +14,8 @@ LOSS_LABELS: dict[str, str] = {
     "weighted-p": "weighted P",
     "mean-metric": "M̄ alone",
     "sp": "SP",
+    "sp-linear": "SP, linearised",
+    "mss": "MSS (DDSP)",
     "pnp": "PNP",
     "pnp-identity": "PNP + λI",
     "pnp-mean": "PNP + λM̄",
@@ -36,7 +38,7 @@ class GridConfig:
 
 
 @dataclass(frozen=True)
-class FeatureConfig:
+class ScalogramConfig:
     """The network's input: a constant-Q scalogram, log1p-compressed."""
 
     octaves: int = 6  # the paper says 10, which cannot run at this length: 32.7 Hz · 2^10 is above Nyquist
@@ -65,7 +67,7 @@ class TrainingConfig:
     lam: float = 1.0  # λ of the damped losses, the first λ of the adaptive one; ignored by the others
     jitter: float = 1e-8  # λ of the identity added to every undamped metric, as the authors did
     bias_at_mean: bool = False  # start the head's bias at the mean target: a labelled remedy, not the protocol
-    features: FeatureConfig = FeatureConfig()
+    features: ScalogramConfig = ScalogramConfig()
     schedule: str = added("constant")  # of the learning rate over the epochs: constant (paper) | cosine, towards zero
     unit_trace: bool = added(False)  # scale each metric to mean eigenvalue 1, so that no item outweighs another
     start_from: str = added("")  # a loss: begin with the last weights of its run of the same seed; "" draws them
@@ -95,7 +97,7 @@ PAPER_PROTOCOL = TrainingConfig(
     lam=1.0,
     jitter=1e-8,
     bias_at_mean=False,
-    features=FeatureConfig(octaves=6, bins_per_octave=12, f_min=32.7, hop=256, eps=1e-3),
+    features=ScalogramConfig(octaves=6, bins_per_octave=12, f_min=32.7, hop=256, eps=1e-3),
     schedule="constant",
     unit_trace=False,
     start_from="",

@@ -75,12 +75,6 @@ def sealed(content: Mapping[str, Any], files: Mapping[str, str]) -> dict[str, An
     return record
 
 
-def sealed_text(content: Mapping[str, Any], folder: Path, names: Iterable[str] = ()) -> str:
-    """The text of a record, with the digests of those of the named files of a folder that are there, and its own."""
-    files = {name: sha256_of_file(folder / name) for name in sorted(names) if (folder / name).is_file()}
-    return sealed_text_with(content, files)
-
-
 def sealed_text_with(content: Mapping[str, Any], files: Mapping[str, str]) -> str:
     """The text of a record with these digests of files, and its own."""
     text = text_of({**content, KEY: {"files": dict(files), "self": BLANK}})

@@ -11,13 +11,14 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, ProcessPoolExecutor, wait
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from pnpkit._extras import extra
 from pnpkit._names import FOLDERS, make_importable
+from pnpkit.experiment.integrity import say_once
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # names of glibc's malloc.h
 # Setting one of them ends their adaptation to what a program does; these are the largest that it arrives at
@@ -32,12 +33,12 @@ def locked(folder: Path, wait: bool = True) -> Iterator[None]:
 
     Args:
         folder: what to hold.
-        wait: whether to wait for a process that holds it.
+        wait: whether to wait for a process that holds it, and say so.
 
     Raises:
         OSError: if the folder cannot be made or opened; names it.
-        RuntimeError: if another process holds it and ``wait`` is false; names the folder, and the process if the system
-            tells. On a network file system, processes of other machines are not seen.
+        RuntimeError: if another process holds it and ``wait`` is false; names both, as far as the system tells. On a
+            network file system, processes of other machines are not seen.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -46,10 +47,13 @@ def locked(folder: Path, wait: bool = True) -> Iterator[None]:
         raise OSError(f"{folder} cannot be made ({error.strerror}): mend that, or choose another --out") from error
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            holder = _holder(descriptor)
-            raise RuntimeError(f"{folder} is in use by another process{holder}: wait for it or stop it") from error
+            busy = f"{folder} is in use by another process{_holder(descriptor)}: wait for it or stop it"
+            if not wait:
+                raise RuntimeError(busy) from error
+            say_once(f"waiting: {busy}")
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
         except OSError as error:
             if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
                 raise
@@ -70,8 +74,7 @@ def _holder(descriptor: int) -> str:
         locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
     except OSError:
         locks = []
-    pids = [fields[4] for fields in locks if fields[1] == "FLOCK" and fields[5].endswith(f":{inode}")]
-    pids = [pid for pid in pids if pid != "0"]  # of a process that this container cannot see
+    pids = [f[4] for f in locks if f[1] == "FLOCK" and f[5].endswith(f":{inode}") and f[4] != "0"]  # 0: out of sight
     return f" (pid {pids[0]})" if pids else ""
 
 
@@ -95,7 +98,13 @@ def memory_kept() -> Iterator[None]:
         libc.mallopt(M_MMAP_MAX, MMAP_MAX)
         libc.mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD)
         libc.mallopt(M_TRIM_THRESHOLD, TRIM_THRESHOLD)
-        libc.malloc_trim(0)
+        give_back_memory()
+
+
+def give_back_memory() -> None:
+    """Hand memory that was freed back to the kernel, where the C library is glibc."""
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def check_device(device: str) -> None:
@@ -108,8 +117,7 @@ def check_device(device: str) -> None:
         raise ValueError(f"unknown device {device!r}; examples of valid ones: cpu, cuda, cuda:1") from error
     if found.type not in ("cpu", "cuda"):
         raise ValueError(f"device must be cpu or cuda, not {device!r}: metrics are float64")
-    gpus = torch.cuda.device_count()
-    if found.type == "cuda" and (found.index or 0) >= gpus:
+    if found.type == "cuda" and (found.index or 0) >= (gpus := torch.cuda.device_count()):
         has = f"{gpus} usable GPUs" if gpus else "no usable GPU: use 'cpu'"
         raise ValueError(f"device {device!r} was asked for, and this machine has {has}")
 
@@ -125,12 +133,6 @@ def torch_threads(n: int = 1) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def give_back_memory() -> None:
-    """Hand memory that was freed back to the kernel, where the C library is glibc."""
-    if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 TICK = 2.0  # seconds between two looks at tasks under way
@@ -163,7 +165,7 @@ def run_tasks(
     Raises:
         RuntimeError: if the executor drops tasks, as Dask does when its scheduler ends.
     """
-    with nullcontext(executor) if executor is not None else processes(min(workers, len(arguments) or 1)) as pool:
+    with processes(min(workers, len(arguments) or 1), executor) as pool:
         futures = []
         try:
             futures += [pool.submit(_on_one_thread, tuple(FOLDERS), task, *a) for a in arguments]
@@ -184,13 +186,16 @@ def run_tasks(
 
 
 @contextmanager
-def processes(n: int) -> Iterator[Executor]:
+def processes(n: int, instead: Executor | None = None) -> Iterator[Executor]:
     """A pool of n processes that live no longer than the ``with`` block, or this process should it be killed.
 
     Each watches a pipe of which only we hold the other end. An exception that leaves the block closes it, and so does
     the system when we are killed; :class:`~concurrent.futures.ProcessPoolExecutor` alone would wait for the tasks
-    under way in the first case, and leave the processes behind in the second.
+    under way in the first case, and leave the processes behind in the second. An executor given ``instead`` stays open.
     """
+    if instead is not None:
+        yield instead
+        return
     context = multiprocessing.get_context("spawn")  # a fork would copy the locks of torch and zarr, not their threads
     theirs, ours = context.Pipe(duplex=False)
     with theirs, ours, ProcessPoolExecutor(n, context, initializer=_end_with_pipe, initargs=(theirs,)) as pool:

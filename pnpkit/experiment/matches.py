@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from pnpkit.audio import read_sound
-from pnpkit.experiment.artefacts import config_hash, write_atomically
+from pnpkit.experiment.artefacts import config_hash
+from pnpkit.experiment.files import write_atomically
 from pnpkit.experiment.precompute.atlases import AtlasConfig, find_atlas, matching_problem
 from pnpkit.jtfs import Phi
 from pnpkit.matching import Atlas, Match, match
@@ -86,7 +87,7 @@ def match_file(source: str, config: MatchConfig) -> tuple[Match, Fitted]:
 def instrument(config: AtlasConfig) -> tuple[Synthesiser, Phi, Atlas]:
     """Synthesiser, descriptor and atlas, made once a process."""
     problem = matching_problem(config.grid)
-    return problem.synth, Phi(problem.jtfs), find_atlas(config)
+    return problem.synth, problem.phi, find_atlas(config)
 
 
 def columns(space: ParameterSpace) -> list[str]:

@@ -3,7 +3,6 @@
 import itertools
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -36,17 +35,19 @@ def run_profile(
     Returns:
         The results, as written to ``results.json``.
     """
-    space = Workspace.open(name, (root or data_root()).absolute())  # workers elsewhere have another working folder
-    runs = [(space, c.loss, c.seed) for c in space.profile.runs()]
-    starts = dict.fromkeys((c.start_from, c.seed) for c in space.profile.runs() if c.start_from)
-    space.compute_metrics(workers, executor, progress)  # which notes how many processes it had
-    with nullcontext(executor) if executor is not None else processes(workers) as pool:
-        _count("features", _inputs, [(space,)], pool, progress, len(space.problem.table))
+    workspace = Workspace.open(name, (root or data_root()).absolute())  # workers elsewhere have another working folder
+    runs = [(workspace, c.loss, c.seed) for c in workspace.profile.runs()]
+    starts = dict.fromkeys((c.start_from, c.seed) for c in workspace.profile.runs() if c.start_from)
+    workspace.compute_metrics(workers, executor, progress)  # which notes how many processes it had
+    with processes(workers, executor) as pool:
+        _count("inputs", _inputs, [(workspace,)], pool, progress, len(workspace.problem.table))
         if starts:
-            _train("epochs of runs to start from", [(space.shared, *start) for start in starts], pool, progress)
+            _train("epochs of runs to start from", [(workspace.shared, *start) for start in starts], pool, progress)
         _train("epochs of training", runs, pool, progress)
-        _count("evaluations", _evaluate, [(space, "", 0), *runs], pool, progress)
-    return space.write_results(progress)
+        _count("evaluations", _evaluate, [(workspace, "", 0), *runs], pool, progress)
+    results = workspace.compute_results(progress)
+    workspace.keep_results(results)
+    return results
 
 
 def _count(
@@ -70,26 +71,26 @@ def _count(
 
 def _train(stage: str, runs: list[Run], pool: Executor, progress: Progress | None) -> None:
     """Train all; progress is of epochs, as far as the histories on disk have come."""
-    total = sum(space.profile.run(loss, seed).epochs for space, loss, seed in runs)
+    total = sum(workspace.profile.run(loss, seed).epochs for workspace, loss, seed in runs)
 
     def count() -> None:
         if progress is not None:
-            progress(stage, sum(space.epochs_done(loss, seed) for space, loss, seed in runs), total)
+            progress(stage, sum(workspace.epochs_done(loss, seed) for workspace, loss, seed in runs), total)
 
     count()  # so that the bar is there during the first epoch, and begins where the runs go on
     run_tasks(_train_one, runs, executor=pool, waiting=count)
 
 
-def _inputs(space: Workspace) -> None:
-    space.features()
+def _inputs(workspace: Workspace) -> None:
+    workspace.inputs()
 
 
-def _train_one(space: Workspace, loss: str, seed: int) -> None:
-    space.train(loss, seed)
+def _train_one(workspace: Workspace, loss: str, seed: int) -> None:
+    workspace.train(loss, seed)
 
 
-def _evaluate(space: Workspace, loss: str, seed: int) -> None:
+def _evaluate(workspace: Workspace, loss: str, seed: int) -> None:
     if loss:
-        space.evaluate(loss, seed)
+        workspace.evaluate(loss, seed)
     else:
-        space.evaluate_references()
+        workspace.evaluate_references()

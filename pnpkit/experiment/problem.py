@@ -11,7 +11,7 @@ from pnpkit._names import require_known
 from pnpkit.experiment.artefacts import ArtefactMismatch
 from pnpkit.experiment.config import GridConfig
 from pnpkit.experiment.systems import SYSTEMS, fingerprint, get_system
-from pnpkit.jtfs import JTFS, log_compress
+from pnpkit.jtfs import JTFS, Phi
 from pnpkit.synth import ParameterSpace, Synthesiser
 
 
@@ -37,8 +37,13 @@ class Problem:
         """S, the scattering operator for waveforms of the synthesiser's length."""
         return get_system(self.grid.synth).jtfs(self.synth.n_samples)
 
+    @cached_property
+    def phi(self) -> Phi:
+        """Φ, the log-compressed scattering coefficients of a waveform."""
+        return Phi(self.jtfs)
+
     @property
-    def listener(self) -> str:
+    def phi_name(self) -> str:
         """Φ, as configurations name it."""
         reference = get_system(self.grid.synth).jtfs == JTFS.reference
         return f"{'JTFS.reference' if reference else self.jtfs.sizes}, log1p(S/1e-3)"
@@ -48,11 +53,7 @@ class Problem:
         """The parameters of the synthesiser."""
         return self.synth.parameters
 
-    def phi(self, x: Tensor) -> Tensor:
-        """Φ, the log-compressed scattering coefficients of a waveform."""
-        return log_compress(self.jtfs(x))
-
-    def features(self, theta: Tensor) -> Tensor:
+    def listen(self, theta: Tensor) -> Tensor:
         """Φ∘g, from raw θ."""
         return self.phi(self.synth(theta.double()))
 
@@ -80,8 +81,7 @@ def get_problem(grid: GridConfig) -> Problem:
     synth = system.variants[grid.variant]
     if grid.synth in SYSTEMS:
         return Problem(grid, synth)
-    listener = Problem(grid, synth).listener
-    found = fingerprint(grid.synth, synth, listener, silent=bool(grid.fingerprint))
+    found = fingerprint(grid.synth, synth, Problem(grid, synth).phi_name, silent=bool(grid.fingerprint))
     if grid.fingerprint not in ("", found):
         raise ArtefactMismatch(
             f"{grid.synth} does not sound as it did: its fingerprint is {found}, and {grid.fingerprint} in what was "

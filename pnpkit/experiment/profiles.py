@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from pnpkit._names import UnknownName, load_object, require_known
-from pnpkit.experiment.config import PAPER_PROTOCOL, FeatureConfig, GridConfig, Profile, TrainingConfig
+from pnpkit.experiment.config import PAPER_PROTOCOL, GridConfig, Profile, ScalogramConfig, TrainingConfig
 
 
 def _protocol(n_steps: int, epochs: int, batch_size: int, coordinates: str, head: str) -> TrainingConfig:
@@ -19,7 +19,7 @@ _SMOKE = _protocol(6, 4, 16, "logminmax", "linear")
 _LAPTOP = _protocol(14, 20, 32, "logminmax", "linear")
 _DRUM = TrainingConfig(
     GridConfig("drum", "all", 5), "p", 0, 4, 16, coordinates="logminmax", head="linear", gain="attached",
-    features=FeatureConfig(octaves=10, f_min=8.613),
+    features=ScalogramConfig(octaves=10, f_min=8.613),
 )  # fmt: skip
 _PAPER = PAPER_PROTOCOL
 
@@ -73,6 +73,10 @@ PROFILES: dict[str, Profile] = {
         Profile(
             "spectral", _LAPTOP.grid, replace(_LAPTOP, gain="attached"), ("sp",), (2,),
             "the laptop's recipe to its end with SP", shares="laptop",  # the study's first seed that has probes
+        ),
+        Profile(
+            "of-sounds", _LAPTOP.grid, replace(_LAPTOP, gain="attached"), ("sp-linear", "mss"), (2,),
+            "the laptop's recipe to its end with other losses of sounds: SP linearised, and DDSP's", shares="laptop",
         ),
         Profile(
             "finetune", _LAPTOP.grid, replace(_LAPTOP, learning_rate=1e-4), ("sp", "pnp"), (0, 1),

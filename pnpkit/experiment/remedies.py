@@ -16,38 +16,43 @@ def data_root() -> Path:
 
 def makes(path: Path, verb: str = "") -> str:
     """How a message says which command makes an artefact that is absent; "" if nobody knows."""
-    found = remedy(path).partition("`")[2].partition("`")[0] or (f"pnpkit {verb}" if verb else "")
-    return f": `{found}` makes it" if found else ""
+    _, found = _made_by(path)
+    return f": `{found or f'pnpkit {verb}'}` makes it" if found or verb else ""
 
 
 def remedy(path: Path) -> str:
     """What to do about a damaged artefact: what to move away, and which command makes it again in that very place."""
-    parts = path.absolute().parts
     if path.parent.parent.name == "checkpoint":
-        again = remedy(path.parents[2] / "provenance.json").partition("`")[2].partition("`")[0]
-        by = f": `{again}`" if again else ": the run"
-        return f"Delete {path.parent}{by} then goes on from the checkpoint before it, or from the start"
+        _, again = _made_by(path.parents[2] / "provenance.json")
+        by = f"`{again}`" if again else "the run"
+        return f"Delete {path.parent}: {by} then goes on from the checkpoint before it, or from the start"
+    away, again = _made_by(path)
+    what = "Delete it" if away == path and path.suffix != ".zarr" else f"Move {away} away"  # hours are in a store
+    return f"{what}: `{again}` makes it again" if again else "Move it away and make it again"
+
+
+def _made_by(path: Path) -> tuple[Path, str]:
+    """What must be out of the way, and the command that makes an artefact then; "" of what is none."""
+    parts = path.absolute().parts
     for depth in range(len(parts) - 1, 1, -1):
-        stage, profile, root = parts[depth], parts[depth - 1], Path(*parts[: depth - 1])
+        stage, root, of = parts[depth], Path(*parts[: depth - 1]), f"--profile {parts[depth - 1]}"
         if stage in ("runs", "evaluation") and len(parts) > depth + 2:
-            folder = Path(*parts[: depth + 3]) if len(parts) > depth + 3 else path.parent
-            name = f"--loss {parts[depth + 1]} --seed {parts[depth + 2]}"
+            away = Path(*parts[: depth + 3]) if len(parts) > depth + 3 else path.parent
+            run = f"{of} --loss {parts[depth + 1]} --seed {parts[depth + 2]}"
             if stage == "runs":
-                return f"Move {folder} away: `{command(f'train --profile {profile} {name}', root)}` makes it again"
+                return away, command(f"train {run}", root)
             if len(parts) == depth + 3:  # a reference's folder has no seed below it
-                return f"Move {path.parent} away: `{command(f'table --profile {profile}', root)}` makes it again"
-            curve = " --curve" if path.name == "curve.json" else ""
-            away = path if curve else folder
-            verb = command(f"evaluate --profile {profile} {name}{curve}", root)
-            return f"Move {away} away: `{verb}` makes it again"
+                return away, command(f"table {of}", root)
+            if path.name == "curve.json":
+                return path, command(f"evaluate {run} --curve", root)
+            return away, command(f"evaluate {run}", root)
         if stage == "metrics.zarr":
-            store = Path(*parts[: depth + 1])
-            return f"Move {store} away: `{command(f'metrics --profile {profile}', root)}` makes it again"
+            return Path(*parts[: depth + 1]), command(f"metrics {of}", root)
         if stage == "results.json":
-            return f"Delete it: `{command(f'table --profile {profile}', root)}` makes it again"
+            return path, command(f"table {of}", root)
         if stage.startswith("features-"):
-            return f"Delete it: `{command(f'run --profile {profile}', root)}` makes it again"
-    return "Move it away and make it again"
+            return path, command(f"run {of}", root)
+    return path, ""
 
 
 def command(verb: str, root: Path) -> str:

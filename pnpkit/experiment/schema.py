@@ -5,7 +5,7 @@ import math
 import types
 from functools import cache
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pnpkit.experiment.remedies import remedy
 
@@ -41,6 +41,10 @@ def check(value: Any, schema: Any, path: Path, field: str = "") -> Any:
     """
     kind, of = get_origin(schema) or schema, get_args(schema)
     if schema is Any:
+        return value
+    if kind is Literal:
+        if value not in of:
+            raise _wrong(value, f"one of {', '.join(map(str, of))}", path, field)
         return value
     if kind in (Union, types.UnionType):
         if value is None and type(None) in of:
@@ -93,6 +97,10 @@ def _small(value: Any) -> bool:
 
 
 def _wrong(value: Any, wanted: str, path: Path, field: str) -> BadRecord:
-    shown = repr(value)
-    shown = shown if len(shown) <= 60 else f"{shown[:57]}…"
-    return BadRecord(f"{path}: {field or 'its content'} must be {wanted}, not {shown}. {remedy(path)}")
+    return BadRecord(f"{path}: {field or 'its content'} must be {wanted}, not {short(value, 60)}. {remedy(path)}")
+
+
+def short(value: Any, most: int = 200) -> str:
+    """A value for a message."""
+    text = repr(value)
+    return text if len(text) <= most else f"{text[: most - 3]}…"

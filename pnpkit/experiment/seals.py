@@ -15,11 +15,21 @@ from pnpkit.experiment.artefacts import read_record, write_record
 from pnpkit.experiment.evaluation.curve import Curve
 from pnpkit.experiment.evaluation.folder import FILES as ITEMS
 from pnpkit.experiment.evaluation.folder import Summary
+from pnpkit.experiment.evaluation.study import RECORD, ROWS, StudyRecord
+from pnpkit.experiment.files import read_bytes
 from pnpkit.experiment.integrity import KEY
 from pnpkit.experiment.precompute.metric_store import seal_store, verify_store
 from pnpkit.experiment.results.keep import Results, items_of
 from pnpkit.experiment.training.run_folder import FILES as RUN
 from pnpkit.experiment.training.run_folder import RunProvenance
+
+RECORDS: list[tuple[str, Any, Any]] = [  # name, the files it speaks of, and schema of each kind
+    ("provenance.json", lambda path, _: [name for name in RUN if name != path.name], RunProvenance),
+    ("summary.json", lambda path, _: ITEMS.values(), Summary),
+    ("curve.json", lambda path, _: (), Curve),
+    (RECORD, lambda path, _: [ROWS], StudyRecord),
+    ("results.json", lambda path, content: items_of(path.parent, content), Results),
+]
 
 
 def seal_all(folder: Path, again: bool = False) -> list[Path]:
@@ -35,9 +45,9 @@ def seal_all(folder: Path, again: bool = False) -> list[Path]:
         The records that were written.
     """
     written = []
-    for name, files, _ in _records():
+    for name, files, _ in RECORDS:
         for path in sorted(folder.rglob(name)):
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(read_bytes(path))
             if KEY in content and not again:
                 continue
             write_record(path, {k: v for k, v in content.items() if k != KEY}, files(path, content))
@@ -49,30 +59,15 @@ def seal_all(folder: Path, again: bool = False) -> list[Path]:
 def check_all(folder: Path) -> list[str]:
     """What is wrong with the records below a folder, and with the files they speak of."""
 
-    def error_of(check: Any, path: Path) -> list[str]:
-        try:
-            check(path)
-        except (ValueError, OSError) as error:
-            return [str(error)]
-        return []
-
-    found = [
-        error
-        for name, _, schema in _records()
-        for path in sorted(folder.rglob(name))
-        for error in error_of(partial(read_record, schema=schema), path)
-    ]
-    return found + [e for store in sorted(folder.rglob("metrics.zarr")) for e in error_of(verify_store, store)]
-
-
-def _records() -> list[tuple[str, Any, Any]]:
-    """Name, the files it speaks of, and schema of each kind of record."""
-    return [
-        ("provenance.json", lambda path, _: [name for name in RUN if name != path.name], RunProvenance),
-        ("summary.json", lambda path, _: ITEMS.values(), Summary),
-        ("curve.json", lambda path, _: (), Curve),
-        ("results.json", lambda path, content: items_of(path.parent, content), Results),
-    ]
+    checks: list[tuple[str, Any]] = [(name, partial(read_record, schema=schema)) for name, _, schema in RECORDS]
+    found = []
+    for name, check in [*checks, ("metrics.zarr", verify_store)]:
+        for path in sorted(folder.rglob(name)):
+            try:
+                check(path)
+            except (ValueError, OSError) as error:
+                found.append(str(error))
+    return found
 
 
 def main(argv: list[str] | None = None) -> int:

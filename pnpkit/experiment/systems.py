@@ -92,7 +92,7 @@ def _system(name: str, found: Any) -> System:
     return System({GridConfig.variant: found})
 
 
-def fingerprint(name: str, g: Synthesiser, listener: str = "", silent: bool = False) -> str:
+def fingerprint(name: str, g: Synthesiser, phi_name: str = "", silent: bool = False) -> str:
     """What tells the code of a synthesiser from a later one: hash of its sounds at three θ and of their derivatives.
 
     Warns of a derivative that is lost, and of random numbers: metrics of such a synthesiser are not what they seem.
@@ -100,7 +100,7 @@ def fingerprint(name: str, g: Synthesiser, listener: str = "", silent: bool = Fa
     Args:
         name: for messages.
         g: the synthesiser.
-        listener: what else its artefacts depend on.
+        phi_name: of the Φ that its artefacts depend on too.
         silent: whether not to warn.
 
     Raises:
@@ -121,7 +121,7 @@ def fingerprint(name: str, g: Synthesiser, listener: str = "", silent: bool = Fa
     if not torch.equal(again, sounds) and not silent:
         where = ", ".join(f"{p.name} = {v:.4g}" for p, v in zip(space.parameters, theta[0].tolist(), strict=True))
         warnings.warn(f"{name} draws random numbers: two sounds of {where} differ", stacklevel=3)
-    text = hashlib.sha256(repr((space, g.sample_rate, listener)).encode())
+    text = hashlib.sha256(repr((space, g.sample_rate, phi_name)).encode())
     for row in torch.cat([sounds.unsqueeze(0), slopes]).detach().flatten(0, 1):
         peak = row.abs().max().clamp_min(torch.finfo(row.dtype).tiny)
         text.update(f"{float(peak):.3e}".encode() + (row / peak / ROUNDING).round().to(torch.int16).numpy().tobytes())

@@ -9,32 +9,29 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor
 
-from pnpkit.experiment.artefacts import read_csv, read_json, require_same_config
+from pnpkit.experiment.artefacts import read_csv, require_same_config
 from pnpkit.experiment.config import LOSS_LABELS, Profile, TrainingConfig
+from pnpkit.experiment.evaluation import folder as evaluations
 from pnpkit.experiment.evaluation.curve import distance_curve
-from pnpkit.experiment.evaluation.folder import (
-    Evaluation,
-    evaluate_reference,
-    evaluate_run,
-    read_evaluation,
-    verify_evaluation,
-)
+from pnpkit.experiment.evaluation.folder import Evaluation, read_evaluation
 from pnpkit.experiment.evaluation.items import reference_predictions
-from pnpkit.experiment.precompute.inputs import compute_features
-from pnpkit.experiment.precompute.metric_store import MetricConfig, MetricTable, load_metrics
+from pnpkit.experiment.precompute.inputs import compute_inputs
+from pnpkit.experiment.precompute.metric_store import MetricConfig, load_metrics
+from pnpkit.experiment.precompute.metric_table import MetricTable
 from pnpkit.experiment.precompute.metrics import compute_metrics
+from pnpkit.experiment.precompute.tangents import how_it_sounds
 from pnpkit.experiment.problem import Problem, get_problem
 from pnpkit.experiment.profiles import get_profile
 from pnpkit.experiment.remedies import command, data_root
 from pnpkit.experiment.results.keep import read_results, write_results
 from pnpkit.experiment.results.rows import build_results
+from pnpkit.experiment.training import run_folder
 from pnpkit.experiment.training.checkpoint import run_weights
 from pnpkit.experiment.training.loop import train
-from pnpkit.experiment.training.objective import TrainingData
-from pnpkit.experiment.training.run_folder import RunResult, read_finished, read_run, read_table
+from pnpkit.experiment.training.objective import OF_SOUNDS, TrainingData
+from pnpkit.experiment.training.run_folder import RunResult
 
 Progress = Callable[[str, int, int], None]  # stage, done, in all
 
@@ -63,7 +60,7 @@ class Workspace:
     @property
     def metric_config(self) -> MetricConfig:
         """Configuration of the profile's metrics."""
-        return MetricConfig(self.profile.grid, self.problem.listener, self.base.profile.metric_chunk)
+        return MetricConfig(self.profile.grid, self.problem.phi_name, self.base.profile.metric_chunk)
 
     @property
     def metrics_path(self) -> Path:
@@ -99,11 +96,8 @@ class Workspace:
 
     def metrics(self) -> MetricTable:
         """The metrics, which must be there already; see :func:`load_metrics` for the errors."""
-        return load_metrics(
-            self.metrics_path,
-            self.metric_config,
-            command(f"metrics --profile {self.name}", self.folder.parent),
-        )
+        made_by = command(f"metrics --profile {self.name}", self.folder.parent)
+        return load_metrics(self.metrics_path, self.metric_config, made_by)
 
     def compute_metrics(
         self, workers: int = 2, executor: Executor | None = None, progress: Progress | None = None
@@ -112,28 +106,28 @@ class Workspace:
         path, config, callback = self.metrics_path, self.metric_config, _named("metrics", progress)
         return compute_metrics(path, config, workers=workers, executor=executor, progress=callback)
 
-    def features(self, progress: Progress | None = None) -> np.memmap:
+    def inputs(self, progress: Progress | None = None) -> np.memmap:
         """The network's inputs, computed where missing."""
-        p, callback = self.problem, _named("features", progress)
+        p, callback = self.problem, _named("inputs", progress)
         config, folder = self.profile.training.features, self.base.folder
-        return compute_features(p.table, p.synth, config, folder, callback, p.grid.fingerprint)
+        return compute_inputs(p.table, p.synth, config, folder, callback, p.grid.fingerprint)
 
     def data(self, config: TrainingConfig) -> TrainingData:
         """What a run trains on. The metrics are read unless the loss is P, which needs none."""
         metric = None if config.loss == "p" else self.metrics().metric(config.gain)
-        return TrainingData(self.problem.space, self.problem.table, self.features(), metric)
+        return TrainingData(self.problem.space, self.problem.table, self.inputs(), metric)
 
     def train(self, loss: str, seed: int, progress: Progress | None = None, **options: Any) -> RunResult:
         """One run, resumed or read; options as of :func:`train` and :func:`fit` in pnpkit.experiment.training.loop."""
         config, folder = self.run_config(loss, seed), self.run_folder(loss, seed)
-        if options.get("resume", True) and (finished := read_finished(folder, config)) is not None:
+        if options.get("resume", True) and (finished := run_folder.read_finished(folder, config)) is not None:
             return finished  # before metrics and inputs, which it does not need
         if callback := _named(f"{LOSS_LABELS[loss]}, seed {seed}", progress):
             options["progress"] = lambda done, total, _: callback(done, total)
-        if loss == "sp":
-            listener = replace(self.problem.with_gain(config.gain))  # its Φ is its own, and may move to the device
-            listener.jtfs.to(options.get("device", "cpu"))
-            options["phi"] = listener.features
+        if loss in OF_SOUNDS:
+            options["listen"] = how_it_sounds(
+                loss, self.problem.with_gain(config.gain), self.base.folder, options.get("device", "cpu"), progress
+            )
         if config.start_from:
             options["start"] = partial(self._weights, config.start_from, seed)
         return train(config, self.data(config), folder, **options)
@@ -145,7 +139,7 @@ class Workspace:
         if not path.exists():
             again = "train that run again into another folder of artefacts (--out), or in place (--no-resume)"
             raise FileNotFoundError(f"{path} is needed to start from, and is not kept with its run: {again}")
-        require_same_config(folder, read_json(folder / "config.json"), self.shared.profile.run(loss, seed))
+        require_same_config(folder, run_folder.config_of(folder), self.shared.profile.run(loss, seed))
         return run_weights(path)
 
     def _finished(self, loss: str, seed: int) -> Path:
@@ -159,34 +153,33 @@ class Workspace:
     def evaluate(self, loss: str, seed: int, progress: Progress | None = None) -> Evaluation:
         """Distances and errors of a finished run, computed where missing."""
         folder, out = self._finished(loss, seed), self.evaluation_folder(loss, seed)
-        with torch.no_grad():
-            callback = _named(f"evaluation of {LOSS_LABELS[loss]}, seed {seed}", progress)
-            return evaluate_run(folder, out, self.problem, callback, self.run_config(loss, seed))
+        callback = _named(f"evaluation of {LOSS_LABELS[loss]}, seed {seed}", progress)
+        return evaluations.evaluate_run(folder, out, self.problem, callback, self.run_config(loss, seed))
 
     def evaluation(self, loss: str, seed: int) -> Evaluation:
         """The evaluation of a run, which must be there; see :func:`read_evaluation`."""
         return read_evaluation(self.evaluation_folder(loss, seed), self.run_config(loss, seed))
 
     def verify_evaluation(self, loss: str, seed: int, n: int) -> float:
-        """Compute a sample of an evaluation again; see :func:`verify_evaluation`."""
-        with torch.no_grad():
-            return verify_evaluation(self.run_folder(loss, seed), self.evaluation_folder(loss, seed), self.problem, n)
+        """Compute a sample of an evaluation again; see :func:`.evaluation.folder.verify_evaluation`."""
+        run, out = self.run_folder(loss, seed), self.evaluation_folder(loss, seed)
+        return evaluations.verify_evaluation(run, out, self.problem, n)
 
     def curve(self, loss: str, seed: int, progress: Progress | None = None) -> pd.DataFrame:
         """Distance against time of a run, computed where missing; see :func:`distance_curve`."""
         run, out = self.run_folder(loss, seed), self.evaluation_folder(loss, seed)
-        with torch.no_grad():
-            callback = _named(f"curve of {LOSS_LABELS[loss]}, seed {seed}", progress)
-            return distance_curve(run, out, self.problem, callback, self.run_config(loss, seed))
+        callback = _named(f"curve of {LOSS_LABELS[loss]}, seed {seed}", progress)
+        return distance_curve(run, out, self.problem, callback, self.run_config(loss, seed))
 
     def evaluate_references(self, progress: Progress | None = None) -> dict[str, Evaluation]:
         """The same for the predictions that need no training."""
-        p, evaluations = self.problem, {}
-        for name, predictions in reference_predictions(p.table, p.space).items():
-            callback = _named(f"evaluation of {name}", progress)
-            with torch.no_grad():
-                evaluations[name] = evaluate_reference(name, predictions, self._reference_folder(name), p, callback)
-        return evaluations
+        p = self.problem
+        return {
+            name: evaluations.evaluate_reference(
+                name, predictions, self._reference_folder(name), p, _named(f"evaluation of {name}", progress)
+            )
+            for name, predictions in reference_predictions(p.table, p.space).items()
+        }
 
     def reference(self, name: str) -> Evaluation:
         """One of them, which must be there: ``"train mean"``, or ``"f_c exact, rest train mean"`` and the like."""
@@ -209,19 +202,19 @@ class Workspace:
 
     def history(self, loss: str, seed: int) -> pd.DataFrame:
         """Learning curve of a run, a row an epoch."""
-        return read_run(self.run_folder(loss, seed)).history
+        return run_folder.read_run(self.run_folder(loss, seed)).history
 
     def predictions(self, loss: str, seed: int) -> pd.DataFrame:
         """Answers of a finished run for validation and test fold, by id: ``fold``, ``<weights>_<parameter>``, raw."""
-        return read_table(self._finished(loss, seed), "predictions.csv", index_col="id")
+        return run_folder.read_answers(self._finished(loss, seed), "predictions.csv").set_index("id")
 
     def probe(self, loss: str, seed: int) -> pd.DataFrame:
         """Answers of a finished run for some test items after each epoch: ``epoch``, ``id``, parameters, raw."""
-        return read_table(self._finished(loss, seed), "probe.csv")
+        return run_folder.read_answers(self._finished(loss, seed), "probe.csv")
 
     def provenance(self, loss: str, seed: int) -> dict[str, Any]:
         """How a finished run came to be; see :func:`pnpkit.experiment.artefacts.provenance`."""
-        return read_json(self._finished(loss, seed) / "provenance.json")
+        return run_folder.read_provenance(self._finished(loss, seed))
 
     def epochs_done(self, loss: str, seed: int) -> int:
         """How many epochs of a run have ended, 0 of one not begun."""
@@ -229,14 +222,8 @@ class Workspace:
         return len(read_csv(path, ["epoch"])) if path.exists() else 0
 
     def results(self) -> dict[str, Any]:
-        """``results.json``, as :meth:`write_results` left it."""
+        """``results.json``, as :meth:`keep_results` left it."""
         return read_results(self.folder)
-
-    def write_results(self, progress: Progress | None = None, fewer: bool = False) -> dict[str, Any]:
-        """Evaluate every finished run and keep ``results.json``; see :meth:`compute_results`, :func:`write_results`."""
-        results = self.compute_results(progress)
-        self.keep_results(results, fewer)
-        return results
 
     def keep_results(self, results: dict[str, Any], fewer: bool = False) -> None:
         """Keep what :meth:`compute_results` gave, unless the numbers there are the same; see :func:`write_results`."""
@@ -245,12 +232,8 @@ class Workspace:
     def compute_results(self, progress: Progress | None = None, seeds: Collection[int] | None = None) -> dict[str, Any]:
         """Table 1 and what belongs to it, from the evaluations of every finished run, computed where missing.
 
-        Args:
-            progress: called with (stage, done, in all).
-            seeds: only of these; by default all that the profile asks for.
-
-        Raises:
-            ValueError: if rows would mix configurations or lack a seed, or a seed is not one of the profile's.
+        Only of some ``seeds``, if they are given. ``ValueError`` if rows would mix configurations or lack a seed, or a
+        seed is not one of the profile's.
         """
         wanted = self.profile.seeds if seeds is None else tuple(sorted(set(seeds)))
         if not set(wanted) <= set(self.profile.seeds):
@@ -258,8 +241,8 @@ class Workspace:
         if not self.finished_runs():
             verb = command(f"run --profile {self.profile.name}", self.folder.parent)
             raise FileNotFoundError(f"{self.folder} holds no finished run: is it the right folder? `{verb}` makes them")
-        evaluations = [self.evaluate(loss, s, progress) for loss, s in self.finished_runs() if s in wanted]
-        return build_results(evaluations, self.evaluate_references(progress), wanted, config=self.profile)
+        found = [self.evaluate(loss, s, progress) for loss, s in self.finished_runs() if s in wanted]
+        return build_results(found, self.evaluate_references(progress), wanted, config=self.profile)
 
 
 def _named(stage: str, progress: Progress | None) -> Callable[[int, int], None] | None:

@@ -15,26 +15,20 @@ CENTRED: dict[str, Any] = {"ha": "center", "va": "center"}
 BLACK, BLUE, GREEN, RED = PALETTE[0], PALETTE[1], PALETTE[3], PALETTE[4]
 
 
-def flow_diagram(size: tuple[float, float] = (WIDTH, 3.9)) -> Figure:
+def flow_diagram() -> Figure:
     """Parameters, sounds and descriptors as boxes, operators as arrows, losses where they act.
 
     Solid arrows are computed once, before training; dashed ones depend on the weights W and run at every step.
 
     Source: GRETSI 2023, Figure 1.
     """
-    figure, ax = plt.subplots(figsize=size)
+    figure, ax = plt.subplots(figsize=(WIDTH, 3.9))
     ax.set(xlim=(-1.05, 8.05), ylim=(-1.45, 3.5))
     ax.axis("off")
     top, low, left, middle, right = 2.4, 0.0, 0.0, 3.5, 7.0
-    for at, text in (
-        ((left, top), r"$\theta_n$"),
-        ((middle, top), r"$x_n$"),
-        ((right, top), r"$S_n$"),
-        ((left, low), r"$\tilde\theta_n$"),
-        ((middle, low), r"$\tilde x_n$"),
-        ((right, low), r"$\tilde S_n$"),
-    ):
-        _box(ax, at, text)
+    for x, symbol in ((left, r"\theta"), (middle, "x"), (right, "S")):
+        _box(ax, (x, top), f"${symbol}_n$")
+        _box(ax, (x, low), rf"$\tilde{{{symbol}}}_n$")
     _arrow(ax, (left, top), (middle, top), r"$g$", (0, 0.24))
     _arrow(ax, (middle, top), (right, top), r"$\Phi$", (0, 0.24))
     _arrow(ax, (left, low), (middle, low), r"$g$", (0, 0.24), dashed=True)
@@ -42,16 +36,10 @@ def flow_diagram(size: tuple[float, float] = (WIDTH, 3.9)) -> Figure:
     _arrow(ax, (middle - 0.12, top - 0.08), (left, low), r"$f_{\mathbf{W}}$", (0.3, -0.2), dashed=True)
     _loss(ax, left, low, top, r"$\mathcal{L}^{\mathrm{P}}$", RED, "left")
     _loss(ax, right, low, top, r"$\mathcal{L}^{\mathrm{SP}}$", BLUE, "right")
-    ax.annotate(
-        "",
-        (left, top + 0.34),
-        (right, top + 0.34),
-        arrowprops={"arrowstyle": "-|>", "color": GREEN, "lw": 1.8, "connectionstyle": "bar,fraction=0.05"},
-    )
+    around = {"arrowstyle": "-|>", "color": GREEN, "lw": 1.8, "connectionstyle": "bar,fraction=0.05"}
+    ax.annotate("", (left, top + 0.34), (right, top + 0.34), arrowprops=around)
     metric = r"$\mathbf{M}_n = \nabla_{(\Phi\circ g)}(\theta_n)^\top\,\nabla_{(\Phi\circ g)}(\theta_n)$"
-    ax.text(
-        (left + right) / 2, top + 0.93, metric, ha="center", va="center", color=GREEN, fontsize=11, backgroundcolor="w"
-    )
+    ax.text((left + right) / 2, top + 0.93, metric, color=GREEN, fontsize=11, backgroundcolor="w", **CENTRED)
     formula = (
         r"$\mathcal{L}^{\mathrm{PNP}} = \frac{1}{2}\,\langle\tilde\theta_n - \theta_n \mid \mathbf{M}_n \mid"
         r" \tilde\theta_n - \theta_n\rangle$"
@@ -73,7 +61,7 @@ def _arrow(ax: Axes, start: Point, end: Point, text: str, shift: Point, dashed: 
     line: dict[str, Any] = {"ls": "--" if dashed else "-", "lw": 1.6, "color": BLACK}
     ax.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=14, shrinkA=26, shrinkB=28, **line))
     middle = (start[0] + end[0]) / 2 + shift[0], (start[1] + end[1]) / 2 + shift[1]
-    ax.text(*middle, text, fontsize=13, ha="center", va="center")
+    ax.text(*middle, text, fontsize=13, **CENTRED)
 
 
 def _loss(ax: Axes, x: float, low: float, top: float, text: str, colour: str, side: str) -> None:

@@ -24,9 +24,8 @@ def plot_headline(results: Mapping[str, Any]) -> Figure:
     """
     rows, printed = results["rows"]["last"], results["paper"]["rows"]
     figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 2.6), sharey=True, layout="constrained")
-    for ax, distance, name in zip(
-        axes, ("jtfs", "mss"), ("scattering distance (JTFS)", "spectral distance (MSS)"), strict=True
-    ):
+    names = {"jtfs": "scattering distance (JTFS)", "mss": "spectral distance (MSS)"}
+    for ax, (distance, name) in zip(axes, names.items(), strict=True):
         for at, loss in enumerate(ROWS):
             mean, spread = printed[loss][distance]
             ax.errorbar(mean, at + 0.16, xerr=spread, color="0.55", marker="D", mfc="white", ms=6, capsize=3, ls="")
@@ -35,19 +34,15 @@ def plot_headline(results: Mapping[str, Any]) -> Figure:
             for value in ours:
                 text = f"{value:.1f}" if distance == "jtfs" else f"{value:.2f}"
                 ax.annotate(text, (value, at - 0.16), (7, 0), textcoords="offset points", va="center", size=9)
-        constant = results["references"]["train mean"][distance]["mean"]
+        constant = float(results["references"]["train mean"][distance]["mean"])
+        if distance == "jtfs":
+            ax.text(0.98 * constant, len(ROWS) - 0.45, "one answer for all", ha="right", va="top", size=9)
         ax.axvline(constant, color="0.3", ls=":")
         ax.set(xlabel=name, xlim=(0, 1.12 * constant), ylim=(-0.6, len(ROWS) - 0.4))
     axes[0].set_yticks(range(len(ROWS)), [LOSS_LABELS[loss] for loss in ROWS])
     for y, name in ((0.16, "the paper"), (-0.16, "this book")):
         axes[0].text(2, len(ROWS) - 1 + y, name, va="center", size=9, color="0.35")
-    axes[0].text(constant_of(results) * 0.98, len(ROWS) - 0.45, "one answer for all", ha="right", va="top", size=9)
     return figure
-
-
-def constant_of(results: Mapping[str, Any], distance: str = "jtfs") -> float:
-    """Mean distance of the constant answer, the train mean."""
-    return float(results["references"]["train mean"][distance]["mean"])
 
 
 def lights(claims: pd.DataFrame | Sequence[Mapping[str, Any]]) -> str:
@@ -55,8 +50,7 @@ def lights(claims: pd.DataFrame | Sequence[Mapping[str, Any]]) -> str:
     table = claims if isinstance(claims, pd.DataFrame) else pd.DataFrame(claims)
     lines = []
     for number, row in table.iterrows():
-        sign, word = SIGNS[row.verdict], row.verdict
-        said = f"<b>{html.escape(row.claim)}</b>: {html.escape(row.ours)}"
-        light = f'<span class="light"><span aria-hidden="true">{sign}</span> {word}</span>'
+        word, said = row.verdict, f"<b>{html.escape(row.claim)}</b>: {html.escape(row.ours)}"
+        light = f'<span class="light"><span aria-hidden="true">{SIGNS[word]}</span> {word}</span>'
         lines.append(f'<li class="verdict {word.replace(" ", "-")}" value="{number}">{light} {said}</li>')
     return '<ol class="verdicts">' + "".join(lines) + "</ol>"

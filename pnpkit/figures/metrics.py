@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, QuadMesh
@@ -10,7 +9,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 from numpy.typing import ArrayLike, NDArray
 
-from pnpkit.figures.plotting import PALETTE
+from pnpkit.figures.plotting import PALETTE, axes_or_new
 
 
 def ball_outline(M: ArrayLike, length: float = 1.0, n_points: int = 73) -> NDArray[np.float64]:
@@ -38,9 +37,7 @@ def ball_outline(M: ArrayLike, length: float = 1.0, n_points: int = 73) -> NDArr
     angle = np.linspace(0, 2 * np.pi, n_points)
     circle = length * np.stack([np.cos(angle), np.sin(angle)])
     L = np.linalg.cholesky(matrix)
-    return np.swapaxes(
-        np.linalg.solve(np.swapaxes(L, -1, -2), np.broadcast_to(circle, (*L.shape[:-1], n_points))), -1, -2
-    )
+    return np.linalg.solve(L.mT, np.broadcast_to(circle, (*L.shape[:-1], n_points))).mT
 
 
 def plot_balls(
@@ -62,8 +59,7 @@ def plot_balls(
         ranges: of the axes; by default what the balls need.
         options: of the curves: ``color``, ``lw`` …
     """
-    ax = plt.subplots()[1] if ax is None else ax
-    middle = np.asarray(centres, dtype=np.float64)
+    ax, middle = axes_or_new(ax), np.asarray(centres, dtype=np.float64)
     curves = middle[:, None] * np.exp(ball_outline(M, length))
     ax.add_collection(LineCollection(list(curves), **{"color": PALETTE[1], "lw": 1.2, **options}))
     ax.plot(*middle.T, ".", ms=2.5, color=PALETTE[0])
@@ -100,7 +96,7 @@ def plot_map(
     grid, (x, y) = np.asarray(values, dtype=np.float64), map(np.asarray, edges)
     if grid.shape != (len(x) - 1, len(y) - 1):
         raise ValueError(f"values of shape {grid.shape} do not fit {len(x)} by {len(y)} edges")
-    ax = plt.subplots()[1] if ax is None else ax
+    ax = axes_or_new(ax)
     low, high = limits if limits is not None else (float(np.nanmin(grid)), float(np.nanmax(grid)))
     norm = LogNorm(low, high, clip=True) if log else Normalize(low, high, clip=True)
     mesh = ax.pcolormesh(x, y, grid.T, norm=norm, cmap="cividis", rasterized=True)

@@ -8,16 +8,17 @@ import numpy as np
 import pandas as pd
 from cycler import cycler
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 from numpy.typing import ArrayLike, NDArray
 
 # Okabe and Ito, 2008, without the yellow, which is too light for lines on white.
 PALETTE = ("#000000", "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7")
-WIDTH = 7.0  # inches: 700 px of page at 100 dots an inch, so that a point here is a point there
+WIDTH = 7.0  # inches: 700 px of page, so that a point here is a point there, and twice the dots for dense screens
 STYLE: dict[str, Any] = {
     "figure.figsize": (WIDTH, 3.6),
-    "figure.dpi": 100,
+    "figure.dpi": 200,
     "figure.constrained_layout.use": True,
     "savefig.dpi": 200,
     "font.size": 10,
@@ -81,12 +82,9 @@ def plot_scalogram(
     ax.set(yscale="log", xlabel="time (s)", ylabel="frequency (Hz)", ylim=(frequencies[0], frequencies[-1]))
     octaves = 2.0 ** np.arange(np.ceil(np.log2(frequencies[0])), np.floor(np.log2(frequencies[-1])) + 1)
     if len(octaves) > 1:
-        ax.set_yticks(octaves)
-        ax.yaxis.set_major_formatter(ScalarFormatter())
-        ax.yaxis.set_minor_formatter(NullFormatter())
-        ax.minorticks_off()
+        _plain_ticks(ax, ax.yaxis, octaves)
     if colourbar:
-        _figure_of(ax).colorbar(image, ax=ax, label=label)
+        ax.figure.colorbar(image, ax=ax, label=label)
     return ax
 
 
@@ -138,10 +136,7 @@ def plot_folds(table: pd.DataFrame, x: str, y: str, labels: tuple[str, str], ax:
     ax.set(xscale="log", yscale="log", xlabel=labels[0], ylabel=labels[1])
     for axis, column in ((ax.xaxis, x), (ax.yaxis, y)):
         low, high = np.floor(np.log2(table[column].min()) + 0.1), np.ceil(np.log2(table[column].max()) - 0.1)
-        axis.set_ticks(2.0 ** np.arange(low, high + 1))
-        axis.set_major_formatter(ScalarFormatter())
-        axis.set_minor_formatter(NullFormatter())
-    ax.minorticks_off()
+        _plain_ticks(ax, axis, 2.0 ** np.arange(low, high + 1))
     return ax
 
 
@@ -152,7 +147,6 @@ def scalogram_grid(
     *,
     columns: Sequence[str],
     rows: Sequence[str],
-    label: str = "magnitude (dB)",
     size: tuple[float, float] = (WIDTH, 6.0),
 ) -> Figure:
     """Scalograms in rows and columns, one colour scale and one pair of axes for all: the paper's Figure 2 is 3 × 3.
@@ -161,7 +155,6 @@ def scalogram_grid(
         panels: rows of ``values`` as in :func:`plot_scalogram`.
         times, frequencies: shared, s and Hz.
         columns, rows: what varies, with its unit; titles above and at the right.
-        label: of the colour bar.
         size: of the figure, inches.
     """
     values = [[np.asarray(panel) for panel in line] for line in panels]
@@ -174,20 +167,17 @@ def scalogram_grid(
         ax.label_outer()
         if j == len(columns) - 1:
             ax.annotate(rows[i], (1.03, 0.5), xycoords="axes fraction", rotation=-90, va="center", fontsize=10)
-    figure.colorbar(axes[0, 0].collections[0], ax=axes, label=label, shrink=0.6, pad=0.02)
+    figure.colorbar(axes[0, 0].collections[0], ax=axes, label="magnitude (dB)", shrink=0.6, pad=0.02)
     return figure
 
 
-def plot_matrix(
-    matrix: ArrayLike, labels: Sequence[str], ax: Axes | None = None, *, title: str = "", form: str = "{:.4g}"
-) -> Axes:
+def plot_matrix(matrix: ArrayLike, labels: Sequence[str], ax: Axes | None = None, *, title: str = "") -> Axes:
     """A symmetric matrix as a heat map with its values written in; colours are signed and centred at zero.
 
     Args:
         matrix: (d, d).
         labels: of rows and columns, such as ``ParameterSpace.labels``.
         ax, title: where to draw, and the title.
-        form: of the values.
     """
     matrix, ax = np.asarray(matrix, dtype=np.float64), axes_or_new(ax)
     # Entries of a metric in raw units differ by orders of magnitude: colour the correlation, write the value.
@@ -196,7 +186,7 @@ def plot_matrix(
     ax.imshow(colour, cmap="RdBu_r", vmin=-1, vmax=1)
     for i, j in np.ndindex(*matrix.shape):
         ink = "white" if abs(colour[i, j]) > 0.6 else "black"
-        ax.text(j, i, form.format(matrix[i, j]), ha="center", va="center", color=ink)
+        ax.text(j, i, f"{matrix[i, j]:.4g}", ha="center", va="center", color=ink)
     ax.set_xticks(range(len(labels)), labels)
     ax.set_yticks(range(len(labels)), labels)
     ax.set_title(title)
@@ -205,15 +195,17 @@ def plot_matrix(
     return ax
 
 
+def _plain_ticks(ax: Axes, axis: Axis, ticks: NDArray[np.float64]) -> None:
+    """Ticks of a logarithmic axis, written as numbers are."""
+    axis.set_ticks(ticks)
+    axis.set_major_formatter(ScalarFormatter())
+    axis.set_minor_formatter(NullFormatter())
+    ax.minorticks_off()
+
+
 def axes_or_new(ax: Axes | None) -> Axes:
     """The axes given, or those of a new figure."""
     return plt.subplots()[1] if ax is None else ax
-
-
-def _figure_of(ax: Axes) -> Figure:
-    figure = ax.get_figure(root=True)
-    assert figure is not None
-    return figure
 
 
 def cumulative_share(values: ArrayLike) -> NDArray[np.float64]:

@@ -95,7 +95,7 @@ def plot_errors(
 
     Args:
         histories: as in :func:`plot_history`.
-        space: the parameters.
+        workspace: the parameters.
         constant: error of the constant answer, by name.
         axes: at least one a parameter, in their order.
         legend: whether the first panel names the losses.
@@ -146,21 +146,19 @@ def distance_ratios(workspaces: Iterable[Workspace], distance: str = "jtfs", wei
         finite). Runs without evaluation, or whose P has none, or without one finite pair, have no row.
     """
     rows = []
-    for space in workspaces:
-        for loss, seed in space.finished_runs():
+    for workspace in workspaces:
+        for loss, seed in workspace.finished_runs():
             pair = (loss, "p")
-            if loss == "p" or not all((space.evaluation_folder(k, seed) / "summary.json").exists() for k in pair):
+            if loss == "p" or not all((workspace.evaluation_folder(k, seed) / "summary.json").exists() for k in pair):
                 continue
-            values, p = (space.evaluation(k, seed).of(weights)[distance].to_numpy() for k in pair)
+            values, p = (workspace.evaluation(k, seed).of(weights)[distance].to_numpy() for k in pair)
             kept = np.isfinite(values) & np.isfinite(p)
             if not kept.any():
                 continue
             low, high = bootstrap_interval(values[kept], over=p[kept]) or (np.nan, np.nan)
             mean, mean_p = values[kept].mean(), p[kept].mean()
-            rows.append(
-                {"profile": space.profile.name, "loss": loss, "seed": seed, "lam": space.profile.run(loss, seed).lam}
-                | {"mean": mean, "p": mean_p, "ratio": mean / mean_p, "low": low, "high": high}
-                | {"left_out": int((~kept).sum())}
-            )
+            run = {"profile": workspace.profile.name, "loss": loss, "seed": seed}
+            run |= {"lam": workspace.profile.run(loss, seed).lam, "left_out": int((~kept).sum())}
+            rows.append(run | {"mean": mean, "p": mean_p, "ratio": mean / mean_p, "low": low, "high": high})
     columns = ["profile", "loss", "seed", "lam", "mean", "p", "ratio", "low", "high", "left_out"]
     return pd.DataFrame(rows, columns=columns)

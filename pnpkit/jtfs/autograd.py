@@ -26,6 +26,18 @@ def fold(z: Tensor, dim: int | None, size: int, items: int) -> Tensor:
     return z.flatten(items, items + 1)
 
 
+class _Once(Function):
+    """Differentiable once: nothing is saved, as second derivatives are not defined."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        raise NotImplementedError("JTFS is differentiable once: its derivatives have none of their own")
+
+
 class Scatter(Function):
     """S of waveforms (items, n); and, if asked to keep it, what reverse mode needs."""
 
@@ -54,7 +66,7 @@ class Scatter(Function):
         return outputs, (0, *[1] * len(kept))
 
 
-class _Gradient(Function):
+class _Gradient(_Once):
     """Gradient of waveforms x (items, n) from that of S (items, k); what was not kept is computed again."""
 
     @staticmethod
@@ -66,14 +78,6 @@ class _Gradient(Function):
             return jtfs.pull_back(gradient.unsqueeze(0), ways)[0]
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        """Nothing to save: second derivatives are not defined."""
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Any:
-        raise NotImplementedError("JTFS is differentiable once: its gradient has no derivative of its own")
-
-    @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], jtfs: Operator, *tensors: Tensor) -> Any:
         items = (0, 0, *[1] * (len(tensors) - 2))  # where they are counted: in the gradient, x, and what was kept
         folded = [fold(t, d, info.batch_size, n) for t, d, n in zip(tensors, in_dims[1:], items, strict=True)]
@@ -81,7 +85,7 @@ class _Gradient(Function):
         return out.unflatten(0, (info.batch_size, -1)), 0
 
 
-class PushForward(Function):
+class PushForward(_Once):
     """S and its derivatives along d directions at once: x (items, n), dx (d, items, n).
 
     Under ``torch.func.vmap``, as in :func:`pnpkit.metric.jacobian`, the mapped dimension joins d, so that what depends
@@ -94,14 +98,6 @@ class PushForward(Function):
             jets = torch.cat([x.unsqueeze(0), dx])
             S = torch.cat([jtfs.scatter(some) for some in jets.split(max(1, SIGNALS // len(jets)), 1)], 1)
         return S[0], S[1:]
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        """Nothing to save: second derivatives are not defined."""
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        raise NotImplementedError("JTFS is differentiable once: its forward-mode derivative has none of its own")
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], jtfs: Operator, x: Tensor, dx: Tensor) -> Any:

@@ -1,12 +1,8 @@
 """What the operator computes, counted from its sizes."""
 
 import math
-from collections.abc import Iterable
-from typing import cast
 
 from pnpkit.jtfs.operator import JTFS
-from pnpkit.jtfs.rows import Rows
-from pnpkit.jtfs.stages import Envelopes, SecondOrder
 
 
 def operations(jtfs: JTFS) -> dict[str, float]:
@@ -16,12 +12,12 @@ def operations(jtfs: JTFS) -> dict[str, float]:
     """
     transforms = 2.5 * jtfs.length * math.log2(jtfs.length)
     moduli = products = 0.0
-    for bands in cast(Iterable[Envelopes], jtfs.first):
+    for bands in jtfs.first:
         transforms += 7.5 * len(bands.starts) * bands.length * math.log2(bands.length)
         moduli += len(bands.starts) * bands.length
-    for scale in cast(Iterable[SecondOrder], jtfs.second):
+    for scale in jtfs.second:
         transforms += 5 * scale.rows * scale.length * math.log2(scale.length)
         moduli += sum(scale.sizes) * scale.length / (scale.low_pass[0].frames if scale.low_pass else 1)
-        for along_rows in cast(Iterable[Rows], scale.filters):
+        for along_rows in scale.filters:
             products += 4 * sum(matrix.numel() for matrix in along_rows.buffers()) * scale.length  # re and im
     return {"transforms": transforms, "products": products, "moduli": moduli}

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from pnpkit.jtfs import filterbank as fb
-from pnpkit.jtfs.frequential import FrequentialBank, RowFilters
-from pnpkit.jtfs.paths import Path, path_table
+from pnpkit.jtfs.frequential import FrequentialBank
+from pnpkit.jtfs.rows import Rows
 from pnpkit.jtfs.sizes import Sizes
 
 # A filter's bins below these shares of its peak are left out: 4.8 and 4.3 standard deviations of a Gaussian
@@ -50,7 +50,7 @@ class Modulation:
     weights: fb.Array
     gains: fb.Array
     length: int
-    filters: list[RowFilters]
+    filters: list[Rows]
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Design:
     bands: list[Bands]
     modulations: list[Modulation]
     low_pass: fb.Array  # non-negative bins of φ_T that count; one bin, 1, averages over the sound
-    joint: list[RowFilters]  # on the averaged first order
+    joint: list[Rows]  # on the averaged first order
     joint_rows: int  # that they give out
     paths: pd.DataFrame
 
@@ -117,8 +117,7 @@ def design(sizes: Sizes) -> Design:
     joint_rows = max(found.rows) or len(found.first)
     joint = fr.filters(len(found.first), joint_rows)
     bands = group_bands([w.spectrum for w in found.first], sizes.length)
-    paths = path_table(_paths(found, joint_rows, fr, sizes), sizes.Q)
-    return Design(bands, modulations, averaging, joint, joint_rows, paths)
+    return Design(bands, modulations, averaging, joint, joint_rows, path_table(found, joint_rows, fr, sizes))
 
 
 def plane_length(width: int, averaging: int) -> int:
@@ -172,18 +171,31 @@ def group_bands(spectra: Sequence[fb.Array], length: int, threshold: float = FIR
     return groups
 
 
-def _paths(found: Banks, joint_rows: int, fr: FrequentialBank, sizes: Sizes) -> list[Path]:
-    """All paths in the order of S."""
-    frames = sizes.frames
-    paths = [Path("S0", -1, -1, 0, 0.0, 0.0, 1, 1)]
-    paths += [Path("S1", n, -1, 0, w.xi, 0.0, 1, frames) for n, w in enumerate(found.first)]
-    paths += [Path("phi_t*phi_f", -1, -1, 0, 0.0, 0.0, joint_rows, frames)]
-    scales = fr.scales(joint_rows)
-    paths += [Path("phi_t*psi_f", -1, k, 0, 0.0, xi, joint_rows, frames) for k, xi in enumerate(scales)]
+def path_table(found: Banks, joint_rows: int, fr: FrequentialBank, sizes: Sizes) -> pd.DataFrame:
+    """What each coefficient of S measures: one row a path, in the order of S.
+
+    A path is a filter in time, one along log-frequency, and the block of coefficients that they give.
+
+    Returns:
+        ``pair``: its kind. ``n_time``, ``n_freq``: index of either wavelet (in time first order for S1, second order
+        else); −1 for a low-pass or none. ``spin``: +1 up, −1 down, 0 where the path has no orientation; up the rows is
+        down in frequency, as in the authors' operator, so a sound that rises has spin −1. ``rate``, ``scale``: centre
+        frequencies in cycles/sample and cycles/octave; 0 for a low-pass. ``rows``, ``frames``: first-order bands and
+        instants of the block; within it, time runs fastest. ``offset``: its first coefficient.
+    """
+    frames, later = sizes.frames, sizes.frames if sizes.second_in_time else 1
     kept = [(n, v.xi, rows) for n, (v, rows) in enumerate(zip(found.second, found.rows, strict=True)) if rows]
-    frames = sizes.frames if sizes.second_in_time else 1
-    paths += [Path("psi_t*phi_f", n, -1, 0, xi, 0.0, rows, frames) for n, xi, rows in kept]
+    paths = [("S0", -1, -1, 0, 0.0, 0.0, 1, 1)]
+    paths += [("S1", n, -1, 0, w.xi, 0.0, 1, frames) for n, w in enumerate(found.first)]
+    paths += [("phi_t*phi_f", -1, -1, 0, 0.0, 0.0, joint_rows, frames)]
+    paths += [("phi_t*psi_f", -1, k, 0, 0.0, xi, joint_rows, frames) for k, xi in enumerate(fr.scales(joint_rows))]
+    paths += [("psi_t*phi_f", n, -1, 0, rate, 0.0, rows, later) for n, rate, rows in kept]
     for pair, spin in (("psi_t*psi_f_up", 1), ("psi_t*psi_f_dn", -1)):
         for n, rate, rows in kept:
-            paths += [Path(pair, n, k, spin, rate, xi, rows, frames) for k, xi in enumerate(fr.scales(rows))]
-    return paths
+            paths += [(pair, n, k, spin, rate, xi, rows, later) for k, xi in enumerate(fr.scales(rows))]
+    columns = ["pair", "n_time", "n_freq", "spin", "rate", "scale", "rows", "frames"]
+    table = pd.DataFrame(paths, columns=columns)
+    table["scale"] *= sizes.Q  # rows an octave
+    coefficients = table.rows * table.frames
+    table["offset"] = coefficients.cumsum() - coefficients
+    return table

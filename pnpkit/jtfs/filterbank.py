@@ -6,7 +6,8 @@ which no released kymatio has.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,10 +36,6 @@ class Wavelet:
     sigma: float
     j: int
     spectrum: Array
-
-    def scaled(self, gain: float) -> "Wavelet":
-        """The same wavelet, ``gain`` times as loud."""
-        return Wavelet(self.xi, self.sigma, self.j, self.spectrum * gain)
 
 
 def centre_frequencies(J: int, Q: int, n_samples: float = math.inf) -> list[tuple[float, float]]:
@@ -114,7 +111,7 @@ def low_pass(length: int, scale: float) -> Array:
     return (spectrum / np.abs(np.fft.ifft(spectrum)).sum())[: length // 2 + 1]
 
 
-def energy_normalise(bank: list[Wavelet], length: int, phi: Array | None, target: float) -> tuple[list[Wavelet], Array]:
+def energy_normalise(bank: list[Wavelet], length: int, low: Array | None, target: float) -> tuple[list[Wavelet], Array]:
     r"""Scale each wavelet so that the Littlewood–Paley sum peaks at ``target`` around it.
 
     .. math:: \sum_n |\hat\psi_n(\omega)|^2 + |\hat\phi(\omega)|^2 \le \text{target}
@@ -126,7 +123,7 @@ def energy_normalise(bank: list[Wavelet], length: int, phi: Array | None, target
     Args:
         bank: wavelets from high to low frequency.
         length: padded length that their bins refer to.
-        phi: low-pass to include in the sum, or None.
+        low: low-pass to include in the sum, or None.
         target: 2 for real signals (only positive frequencies are covered), 1 if both spins are.
 
     Returns:
@@ -137,23 +134,25 @@ def energy_normalise(bank: list[Wavelet], length: int, phi: Array | None, target
     total_gains = np.ones(len(bank))
     for _ in range(PASSES):
         correct = len(bank) > 2 and _redundancy(bank[0].spectrum, bank[1].spectrum) < LOW_REDUNDANCY
-        total = _littlewood_paley(bank, length, phi)
-        gains = np.ones(len(bank))
-        for n in range(len(bank)):
-            low, high = _neighbourhood(n, peaks, alone=correct and n == 0)
-            gains[n] = math.sqrt(target / total[low : high + 1].max())
-        bank = [w.scaled(g) for w, g in zip(bank, gains, strict=True)]
+        total = _littlewood_paley(bank, length, low)
+        around = [_neighbourhood(n, peaks, alone=correct and n == 0) for n in range(len(bank))]
+        gains = np.array([math.sqrt(target / total[bins].max()) for bins in around])
+        bank = _scaled(bank, gains)
         if correct:
-            total = _littlewood_paley(bank, length, phi)
+            total = _littlewood_paley(bank, length, low)
             both = math.sqrt(target / total[peaks[2] : peaks[0] + 1].max())
             gains[:2] *= both
-            bank = [w.scaled(both) for w in bank[:2]] + bank[2:]
+            bank[:2] = _scaled(bank[:2], [both, both])
         total_gains *= gains
     return bank, gains / total_gains
 
 
-def _littlewood_paley(bank: list[Wavelet], length: int, phi: Array | None) -> Array:
-    total = np.zeros(length // 2 + 1) if phi is None else phi**2
+def _scaled(bank: list[Wavelet], gains: Iterable[float]) -> list[Wavelet]:
+    return [replace(w, spectrum=w.spectrum * gain) for w, gain in zip(bank, gains, strict=True)]
+
+
+def _littlewood_paley(bank: list[Wavelet], length: int, low: Array | None) -> Array:
+    total = np.zeros(length // 2 + 1) if low is None else low**2
     for w in bank:
         total[: len(w.spectrum)] += w.spectrum**2
     return total
@@ -161,15 +160,14 @@ def _littlewood_paley(bank: list[Wavelet], length: int, phi: Array | None) -> Ar
 
 def _redundancy(a: Array, b: Array) -> float:
     """Overlap of two filters' energies relative to their mean energy."""
-    common = min(len(a), len(b))
-    energies = a**2, b**2
+    common, energies = min(len(a), len(b)), (a**2, b**2)
     return float((energies[0][:common] * energies[1][:common]).sum() / (energies[0].sum() + energies[1].sum()) * 2)
 
 
-def _neighbourhood(n: int, peaks: list[int], alone: bool) -> tuple[int, int]:
+def _neighbourhood(n: int, peaks: list[int], alone: bool) -> slice:
     """Bins over which filter n is normalised: from the next peak below to half-way to the next peak above."""
     above = next((p for p in reversed(peaks[:n]) if p != peaks[n]), None)
     high = peaks[n] if above is None else math.ceil((peaks[n] + above) / 2)
     below = peaks[n + 1] if n + 1 < len(peaks) else 1
     low = high - 1 if alone else below
-    return (low - 1 if low == high else low), high
+    return slice(low - 1 if low == high else low, high + 1)

@@ -1,38 +1,14 @@
 """Filters along log-frequency: how a band is compared with its neighbours."""
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pnpkit.jtfs import filterbank as fb
+from pnpkit.jtfs.rows import Rows
 
 RANK_TOLERANCE = 1e-6  # singular values below this share of the bank's largest are left out
-
-
-@dataclass(frozen=True)
-class RowFilters:
-    """Wavelets and perhaps a low-pass along the rows, as real matrices on the two foldings of the rows.
-
-    A wavelet's impulse response is Hermitian, so its real part is even and its imaginary part odd: each maps what is
-    symmetric about the middle row and what is antisymmetric apart. On sums and differences of the rows that mirror each
-    other, half as many products do, and give the upper half of the rows; see :func:`pnpkit.jtfs.kernels.add_moduli`.
-
-    Args:
-        wavelets: how many.
-        even: weights on the sums, ((2·wavelets + low-pass)·⌈rows/2⌉, inputs): wavelets' real parts, imaginary parts,
-            low-pass.
-        odd: the same on the differences.
-        even_inputs: combinations of the sums, (inputs, ⌈rows/2⌉), or None where the inputs are the sums themselves.
-        odd_inputs: the same for the differences.
-    """
-
-    wavelets: int
-    even: fb.Array
-    odd: fb.Array
-    even_inputs: fb.Array | None = None
-    odd_inputs: fb.Array | None = None
 
 
 class FrequentialBank:
@@ -76,8 +52,8 @@ class FrequentialBank:
         waves = [np.fft.ifft(np.pad(w.spectrum, (0, length - len(w.spectrum)))).conj() for w in bank]
         return low[lag], np.stack([w[lag] for w in waves]) if waves else np.zeros((0, rows, rows), np.complex128)
 
-    def filters(self, rows: int, kept: int | None = None) -> list[RowFilters]:
-        """The same as matrices on foldings: fine wavelets and low-pass on all of them, coarse wavelets on fewer inputs.
+    def filters(self, rows: int, kept: int | None = None) -> list[Rows]:
+        """The same as matrices on foldings: fine wavelets and low-pass on all, coarse wavelets on a few combinations.
 
         A coarse wavelet hears slow variation along the rows only. All those from the k-th on see the rows through a few
         combinations of them, the leading right singular vectors of their matrices; where to split is what costs least.
@@ -88,31 +64,28 @@ class FrequentialBank:
         """
         low, waves = self.matrices(rows)
         waves = waves[: len(self.scales(kept or rows))]
-        low_folded, folded = _fold(low[None]), [_fold(np.stack([wave.real, wave.imag])) for wave in waves]
+        low_folded, folded = _fold(low), _fold(np.stack([waves.real, waves.imag]))
 
-        def stack(parity: int, chosen: slice) -> fb.Array:
-            """Real parts, then imaginary parts, of some wavelets."""
-            parts = [wave[parity][c] for c in (0, 1) for wave in folded[chosen]]
-            return np.concatenate([low_folded[parity][0, :0], *parts])
+        def stacked(chosen: slice) -> list[fb.Array]:
+            """Real parts, then imaginary parts, of some wavelets, for each folding."""
+            parts = [matrices[:, chosen] for matrices in folded]
+            return [part.reshape(math.prod(part.shape[:-1]), part.shape[-1]) for part in parts]
 
-        every = slice(None)
-        largest = max(
-            (float(np.linalg.norm(stack(parity, every), 2)) for parity in (0, 1) if rows > parity), default=0.0
-        )
-        cost, split, reductions = sum(stack(parity, every).size for parity in (0, 1)), len(waves), None
+        every = stacked(slice(None))
+        largest = max((float(np.linalg.norm(matrix, 2)) for matrix in every if matrix.size), default=0.0)
+        cost, split, reductions = sum(matrix.size for matrix in every), len(waves), None
         for k in range(len(waves)):
-            coarse = [stack(parity, slice(k, None)) for parity in (0, 1)]
+            coarse = stacked(slice(k, None))
             spaces = [_row_space(matrix, RANK_TOLERANCE * largest) for matrix in coarse]
-            split_cost = sum(
-                stack(parity, slice(k)).size + len(spaces[parity]) * sum(coarse[parity].shape) for parity in (0, 1)
-            )
+            reduced = sum(len(space) * sum(matrix.shape) for space, matrix in zip(spaces, coarse, strict=True))
+            split_cost = sum(matrix.size for matrix in stacked(slice(k))) + reduced
             if split_cost < cost:
                 cost, split, reductions = split_cost, k, spaces
-        fine = [np.concatenate([stack(parity, slice(split)), low_folded[parity][0]]) for parity in (0, 1)]
-        filters = [RowFilters(split, *fine)]
+        fine = [np.concatenate(pair) for pair in zip(stacked(slice(split)), low_folded, strict=True)]
+        filters = [Rows(rows, split, *fine)]
         if reductions is not None:
-            weights = [stack(parity, slice(split, None)) @ reductions[parity].T for parity in (0, 1)]
-            filters.append(RowFilters(len(waves) - split, *weights, *reductions))
+            weights = [matrix @ space.T for matrix, space in zip(stacked(slice(split, None)), reductions, strict=True)]
+            filters.append(Rows(rows, len(waves) - split, *weights, *reductions))
         return filters
 
 

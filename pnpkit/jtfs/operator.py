@@ -1,7 +1,6 @@
 """The joint time–frequency scattering operator, and the descriptor Φ that its logarithm makes."""
 
-from collections.abc import Iterable, Sequence
-from typing import cast
+from collections.abc import Sequence
 
 import pandas as pd
 import torch
@@ -63,7 +62,9 @@ class JTFS(nn.Module):
     """
 
     sizes: Sizes
-    paths: pd.DataFrame
+    paths: pd.DataFrame  # see design.path_table
+    first: Sequence[Envelopes]  # and second: lists to readers and to mypy, ModuleLists to torch
+    second: Sequence[SecondOrder]
 
     def __init__(
         self,
@@ -86,10 +87,10 @@ class JTFS(nn.Module):
         plan = design(sizes)
         self.paths = plan.paths
         self.low_pass = LowPass(plan.low_pass, T, N)
-        self.first = nn.ModuleList(Envelopes(b, self.length) for b in plan.bands)
-        in_time = self.low_pass if sizes.second_in_time else None
-        self.second = nn.ModuleList(SecondOrder(m, in_time, self.low_pass.mean_gain) for m in plan.modulations)
-        self.joint = JointFirstOrder(plan.joint, sum(len(b.starts) for b in plan.bands), plan.joint_rows)
+        self.first = nn.ModuleList(Envelopes(b, self.length) for b in plan.bands)  # type: ignore[assignment]
+        in_time, gain = self.low_pass if sizes.second_in_time else None, self.low_pass.mean_gain
+        self.second = nn.ModuleList(SecondOrder(m, in_time, gain) for m in plan.modulations)  # type: ignore[assignment]
+        self.joint = JointFirstOrder(plan.joint, plan.joint_rows)
 
     @classmethod
     def reference(cls, n_samples: int) -> "JTFS":
@@ -150,19 +151,18 @@ class JTFS(nn.Module):
             level = torch.where(peaks > LOUD, ones.ldexp(torch.frexp(peaks).exponent), ones)  # powers of two are exact
             return self.scatter(x / level, kept) * level
         spectrum = torch.fft.rfft(x, n=self.length)
-        envelopes, ways = [], []
-        for stage in cast(Iterable[Envelopes], self.first):
+        envelopes, second, ways = [], [], []
+        for stage in self.first:
             bands = stage.bands(spectrum)
             envelopes.append(stage.of_bands(bands))
-            ways.append(bands if kept is not None else None)
+            ways += [bands] if kept is not None else []
         mean, low = spectrum[..., :1], torch.cat([fit(e, len(self.low_pass.bins)) for e in envelopes], 2)
-        second = []
-        for scale in cast(Iterable[SecondOrder], self.second):
+        for scale in self.second:
             plane = scale.plane(envelopes)
             second.append(scale(plane))
-            ways.append(plane if kept is not None else None)
+            ways += [plane] if kept is not None else []
         if kept is not None:
-            kept += [mean.clone(), low, *(way for way in ways if way is not None)]
+            kept += [mean.clone(), low, *ways]
         blocks = self._averaged(mean, low)
         return torch.cat(blocks + [block for kind in zip(*second, strict=True) for block in kind], -1)
 
@@ -175,8 +175,8 @@ class JTFS(nn.Module):
 
     def pull_back(self, gradient: Float[Tensor, "1 items k"], kept: Sequence[Tensor]) -> Float[Tensor, "1 items n"]:
         """Gradient with respect to waveforms from that of their coefficients: the adjoint of :meth:`scatter`."""
-        (mean, low), ways = kept[:2], iter(kept[2:])
-        bands = [next(ways) for _ in self.first]
+        mean, low, *ways = kept
+        bands, planes = ways[: len(self.first)], ways[len(self.first) :]
         with torch.enable_grad():
             leaves = [mean.detach().requires_grad_(), low.detach().requires_grad_()]
             averaged = torch.cat(self._averaged(*leaves), -1)
@@ -186,14 +186,13 @@ class JTFS(nn.Module):
         for envelope, lowest in zip(envelopes, low.split([z.shape[2] for z in bands], 2), strict=True):
             n = min(envelope.shape[-1], lowest.shape[-1])
             envelope[..., :n] = lowest[..., :n]
-        scales = list(cast(Iterable[SecondOrder], self.second))
-        sizes = [size for kind in zip(*(scale.sizes for scale in scales), strict=True) for size in kind]
+        sizes = [size for kind in zip(*(scale.sizes for scale in self.second), strict=True) for size in kind]
         blocks = kinds.split(sizes, -1)
-        for n, scale in enumerate(scales):
-            scale.pull_back(next(ways), tuple(blocks[n :: len(scales)]), envelopes)
+        for n, (scale, plane) in enumerate(zip(self.second, planes, strict=True)):
+            scale.pull_back(plane, blocks[n :: len(planes)], envelopes)
         spectrum = mean.new_zeros(*mean.shape[:2], self.length // 2 + 1)
         spectrum[..., :1] = mean
-        for stage, z, envelope in zip(cast(Iterable[Envelopes], self.first), bands, envelopes, strict=True):
+        for stage, z, envelope in zip(self.first, bands, envelopes, strict=True):
             stage.pull_back(z, envelope, spectrum)
         return rfft_back(spectrum, self.length, "forward")[..., : self.n_samples]
 

@@ -1,11 +1,9 @@
-"""Filters along the rows as matrix products on their foldings; see :class:`pnpkit.jtfs.frequential.RowFilters`."""
+"""Filters along the rows as matrix products on their foldings."""
 
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
-
-from pnpkit.jtfs.frequential import RowFilters
 
 
 def keep(module: nn.Module, name: str, constant: NDArray) -> None:
@@ -15,18 +13,40 @@ def keep(module: nn.Module, name: str, constant: NDArray) -> None:
 
 
 class Rows(nn.Module):
-    """Filters along a given number of rows."""
+    """Wavelets and perhaps a low-pass along a number of rows, as real matrices on the two foldings of the rows.
+
+    A wavelet's impulse response is Hermitian, so its real part is even and its imaginary part odd: each maps what is
+    symmetric about the middle row and what is antisymmetric apart. On sums and differences of the rows that mirror each
+    other, half as many products do, and give the upper half of the rows; see :func:`pnpkit.jtfs.kernels.add_moduli`.
+
+    Args:
+        rows: how many.
+        wavelets: how many.
+        even: weights on the sums, ((2·wavelets + low-pass)·⌈rows/2⌉, columns): wavelets' real parts, imaginary parts,
+            low-pass.
+        odd: the same on the differences.
+        even_basis: combinations of the sums that these see, (columns, ⌈rows/2⌉), or None where they see all.
+        odd_basis: the same for the differences.
+    """
 
     even: Tensor
     odd: Tensor
-    even_inputs: Tensor
-    odd_inputs: Tensor
+    even_basis: Tensor
+    odd_basis: Tensor
 
-    def __init__(self, filters: RowFilters, rows: int) -> None:
+    def __init__(
+        self,
+        rows: int,
+        wavelets: int,
+        even: NDArray,
+        odd: NDArray,
+        even_basis: NDArray | None = None,
+        odd_basis: NDArray | None = None,
+    ) -> None:
         super().__init__()
-        self.wavelets, self.rows, self.reduced = filters.wavelets, rows, filters.even_inputs is not None
-        for name in ("even", "odd", "even_inputs", "odd_inputs"):
-            matrix = getattr(filters, name)
+        self.rows, self.wavelets, self.reduced = rows, wavelets, even_basis is not None
+        matrices = {"even": even, "odd": odd, "even_basis": even_basis, "odd_basis": odd_basis}
+        for name, matrix in matrices.items():
             if matrix is not None:
                 keep(self, name, matrix)
 
@@ -35,13 +55,13 @@ class Rows(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """What the weights make of sums and differences of mirrored rows, each (…, rows of them, columns)."""
         if self.reduced:
-            even, odd = self.even_inputs @ even, self.odd_inputs @ odd
+            even, odd = self.even_basis @ even, self.odd_basis @ odd
         return torch.matmul(self.even, even, out=out[0]), torch.matmul(self.odd, odd, out=out[1])
 
     def pull(self, even: Float[Tensor, "out n"], odd: Float[Tensor, "out n"]) -> tuple[Tensor, Tensor]:
         """Adjoint of :meth:`products`."""
         even, odd = self.even.mT @ even, self.odd.mT @ odd
-        return (self.even_inputs.mT @ even, self.odd_inputs.mT @ odd) if self.reduced else (even, odd)
+        return (self.even_basis.mT @ even, self.odd_basis.mT @ odd) if self.reduced else (even, odd)
 
     def forward(self, x: Float[Tensor, "*batch rows columns"]) -> tuple[Tensor, Tensor, Tensor]:
         """Real and imaginary parts of the wavelets, (…, wavelets · rows, columns), and low-pass (0 or rows)."""

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from pnpkit.jtfs import kernels
 from pnpkit.jtfs.design import Bands, Modulation
-from pnpkit.jtfs.frequential import RowFilters
 from pnpkit.jtfs.modulus import compiled, interleaved, mean_modulus, mean_modulus_back, modulus, modulus_back, planes
 from pnpkit.jtfs.rows import Rows, keep
 
@@ -127,16 +126,15 @@ class LowPass(nn.Module):
 class JointFirstOrder(nn.Module):
     """φ_t paths: the averaged first order, filtered along log-frequency."""
 
-    def __init__(self, filters: list[RowFilters], rows: int, kept: int) -> None:
+    def __init__(self, filters: list[Rows], kept: int) -> None:
         super().__init__()
-        self.rows, self.kept = rows, kept
-        self.filters = nn.ModuleList(Rows(f, rows) for f in filters)
+        self.filters, self.kept = nn.ModuleList(filters), kept
 
     def forward(self, s1: Float[Tensor, "parts items bands frames"]) -> list[Tensor]:
         """Low-pass and wavelets. One spin serves for both, hence a factor √2 on the latter."""
         lows, psis = [], []
         for rows in self.filters:
-            re, im, low = (p.unflatten(2, (-1, self.rows))[:, :, :, : self.kept] for p in rows(s1))
+            re, im, low = (p.unflatten(2, (-1, s1.shape[2]))[:, :, :, : self.kept] for p in rows(s1))
             lows.append(low.flatten(2))
             psis.append(modulus(torch.complex(re, im)).flatten(2) * math.sqrt(2))
         return lows + psis
@@ -145,13 +143,15 @@ class JointFirstOrder(nn.Module):
 class SecondOrder(Placement):
     """One second-order wavelet: envelopes in, averages out."""
 
+    filters: Sequence[Rows]
+
     def __init__(self, modulation: Modulation, low_pass: LowPass | None, gain: float) -> None:
         rows = len(modulation.gains)
         weights = modulation.gains[:, None] * modulation.weights
         super().__init__([modulation.start] * rows, weights, modulation.length)
         self.rows, self.gain = rows, gain
         self.low_pass = [] if low_pass is None else [low_pass]  # in a list, so as not to own it twice
-        self.filters = nn.ModuleList(Rows(f, rows) for f in modulation.filters)
+        self.filters = nn.ModuleList(modulation.filters)  # type: ignore[assignment]
         self.outputs = sum(f.wavelets for f in modulation.filters) * rows  # of one spin
         frames = 1 if low_pass is None else low_pass.frames
         self.sizes = (rows * frames, self.outputs * frames, self.outputs * frames)  # low-pass, up, down
@@ -170,7 +170,7 @@ class SecondOrder(Placement):
         up, down, low = (part.flatten(2) for part in averages.tensor_split((self.outputs, 2 * self.outputs), 2))
         return low, up, down
 
-    def pull_back(self, z: Tensor, gradients: tuple[Tensor, Tensor, Tensor], envelopes: Sequence[Tensor]) -> None:
+    def pull_back(self, z: Tensor, gradients: tuple[Tensor, ...], envelopes: Sequence[Tensor]) -> None:
         """Add to the gradients of the envelopes."""
         if self.low_pass:
             with torch.enable_grad():
@@ -184,7 +184,7 @@ class SecondOrder(Placement):
 
     @property
     def _rows(self) -> list[Rows]:
-        return [rows for rows in self.filters if isinstance(rows, Rows)]
+        return list(self.filters)
 
     def _seen(self, envelopes: Sequence[Tensor]) -> list[Tensor]:
         """The groups of envelopes, from the highest on, that hold the rows."""

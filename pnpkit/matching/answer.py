@@ -1,7 +1,7 @@
 """The answer to one sound: its parameters, what they are worth, and in which words one says so."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from pnpkit.matching.stored import read_arrays, write_arrays
 from pnpkit.synth import Parameter, ParameterSpace
 
 MADE, NEAR, NOT = VERDICTS = ("made by it", "near it", "not made by it")
+REGION = ("centre", "covariance", "radius", "coordinates")  # of the region, in a file
 MARGIN = 2.0  # times the usual distance: made by it
 # Share of ‖Φ(x)‖ that must be explained: near it. Set on six recordings, and thin: of a drum, two toms leave it at 0.82
 # and 0.85, a tone of one strong partial at 0.78, a tom whose pitch falls at 0.62, a hit at 0.66, a hi-hat at 0.44.
@@ -95,16 +96,11 @@ class Match:
 
     def save(self, path: Path) -> None:
         """Write it as one file of arrays (``.npz``, no pickle)."""
-        plain = ("level", "delay", "distance", "usual", "norm", "rival_distance", "noise", "converged", "finish")
-        values = {name: getattr(self, name) for name in (*plain, "explained", "jacobians", "seconds")}
-        values |= {"theta": self.theta, "resynthesis": self.resynthesis}
-        values |= {"history": self.history.to_json(orient="split", double_precision=15)}
+        values = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
+        values["history"] = self.history.to_json(orient="split", double_precision=15)
         values["space"] = json.dumps([vars(p) for p in self.space.parameters])
-        if self.rival is not None:
-            values["rival"] = self.rival
-        if self.region is not None:
-            values |= {"centre": self.region.centre, "covariance": self.region.covariance, "radius": self.region.radius}
-            values["coordinates"] = self.region.coordinates
+        if (region := values.pop("region", None)) is not None:
+            values |= {name: getattr(region, name) for name in REGION}
         write_arrays(path, "match", values)
 
     @classmethod
@@ -113,10 +109,8 @@ class Match:
         arrays = read_arrays(path, "match")
         values: dict[str, Any] = {k: torch.from_numpy(v) if v.ndim else v.item() for k, v in arrays.items()}
         space = ParameterSpace(tuple(Parameter(**p) for p in json.loads(values.pop("space"))))
-        region = None
-        if "centre" in values:
-            own = {k: values.pop(k) for k in ("centre", "covariance", "radius", "coordinates")}
-            region = Region(space=space, **own)
+        own = {name: values.pop(name) for name in REGION if name in values}
+        region = Region(space=space, **own) if own else None
         table = json.loads(values.pop("history"))
         history = pd.DataFrame(table["data"], columns=table["columns"], index=table["index"])
         return cls(**{"rival": None, **values}, region=region, space=space, history=history)

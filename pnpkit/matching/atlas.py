@@ -1,7 +1,7 @@
 """Where to start: Φ of many sounds of a synthesiser, compressed, and the nearest of them."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,36 +19,22 @@ SAME = 1e-4  # of its peak: machines round powers and sines differently
 
 @dataclass(frozen=True)
 class Heard:
-    """Task: Φ of a few sounds at the level of the atlas, and the logarithm of the norm that each had."""
+    """Task: Φ of a few sounds at the level of the atlas, compressed if there is a basis, and log norms as they were."""
 
     g: Callable[[Tensor], Tensor]
     phi: Callable[[Tensor], Tensor]
     reference: float
+    mean: Tensor | None = None
+    basis: Tensor | None = None
 
-    def __call__(self, theta: Float[Tensor, "sounds d"]) -> tuple[Float[Tensor, "sounds k"], Float[Tensor, " sounds"]]:
+    def __call__(self, theta: Float[Tensor, "sounds d"]) -> tuple[Tensor, ...]:
         """One sound after the other: a dozen together would leave the cache."""
         with torch.no_grad():
-            pairs = [self._one(th) for th in theta]
-        return tuple(torch.stack(column) for column in zip(*pairs, strict=True))  # type: ignore[return-value]
-
-    def _one(self, theta: Tensor) -> tuple[Tensor, Tensor]:
-        x, log_norm = normalised(self.g(theta), self.reference)
-        return self.phi(x).float(), log_norm.float()
-
-
-@dataclass(frozen=True)
-class Compressed:
-    """Task: components of Φ of a few sounds, the squared length that these leave, and the log norms."""
-
-    heard: Heard
-    mean: Tensor
-    basis: Tensor
-
-    def __call__(self, theta: Float[Tensor, "sounds d"]) -> tuple[Tensor, Tensor, Tensor]:
-        """Rounded as they will be kept."""
-        values, log_norm = self.heard(theta)
-        scores, left = _project(values, self.mean, self.basis)
-        return scores.half(), left.half(), log_norm
+            pairs = [normalised(self.g(th), self.reference) for th in theta]
+            values, log_norm = torch.stack([self.phi(x).float() for x, _ in pairs]), torch.stack([n for _, n in pairs])
+        if self.mean is None or self.basis is None:
+            return values, log_norm.float()
+        return *_project(values, self.mean, self.basis), log_norm.float()
 
 
 @dataclass(frozen=True)
@@ -122,13 +108,12 @@ class Atlas:
         heard = Heard(g, phi, float(norms.log().mean().exp()))
         values, log_norm = (torch.cat(c) for c in zip(*mapped(heard, some.split(chunk)), strict=True))
         mean, basis = principal_components(values, components)
-        if len(some) == len(theta):
-            scores, left = (part.half() for part in _project(values, mean, basis))
-        else:
-            task = Compressed(heard, mean, basis)
+        scores, left = _project(values, mean, basis)
+        if len(some) < len(theta):
+            task = replace(heard, mean=mean, basis=basis)
             scores, left, log_norm = (torch.cat(c) for c in zip(*mapped(task, theta.split(chunk)), strict=True))
-        name = type(g).__name__
-        return cls(theta.float(), scores, left, log_norm, mean, basis.half(), heard.reference, fingerprint(g), name)
+        made = (scores.half(), left.half(), log_norm, mean, basis.half(), heard.reference)
+        return cls(theta.float(), *made, fingerprint(g), type(g).__name__)
 
     def check(self, g: Synthesiser) -> None:
         """Raise ``ValueError`` unless the synthesiser makes the sounds that this atlas was made of."""

@@ -9,12 +9,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pnpkit.losses import RELAXATION
+from pnpkit.matching.ranges import inside, space_of
 from pnpkit.metric import value_and_jacobian
 from pnpkit.synth import ParameterSpace
 
 TOGETHER = 2**19  # samples, of waveforms and their tangents, that pass at once: a few hundred megabytes
-ROUNDING = 1e-6  # of a range: an answer at a bound may be decoded so far outside
 STALLED = 1e8  # λ, in mean eigenvalues, at which no step worth the name is left
+FREE = 10.0  # λ up to which a step is free enough to judge by
 FLAT = 1e-12  # eigenvalues of M below this share of the largest are taken as zero
 
 
@@ -71,7 +72,9 @@ def refine(
     steps: int = 20,
     tolerance: float = 0.02,
     cosine: float = 0.01,
+    still: float = 0.0,
     coordinates: str = "logminmax",
+    own: bool = False,
     together: int | None = None,
 ) -> Descent:
     r"""Descend on ½‖Φ(g(θ̃)) − Φ(x)‖² by damped Gauss–Newton steps, all items in one pass of the Jacobian.
@@ -96,7 +99,11 @@ def refine(
         steps: how many are tried at most.
         tolerance: in units of Φ; 0 for none.
         cosine: share of the distance; 0 for none.
+        still: where Φ∘g is rough the linear picture promises what no step can keep: end, too, when one that λ ≤ 10 held
+            back brings no more than this share of the distance; 0 for never.
         coordinates: in which I is the identity.
+        own: put the diagonal of the first M in the place of I, as Marquardt did: each parameter is held back in its own
+            unit. A delay, a thousand times as steep as the rest and bent within a millisecond, else holds up all.
         together: items that pass at once; by default as many as 2¹⁹ samples make, tangents counted, which bounds the
             memory whatever the batch.
 
@@ -135,25 +142,30 @@ def refine(
     n = len(u)
     everything = torch.arange(n, device=device)
     M, gradient, distance = at(u, everything)
-    unit = M.diagonal(dim1=-2, dim2=-1).mean(-1)
+    diagonal = M.diagonal(dim1=-2, dim2=-1)
+    unit = (diagonal if own else diagonal.mean(-1, keepdim=True).expand_as(diagonal)).clamp_min(1e-300).sqrt()
     damping = torch.full((n,), float(lam), dtype=torch.float64, device=device)
     jacobians = torch.ones(n, dtype=torch.int64, device=device)
     rows = [(distance.clone(), damping.clone(), torch.ones(n, dtype=torch.bool, device=device), u.clone())]
 
     def ended() -> tuple[Tensor, Tensor]:
         tangent = _tangent(M, gradient, _free(u, gradient, low, high))
-        return tangent, tangent <= torch.clamp(cosine * distance, min=tolerance) if tolerance or cosine else tangent < 0
+        small = tangent <= torch.clamp(cosine * distance, min=tolerance)
+        return tangent, stood | (small if tolerance or cosine else tangent < 0)
 
+    stood = torch.zeros(n, dtype=torch.bool, device=device)
     tangent, converged = ended()
     for _ in range(steps):
         todo = everything[~converged & (damping < STALLED)]
         if not len(todo):
             break
         free = _free(u[todo], gradient[todo], low, high)
-        step = _solve(M[todo], damping[todo] * unit[todo], gradient[todo], free)
+        step = _solve(M[todo], damping[todo], gradient[todo], free, unit[todo])
         guess = torch.clamp(u[todo] + step, low, high)
         M_there, gradient_there, there = at(guess, todo)
         closer = (there < distance[todo]) | (lam == 0)
+        gain = distance[todo] - there
+        stood[todo] = (gain > 0) & (gain <= still * distance[todo]) & (damping[todo] <= FREE)
         used, tried, kept = damping.clone(), distance.clone(), torch.zeros(n, dtype=torch.bool, device=device)
         tried[todo], kept[todo] = there, closer
         moved = todo[closer]
@@ -164,42 +176,14 @@ def refine(
         jacobians[todo] += 1
         rows.append((tried, used, kept, u.clone()))
         tangent, converged = ended()
-    distances, lams, kept, path = (torch.stack(column) for column in zip(*rows, strict=True))
-    return Descent(
-        theta=space.decode(u, coordinates).reshape(*batch, -1),
-        distance=distance.reshape(batch),
-        tangent=tangent.reshape(batch),
-        metric=M.reshape(*batch, len(space), len(space)),
-        converged=converged.reshape(batch),
-        jacobians=jacobians.reshape(batch),
-        distances=distances.reshape(-1, *batch),
-        lams=lams.reshape(-1, *batch),
-        kept=kept.reshape(-1, *batch),
-        path=space.decode(path, coordinates).reshape(-1, *batch, len(space)),
-        space=space,
-        coordinates=coordinates,
-    )
 
+    def shaped(values: Tensor, lead: int = 0) -> Tensor:
+        return values.reshape((*values.shape[:lead], *batch, *values.shape[lead + 1 :]))
 
-def space_of(g: Callable[[Tensor], Tensor], space: ParameterSpace | None = None) -> ParameterSpace:
-    """The space given, or else the synthesiser's own."""
-    space = getattr(g, "parameters", None) if space is None else space
-    if space is None:
-        raise ValueError("a synthesiser without `parameters` needs its space said: space=…")
-    return space
-
-
-def inside(theta: Float[Tensor, "*batch d"], space: ParameterSpace) -> Float[Tensor, "*batch d"]:
-    """θ in float64, clamped to the ranges if rounding alone has led it outside; ``ValueError`` if more has."""
-    space.check(theta)
-    theta = theta.double()
-    low, high = space.low.to(theta), space.high.to(theta)
-    slack = ROUNDING * (high - low)
-    out = ((theta < low - slack) | (theta > high + slack)).any(-1)
-    if bool(out.any()):
-        bad = theta[out][0].tolist() if theta.ndim > 1 else theta.tolist()
-        raise ValueError(f"the start {bad} lies outside {low.tolist()} … {high.tolist()}")
-    return torch.clamp(theta, low, high)
+    distances, lams, kept, path = (shaped(torch.stack(column), 1) for column in zip(*rows, strict=True))
+    theta, path = space.decode(shaped(u), coordinates), space.decode(path, coordinates)
+    distance, tangent, M, converged, jacobians = map(shaped, (distance, tangent, M, converged, jacobians))
+    return Descent(theta, distance, tangent, M, converged, jacobians, distances, lams, kept, path, space, coordinates)
 
 
 def _split(size: int, v: Tensor, wanted: Tensor, items: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -234,13 +218,13 @@ def _spectral(M: Tensor, free: Tensor) -> tuple[Tensor, Tensor]:
     return torch.linalg.eigh(M * mask.unsqueeze(-1) * mask.unsqueeze(-2))
 
 
-def _solve(M: Tensor, damping: Tensor, gradient: Tensor, free: Tensor) -> Tensor:
-    """−(M + λI)⁺ Jᵀr on the free parameters."""
-    w, V = _spectral(M, free)
+def _solve(M: Tensor, damping: Tensor, gradient: Tensor, free: Tensor, unit: Tensor) -> Tensor:
+    """−(M + λD)⁺ Jᵀr on the free parameters, D the squares of the units."""
+    w, V = _spectral(M / unit.unsqueeze(-1) / unit.unsqueeze(-2), free)
     w = w + damping.unsqueeze(-1)
-    along = (V.mT @ (gradient * free).unsqueeze(-1)).squeeze(-1)
+    along = (V.mT @ (gradient / unit * free).unsqueeze(-1)).squeeze(-1)
     along = torch.where(w > FLAT * w.amax(-1, keepdim=True), along / w, torch.zeros_like(along))
-    return -(V @ along.unsqueeze(-1)).squeeze(-1) * free
+    return -(V @ along.unsqueeze(-1)).squeeze(-1) / unit * free
 
 
 def _tangent(M: Tensor, gradient: Tensor, free: Tensor) -> Tensor:

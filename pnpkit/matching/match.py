@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -19,14 +19,15 @@ from pnpkit.matching.hearing import Hearing, drawn, effect_of, usual_distance
 from pnpkit.matching.noise import Mask, Noise, noise_in
 from pnpkit.matching.placed import Placed
 from pnpkit.matching.region import Region, from_draws, from_metric
-from pnpkit.matching.search import FINE, search
+from pnpkit.matching.search import FINE, Attempt, search
 from pnpkit.matching.starting import Starts, candidates, hinted, placed
 from pnpkit.matching.waveform import EXPLAINED, finished
 from pnpkit.metric import value_and_jacobian
-from pnpkit.synth import Synthesiser
+from pnpkit.synth import ParameterSpace, Synthesiser
 
 SILENT = 0.004  # of ‖Φ(x)‖: what a noiseless match may leave, about 1 for the paper's sounds
 WHITE = 0.05  # the same where each coefficient is in units of its noise
+ROUNDING = 1e-5  # of a coefficient of Φ, in float32: in a faint noise the distance is jagged by that
 POLISHES = 2  # rounds behind a mask made of the answer
 NEARLY = 1.25  # a rival's distance over the best, at most
 APART = 0.1  # a rival's distance from the best in logminmax coordinates, at least
@@ -94,74 +95,67 @@ def match(
     scattering = getattr(phi, "jtfs", phi) if phi is not None else JTFS.reference(g.n_samples)
     world = Placed(g, level_range if level == "free" else 0.0, delay_range if delay == "free" else 0.0)
     x, assumed = x.double(), noise_in(x, noise)
-    heard = Hearing(scattering)
-    draws = None if assumed is None else drawn(assumed, seed)
-    if assumed is not None:
-        heard = Hearing(scattering, Mask.of_sound(x, assumed))
+    known = None if assumed is None else (assumed, drawn(assumed, seed))
+    heard = Hearing(scattering, None if assumed is None else Mask.of_sound(x, assumed))
     guesses = candidates(x, world, heard, starts, n_starts, seed)
     gain = _gain(x, g, heard, guesses[0]) if world.level else 1.0
     x = x * gain
-    if assumed is not None and draws is not None and heard.mask is not None:
-        assumed, draws = assumed.scaled(gain), draws * gain
-        heard = Hearing.in_noise(scattering, heard.mask, draws)
+    if known is not None and heard.mask is not None:
+        known = known[0].scaled(gain), known[1] * gain
+        heard = Hearing.in_noise(scattering, heard.mask, known[1])
     begin = placed(x, guesses, world, heard, n_starts)
     if isinstance(starts, Atlas) and len(more := hinted(x, world, guesses)):
         begin = torch.cat([placed(x, more, world, heard, max(1, n_starts // 2)), begin])
 
     target = heard.one_by_one(x.unsqueeze(0))[0]
-    norm = float(target.norm())
+    norm, own = float(target.norm()), bool(world.level or world.delay)
+
+    def descend(start: Tensor, **how: Any) -> Descent:
+        return refine(world, heard, target, start, own=own, **how)
 
     def usual_of(theta: Tensor) -> float:
-        heard_anyway = SILENT * norm
-        if assumed is None or draws is None:
-            return heard_anyway
-        return max(heard_anyway, usual_distance(world(theta), heard, assumed, draws))
+        return max(SILENT * norm, 0.0 if known is None else usual_distance(world(theta), heard, *known))
 
-    found = search(begin, lambda start, **how: refine(world, heard, target, start, **how), usual_of, steps)
-    ends, distances = [a.end for a in found], [a.distance for a in found]
-    best = min(range(len(ends)), key=lambda k: (not found[k].explained, distances[k]))
-    end, usual, explained = ends[best], found[best].usual, found[best].explained
-    tables = {k: a.table for k, a in enumerate(found)}
-    u = world.parameters.encode(end.theta, "logminmax")
-    region: Region | None = None
-    if explained and assumed is not None and draws is not None:
-        end, region = _polished(x, world, scattering, assumed, draws, end, steps)
+    found = search(begin, descend, usual_of, steps)
+    best = min(found, key=lambda a: (not a.explained, a.distance))
+    tables, end, region = {k: a.table for k, a in enumerate(found)}, best.end, None
+    if best.explained and known is not None:
+        end, region = _polished(x, world, scattering, *known, end, steps)
         tables[-1] = end.table()
-        u = world.parameters.encode(end.theta, "logminmax")
     elif bool(end.converged):
         blocks = _blocks(scattering, len(target))
-        freedom = max(1.0, participation(heard(world(end.theta)) - target, blocks) - len(u))
-        least = max(FINE, float(end.tangent))
-        region = from_metric(u, end.metric, distances[best], freedom, g.parameters, least)
-    result = _answer(world, end.theta)
-    finish_used, share = "phi", math.nan
-    resynthesis = world(end.theta)
+        freedom = max(1.0, participation(heard(world(end.theta)) - target, blocks) - len(end.theta))
+        u, least = world.parameters.encode(end.theta, "logminmax"), max(FINE, float(end.tangent))
+        region = from_metric(u, end.metric, best.distance, freedom, g.parameters, least)
+    theta, loud, late = world.parts(end.theta)
+    resynthesis, fitted, share = world(end.theta), "phi", math.nan
     if finish == "waveform" and bool(end.converged):
-        free_gain = Placed(g, 0.0, world.delay)
-        keep = [i for i, name in enumerate(world.parameters.names) if name != "level" or not world.level]
-        done = finished(x, free_gain, end.theta[keep], assumed)
+        unlevelled = Placed(g, 0.0, world.delay)
+        done = finished(
+            x, unlevelled, torch.cat([theta, theta.new_tensor([late] * bool(world.delay))]), known and known[0]
+        )
         share = done.explained
         if share >= EXPLAINED:
-            finish_used, region = "waveform", done.region
-            result = _answer(free_gain, done.theta) | {"level": 20 * math.log10(done.gain) if world.level else 0.0}
-            resynthesis = done.resynthesis
-    rival = _rival(ends, distances, best, world)
+            fitted, region, resynthesis = "waveform", done.region, done.resynthesis
+            theta, _, late = unlevelled.parts(done.theta)
+            loud = 20 * math.log10(done.gain) if world.level else 0.0
+    rival = _rival(found, best, g.parameters)
     return Match(
-        theta=result["theta"],
-        level=result["level"] - 20 * math.log10(gain),
-        delay=result["delay"],
+        theta=theta,
+        level=loud - 20 * math.log10(gain),
+        delay=late,
         region=region,
-        distance=distances[best],
-        usual=usual,
+        distance=best.distance,
+        usual=best.usual,
         norm=norm,
-        rival=None if rival is None else _answer(world, ends[rival].theta)["theta"],
-        rival_distance=math.nan if rival is None else distances[rival],
+        rival=None if rival is None else world.parts(rival.end.theta)[0],
+        rival_distance=math.nan if rival is None else rival.distance,
         resynthesis=resynthesis / gain,
-        noise=0.0 if assumed is None else assumed.deviation / gain,
+        noise=0.0 if assumed is None else assumed.deviation,
         converged=bool(end.converged),
-        finish=finish_used,
+        finish=fitted,
         explained=share,
-        jacobians=int(sum(t.shape[0] for t in tables.values())),
+        jacobians=sum(map(len, tables.values())),
         seconds=time.perf_counter() - began,
         history=history_of(tables),
         space=g.parameters,
@@ -185,7 +179,8 @@ def _polished(
         whitened = heard.whitened(deviations)
         assert isinstance(whitened.weight, Tensor)
         target = whitened(x) - bias * whitened.weight
-        end = refine(world, whitened, target, end.theta, lam=1e-3, steps=steps, tolerance=WHITE)
+        least = max(WHITE, ROUNDING * float(whitened.weight.norm()))
+        end = refine(world, whitened, target, end.theta, lam=1e-3, steps=steps, tolerance=least)
     space = world.parameters
     u = space.encode(end.theta, "logminmax")
     J = value_and_jacobian(lambda v: world(space.decode(v, "logminmax")), whitened, u)[1].double()
@@ -222,18 +217,12 @@ def _blocks(scattering: object, k: int) -> list[int]:
     return [1] * k if paths is None else [int(n) for n in paths.rows * paths.frames]
 
 
-def _answer(world: Placed, theta: Tensor) -> dict:
-    """θ, level and delay, of which those that were known are zero."""
-    d = len(world.g.parameters)
-    rest = theta[d:].tolist()
-    level = rest.pop(0) if world.level else 0.0
-    return {"theta": theta[:d], "level": level, "delay": rest.pop(0) if world.delay else 0.0}
-
-
-def _rival(ends: list[Descent], distances: list[float], best: int, world: Placed) -> int | None:
+def _rival(found: list[Attempt], best: Attempt, space: ParameterSpace) -> Attempt | None:
     """The nearest other answer that is nearly as good and somewhere else."""
-    space, d = world.g.parameters, len(world.g.parameters)
-    u = torch.stack([space.encode(e.theta[:d], "logminmax") for e in ends])
-    far = (u - u[best]).abs().amax(-1) > APART
-    others = [k for k in range(len(ends)) if far[k] and distances[k] <= NEARLY * distances[best]]
-    return min(others, key=distances.__getitem__, default=None)
+
+    def apart(a: Attempt) -> float:
+        u = [space.encode(one.end.theta[: len(space)], "logminmax") for one in (a, best)]
+        return float((u[0] - u[1]).abs().max())
+
+    others = [a for a in found if apart(a) > APART and a.distance <= NEARLY * best.distance]
+    return min(others, key=lambda a: a.distance, default=None)

@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pnpkit.losses import RELAXATION
-from pnpkit.matching.descent import inside, space_of
+from pnpkit.matching.damped import Normal, damped
+from pnpkit.matching.ranges import inside, space_of
 from pnpkit.metric import value_and_jacobian
 from pnpkit.synth import ParameterSpace
 
@@ -97,33 +97,17 @@ def morph(
         with torch.no_grad():
             return torch.stack([phi(g(space.decode(v, coordinates))).double() for v in u])
 
-    def slopes(u: Tensor) -> tuple[Tensor, Tensor]:
-        pairs = [value_and_jacobian(lambda v: g(space.decode(v, coordinates)), phi, v) for v in u]
-        return torch.stack([v.double() for v, _ in pairs]), torch.stack([J.double() for _, J in pairs])
+    def at(inner: Tensor) -> Normal:
+        pairs = [value_and_jacobian(lambda v: g(space.decode(v, coordinates)), phi, v) for v in inner]
+        path = torch.cat([ends[:1], torch.stack([v.double() for v, _ in pairs]), ends[1:]])
+        return *_normal(path, torch.stack([J.double() for _, J in pairs])), path
 
-    ends = listen(line[[0, -1]])
+    path = listen(line)
+    ends, straight_lengths = path[[0, -1]], _lengths(path)
     u, settled = line, n == 1
-    path, lam = listen(line), 1e-2
-    straight_lengths = _lengths(path)
     if n > 1:
-        value, J = slopes(u[1:-1])
-        H, gradient, energy = _normal(ends, value, J)
-        for _ in range(iterations):
-            damped = H + lam * H.diagonal().mean() * torch.eye(len(H), dtype=H.dtype)
-            step = torch.linalg.solve(damped, -gradient).reshape(n - 1, -1)
-            guess = torch.cat([line[:1], torch.clamp(u[1:-1] + step, low, high), line[-1:]])
-            there, J_there = slopes(guess[1:-1])
-            H_there, gradient_there, energy_there = _normal(ends, there, J_there)
-            if energy_there >= energy:
-                lam *= RELAXATION
-                continue
-            lam /= RELAXATION
-            settled = bool(energy - energy_there <= SETTLED * energy)
-            u, value, H, gradient, energy = guess, there, H_there, gradient_there, energy_there
-            if settled:
-                break
-        path = torch.cat([ends[:1], value, ends[1:]])
-        u, path = _evened(u, path, listen, tolerance)
+        inner, (*_, path), settled = damped(at, line[1:-1], low, high, lam=1e-2, steps=iterations, settled=SETTLED)
+        u, path = _evened(torch.cat([line[:1], inner, line[-1:]]), path, listen, tolerance)
     lengths = _lengths(path)
     return Morph(
         theta=space.decode(u, coordinates),
@@ -144,9 +128,8 @@ def _lengths(path: Tensor) -> Tensor:
     return path.diff(dim=0).norm(dim=-1)
 
 
-def _normal(ends: Tensor, value: Tensor, J: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _normal(path: Tensor, J: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Gauss–Newton matrix, gradient and energy of a path, of its inner points' coordinates."""
-    path = torch.cat([ends[:1], value, ends[1:]])
     steps = path.diff(dim=0)
     count, _, d = J.shape
     H = torch.zeros(count, d, count, d, dtype=J.dtype)

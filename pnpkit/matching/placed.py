@@ -58,6 +58,11 @@ class Placed:
             x = x * torch.exp(rest.pop(0) * (math.log(10) / 20)).unsqueeze(-1)
         return delayed(x, rest.pop(0) * self.sample_rate) if self.delay else x
 
+    def parts(self, theta: Float[Tensor, " p"]) -> tuple[Float[Tensor, " d"], float, float]:
+        """θ of the synthesiser, level and delay; those that are no parameters are 0."""
+        d, rest = len(self.g.parameters), theta[len(self.g.parameters) :].tolist()
+        return theta[:d], rest.pop(0) if self.level else 0.0, rest.pop(0) if self.delay else 0.0
+
 
 def delayed(x: Float[Tensor, "*batch n"], samples: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch n"]:
     """x so many samples later, by a phase ramp; zeros come in at the side it leaves."""

@@ -11,6 +11,7 @@ from pnpkit.matching.answer import MARGIN
 from pnpkit.matching.descent import Descent
 
 FINE = 0.02  # tolerance of the descents, in units of Φ
+STILL = 1e-4  # of the distance: a step that brings no more is the last
 LAM = 0.1  # first λ, in mean eigenvalues of the first M
 SCOUTING = 8  # steps of every start, before …
 HOPEFUL = 2  # … the nearest that have not ended go on
@@ -45,14 +46,14 @@ def search(
 
     Args:
         starts: the likeliest first.
-        descend: from a start, with ``lam``, ``steps`` and ``tolerance``.
+        descend: from a start, with ``lam``, ``steps``, ``tolerance`` and ``still``.
         usual: the distance that an in-model sound there would leave.
         steps: of each, at most.
     """
     found: list[Attempt] = []
 
     def attempt(start: Tensor, lam: float, count: int, before: list[pd.DataFrame]) -> Attempt:
-        end = descend(start, lam=lam, steps=count, tolerance=FINE)
+        end = descend(start, lam=lam, steps=count, tolerance=FINE, still=STILL)
         table = pd.concat([*before, end.table()], ignore_index=True).rename_axis("step")
         return Attempt(end, usual(end.theta), table)
 

@@ -8,10 +8,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pnpkit.matching.atlas import Atlas
-from pnpkit.matching.descent import inside
 from pnpkit.matching.hearing import Hearing
 from pnpkit.matching.noise import FRAMES, OVERLAP, stft
 from pnpkit.matching.placed import Placed
+from pnpkit.matching.ranges import inside
 
 Starts = Atlas | Callable[[Tensor], Tensor] | Tensor | None
 HINTED = 12  # of the likeliest starts that are listened to again with a hint from the sound

@@ -1,12 +1,13 @@
 """The finish: once Φ is in the basin, least squares on the waveform itself, phase free, from coarse to fine."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from pnpkit.losses import RELAXATION
+from pnpkit.matching.damped import Normal, damped
 from pnpkit.matching.noise import Noise
 from pnpkit.matching.placed import Placed
 from pnpkit.matching.region import Region, from_metric
@@ -50,8 +51,8 @@ def finished(x: Float[Tensor, " n"], world: Placed, start: Float[Tensor, " p"], 
     y = _analytic(x, whiten)
     low, high = (space.encode(end, "logminmax") for end in (space.low, space.high))
 
-    def at(u: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """M, gradient and misfit, level and phase of each window eliminated."""
+    def at(weights: Tensor, u: Tensor) -> Normal:
+        """M, gradient, misfit and the levels, level and phase of each window eliminated."""
         z, dz = value_and_jacobian(lambda v: world(space.decode(v, "logminmax")), lambda s: s, u)
         signals = _analytic(torch.cat([z.unsqueeze(0), dz.mT, x.unsqueeze(0)]), whiten)
         # Inner products of all pairs of signals, within each window
@@ -64,27 +65,12 @@ def finished(x: Float[Tensor, " n"], world: Placed, start: Float[Tensor, " p"], 
         ahead = inner[:, 1:-1, -1] - cross * c.unsqueeze(-1)  # ⟨∂z, y − cz⟩
         gradient = -(c.conj().unsqueeze(-1) * ahead).real.sum(0)
         misfit = (inner[:, -1, -1].real - zz * c.abs().square()).sum()
-        return M, gradient, misfit
+        return M, gradient, misfit, c
 
     u = torch.clamp(space.encode(start, "logminmax"), low, high)
     for count in WINDOWS:
         weights = _windows(count, len(x))
-        M, gradient, misfit = at(u, weights)
-        lam = 1e-3
-        for _ in range(STEPS):
-            eye = torch.eye(len(u), dtype=M.dtype) * M.diagonal().mean().clamp_min(1e-300)
-            guess = torch.clamp(u - torch.linalg.solve(M + lam * eye, gradient), low, high)
-            M_there, gradient_there, there = at(guess, weights)
-            if there < misfit:
-                settled = misfit - there <= SETTLED * misfit
-                u, M, gradient, misfit = guess, M_there, gradient_there, there
-                lam /= RELAXATION
-                if settled:
-                    break
-            else:
-                lam *= RELAXATION
-                if lam > 1e6:
-                    break
+        u, (M, _, misfit, _), _ = damped(partial(at, weights), u, low, high, lam=1e-3, steps=STEPS, settled=SETTLED)
     theta = space.decode(u, "logminmax")
     energy = float(y.abs().square().sum())
     heard = energy - (0.0 if noise is None else 2.0 * len(x))  # a whitened noise has variance 1, its analytic signal 2

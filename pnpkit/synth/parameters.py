@@ -112,11 +112,11 @@ class ParameterSpace:
         """
         columns = []
         for parameter, value in zip(self.parameters, theta.unbind(-1), strict=True):
-            if _takes_log(parameter, coordinates):
+            log, offset, width = _mapping(parameter, coordinates)
+            if log:
                 if bool((value <= 0).any()):
                     raise ValueError(f"{parameter.name} must be positive in coordinates {coordinates!r}")
                 value = value.log10()
-            offset, width = _affine(parameter, coordinates)
             columns.append((value - offset) / width)
         return torch.stack(columns, -1)
 
@@ -124,9 +124,9 @@ class ParameterSpace:
         """Parameters θ of the coordinates u: the inverse of :meth:`encode`."""
         columns = []
         for parameter, value in zip(self.parameters, u.unbind(-1), strict=True):
-            offset, width = _affine(parameter, coordinates)
+            log, offset, width = _mapping(parameter, coordinates)
             value = value * width + offset
-            columns.append(10**value if _takes_log(parameter, coordinates) else value)
+            columns.append(10**value if log else value)
         return torch.stack(columns, -1)
 
     def change_coordinates(
@@ -141,26 +141,20 @@ class ParameterSpace:
         """
         slopes = []
         for parameter, value in zip(self.parameters, theta.unbind(-1), strict=True):
-            width = _affine(parameter, coordinates)[1]
-            log = _takes_log(parameter, coordinates)
+            log, _, width = _mapping(parameter, coordinates)
             slopes.append(width * (value * math.log(10) if log else torch.ones_like(value)))
         A = torch.stack(slopes, -1)
         return A.unsqueeze(-1) * M * A.unsqueeze(-2)
 
 
-def _takes_log(parameter: Parameter, coordinates: str) -> bool:
+def _mapping(parameter: Parameter, coordinates: str) -> tuple[bool, float, float]:
+    """Whether the logarithm is taken; offset and half-width that map its range to [−1, 1], or 0 and 1 to keep it."""
     require_known("coordinates", coordinates, get_args(Coordinates))
-    return parameter.scale == "log" and coordinates in ("log", "logminmax")
-
-
-def _affine(parameter: Parameter, coordinates: str) -> tuple[float, float]:
-    """Offset and half-width that map the range to [−1, 1]; (0, 1) where the coordinates keep it as it is."""
+    log = parameter.scale == "log" and coordinates in ("log", "logminmax")
     if coordinates in ("raw", "log"):
-        return 0.0, 1.0
-    low, high = parameter.low, parameter.high
-    if _takes_log(parameter, coordinates):
-        low, high = math.log10(low), math.log10(high)
-    return (low + high) / 2, (high - low) / 2
+        return log, 0.0, 1.0
+    low, high = (math.log10(end) if log else end for end in (parameter.low, parameter.high))
+    return log, (low + high) / 2, (high - low) / 2
 
 
 @runtime_checkable

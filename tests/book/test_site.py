@@ -3,9 +3,7 @@
 It needs a Chromium (on the PATH, or named by CHROMIUM) and the site in _build/html (`make site`).
 """
 
-import os
 import pathlib
-import shutil
 from urllib.parse import unquote, urldefrag, urlparse
 
 import pytest
@@ -14,16 +12,6 @@ ROOT = pathlib.Path(__file__).parents[2]
 SITE = ROOT / "_build" / "html"
 PAGES = sorted(path.relative_to(SITE).as_posix() for path in SITE.rglob("*.html") if "_static" not in path.parts)
 PAGE_BYTES, SITE_BYTES = 3_000_000, 80_000_000
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--allow-file-access-from-files",  # the theme preloads its icon fonts, which a file: page may use but not preload
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 pytestmark = pytest.mark.site
 
@@ -59,28 +47,6 @@ PLAYERS = """async () => {
 LINKS = "() => [...document.querySelectorAll('a[href]')].map(a => a.href).filter(h => h.startsWith('file:'))"
 
 
-def chromium():
-    """The browser to use. One that is named must be there; where none is found, the tests are skipped."""
-    named = os.environ.get("CHROMIUM")
-    if named:
-        path = shutil.which(named)
-        assert path, f"CHROMIUM={named} is no program"
-        return path
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    return found or pytest.skip("no Chromium on this machine: apt-get install chromium, or set CHROMIUM=/path/to/one")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    path = chromium()
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield browser
-        browser.close()
-
-
 def test_site_is_built():
     assert (SITE / "index.html").exists(), "the site is not built: run `make site`"
     for src in (ROOT / "book" / "src").glob("*.md"):
@@ -88,38 +54,17 @@ def test_site_is_built():
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_page(browser, name):
-    external, failed, complaints = [], [], []
-    context = browser.new_context()
-    page = context.new_page()
-
-    def guard(route):
-        url = route.request.url
-        if urlparse(url).scheme in ("file", "data", "blob"):
-            route.continue_()
-        else:
-            external.append(url)
-            route.abort()
-
-    page.route("**/*", guard)
-    page.on("requestfailed", lambda request: failed.append(f"{request.url[:200]}: {request.failure}"))
-    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-
-    page.goto((SITE / name).as_uri(), wait_until="load")
+def test_page(opened, name):
+    page = opened(SITE / name)
     page.wait_for_load_state("networkidle")
     page.evaluate("() => window.MathJax?.startup?.promise")
 
-    assert external == [], f"{name} asks for something outside the site"
-    assert failed == []
-    assert complaints == []
     assert page.evaluate(UNSET_FORMULAS) == []
     assert page.evaluate(LITERAL_TEX) == []
     assert page.evaluate(IMAGES) == []
     assert page.evaluate(PLAYERS) == []
     local = {unquote(urlparse(urldefrag(link)[0]).path) for link in page.evaluate(LINKS)}
     assert sorted(path for path in local if not pathlib.Path(path).exists()) == []
-    context.close()
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -19,23 +19,23 @@ from tests.campaign import Outcome
 from tests.campaign.plant import NAME, Plant
 
 VERBS = (
-    "profiles", "dataset", "metrics", "train", "evaluate", "table", "synth", "analyse", "run", "match", "transform",
-    "morph", "tabel", "",
+    "profiles", "dataset", "metrics", "train", "evaluate", "table", "synth", "run", "match", "transform", "morph",
+    "tabel", "",
 )  # fmt: skip
 JUNK = ("", "0", "-1", "1e400", "nan", "p", "paper", "ein Wort", "λ", "--", "-", "/dev/null", "x" * 300, "\udcff", "🙂")
-# Metrics, trainings and sounds of real profiles take minutes: profiles that have nothing in the folder, and the toy one
+# Metrics and trainings of real profiles take minutes, and so do matches, whose atlas comes first: profiles that have
+# nothing in the folder, and the toy one
 PROFILES = (NAME, NAME, NAME, "smoke", "study", "tin", "")
 
 
 def outcomes(plant: Plant, n: int, seed: int) -> Iterator[Outcome]:
     """Of n argument lists."""
     rng = random.Random(seed)
-    sounds = _sounds(plant.root / "sounds")
     scratch = plant.root / "scratch"
     scratch.mkdir(exist_ok=True)
     before = _names(plant.root)
     for _ in range(n):
-        arguments = _drawn(plant, rng, sounds, scratch)
+        arguments = _drawn(plant, rng, scratch)
         outcome = one(plant, arguments)
         left = _names(plant.root) - before
         if left and outcome.fine and outcome.kind not in ("metrics", "train", "run"):  # whose work it is to make
@@ -86,7 +86,6 @@ def _drawn(plant: Plant, rng: random.Random, sounds: list[str], scratch: Path) -
         "--seed": [rng.choice(("0", "0", "1", "-1", "2e3"))], "--form": [rng.choice(("html", "latex", "pdf"))],
         "--verify": [rng.choice(("0", "3", "x"))], "--workers": [rng.choice(("1", "0", "two"))],
         "--out": [str(rng.choice((plant.root, plant.root / "nowhere", "/dev/null")))], "--fewer": [], "--curve": [],
-        "--run": [str(rng.choice((plant.space.run_folder("p", 0), plant.root, "nowhere")))],
         "--synth": [rng.choice(("arpeggio", "drum", "bell"))], "--variant": [rng.choice(("code", "paper", "all", "x"))],
         "--max-hours": [rng.choice(("0", "-1", "x"))], "--device": [rng.choice(("cpu", "cuda:7", "tpu"))],
         "--threads": [rng.choice(("1", "0"))], "-h": [], "--los": ["p"], "--jobs": [rng.choice(("1", "0", "two"))],
@@ -104,18 +103,15 @@ def _drawn(plant: Plant, rng: random.Random, sounds: list[str], scratch: Path) -
         "train": ["--loss", "--profile", "--seed", "--max-hours", "--device", "--threads", "--out"],
         "evaluate": ["--loss", "--profile", "--seed", "--curve", "--out"],
         "table": ["--profile", "--seed", "--form", "--fewer", "--out"], "synth": ["--out", "--synth", "--variant"],
-        "analyse": ["--run"], "run": ["--workers", "--profile"], "match": ["--synth", "--out", "--jobs", "--finish"],
+        "run": ["--workers", "--profile"], "match": ["--synth", "--out", "--jobs", "--finish"],
         "transform": ["--out", "--set", "--scale", "--synth"], "morph": ["--out", "--steps", "--synth"],
     }  # fmt: skip
     arguments = [verb] if verb else []
     some = rng.choice(([rng.choice(sounds)], rng.choices(sounds, k=2), [str(plant.root / "sounds")], ["nowhere.wav"]))
-    positional = {
-        "synth": ["700", "8", "2"], "analyse": [rng.choice(sounds)], "match": some, "transform": some[:1],
-        "morph": rng.choices(sounds, k=2),
-    }  # fmt: skip
+    positional = {"synth": ["700", "8", "2"], "match": some, "transform": some[:1], "morph": rng.choices(sounds, k=2)}
     arguments += positional.get(verb, [])
     for option in of.get(verb, []):
-        if rng.random() < 0.7 or option in ("--loss", "--profile", "--run"):
+        if rng.random() < 0.7 or option in ("--loss", "--profile"):
             arguments += [option, *good[option]]
     for _ in range(rng.choice((0, 0, 1, 1, 2))):  # and something that does not belong there
         place = rng.randrange(len(arguments) + 1)
@@ -152,7 +148,7 @@ def one(plant: Plant, arguments: list[str]) -> Outcome:
         mock.patch("pnpkit.experiment.precompute.metrics.run_tasks", stop),
         mock.patch("pnpkit.experiment.precompute.metrics.metrics_of", stop),
         mock.patch("pnpkit.experiment.precompute.metrics.create_store", stop),
-        mock.patch("pnpkit.experiment.workspace.compute_features", stop),
+        mock.patch("pnpkit.experiment.workspace.compute_inputs", stop),
         mock.patch("pnpkit.experiment.evaluation.folder.evaluate", stop),
         mock.patch("pnpkit.experiment.precompute.atlases.find_atlas"),
         mock.patch("pnpkit.experiment.machine.run_tasks", stop),

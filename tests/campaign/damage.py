@@ -53,7 +53,7 @@ def judge(read: Callable[[], str], whole: str | None, paths: list[Path], plant: 
     except (ValueError, OSError, RuntimeError) as error:
         said = str(error)
         # A store and a checkpoint are named as a whole
-        names = [str(p) for p in paths] + [str(plant.space.metrics_path)] * ("metrics.zarr" in str(paths[0]))
+        names = [str(p) for p in paths] + [str(plant.workspace.metrics_path)] * ("metrics.zarr" in str(paths[0]))
         names += [str(plant.newest)] * (plant.newest in paths[0].parents)
         names += [str(plant.features)] * ("features-" in paths[0].name) + [str(paths[0].parent)] * (
             paths[0].name in ("provenance.json", "config.json", "summary.json")
@@ -126,7 +126,7 @@ WAYS: dict[str, Callable[[bytes, random.Random], bytes]] = {
 
 def exchanged_folders(plant: Plant) -> Iterator[Outcome]:
     """Folders of two losses exchanged, whole: each is in order, and in the other's place."""
-    for kind, place in (("run", plant.space.run_folder), ("evaluation", plant.space.evaluation_folder)):
+    for kind, place in (("run", plant.workspace.run_folder), ("evaluation", plant.workspace.evaluation_folder)):
         a, b, away = place("p", 0), place("pnp", 0), plant.root / "away"
         for first, second in ((a, away), (b, a), (away, b)):
             shutil.move(first, second)

@@ -82,13 +82,13 @@ def _jobs(plant: Plant) -> dict[str, Callable[[Path], Any]]:
     def metrics(folder: Path) -> None:
         precompute.metrics_of = toy_metrics
         with ThreadPoolExecutor(1) as pool:
-            precompute.compute_metrics(folder / "metrics.zarr", plant.space.metric_config, executor=pool)
+            precompute.compute_metrics(folder / "metrics.zarr", plant.workspace.metric_config, executor=pool)
 
     def features(folder: Path) -> None:
         inputs.BLOCK = 64
-        inputs.compute_features(TABLE, Arpeggio(), FEATURES, folder)
+        inputs.compute_inputs(TABLE, Arpeggio(), FEATURES, folder)
 
-    run, config = plant.space.run_folder("p", 0), plant.config("p")
+    run, config = plant.workspace.run_folder("p", 0), plant.config("p")
     return {
         "metrics": metrics,
         "features": features,

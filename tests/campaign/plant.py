@@ -12,7 +12,7 @@ import torch
 
 from pnpkit.analyser.network import Analyser
 from pnpkit.experiment.artefacts import config_hash
-from pnpkit.experiment.config import FeatureConfig, GridConfig, Profile, TrainingConfig
+from pnpkit.experiment.config import GridConfig, Profile, ScalogramConfig, TrainingConfig
 from pnpkit.experiment.dataset import arpeggio_grid
 from pnpkit.experiment.evaluation.curve import distance_curve
 from pnpkit.experiment.evaluation.folder import evaluate_reference, evaluate_run, read_evaluation
@@ -28,12 +28,12 @@ from pnpkit.experiment.results.tables import claim_table, error_table, table
 from pnpkit.experiment.training.checkpoint import load_analyser, load_checkpoint
 from pnpkit.experiment.training.loop import train
 from pnpkit.experiment.training.objective import TrainingData
-from pnpkit.experiment.training.run_folder import read_config, read_finished, read_history, read_table
+from pnpkit.experiment.training.run_folder import read_answers, read_config, read_finished, read_history
 from pnpkit.experiment.workspace import Workspace
 from pnpkit.synth import Arpeggio
 
 NAME = "tiny"
-FEATURES = FeatureConfig(hop=8192, f_min=523.2, octaves=1)  # cheap ones
+FEATURES = ScalogramConfig(hop=8192, f_min=523.2, octaves=1)  # cheap ones
 TABLE = arpeggio_grid(6)
 
 
@@ -47,7 +47,7 @@ def profile() -> Profile:
 def problem() -> Problem:
     """The sounds of the profile, short, and a descriptor that is quick."""
     found = Problem(GridConfig(n_steps=6), Arpeggio(n_samples=4096))
-    vars(found)["jtfs"] = lambda x: torch.fft.rfft(x.double()).abs()[..., :2048:16]  # where the property keeps it
+    vars(found)["phi"] = lambda x: torch.fft.rfft(x.double()).abs()[..., :2048:16]  # where the property keeps it
     return found
 
 
@@ -77,57 +77,60 @@ class Plant:
 
     def __post_init__(self) -> None:
         PROFILES[NAME] = profile()
-        self.space, self.problem = Workspace.open(NAME, self.root), problem()
+        self.workspace, self.problem = Workspace.open(NAME, self.root), problem()
         self.unfinished = dataclasses.replace(profile().run("pnp-mean", 0), epochs=4)
         self.learner = (Analyser(3, "linear"), Analyser(3, "linear"))
-        self.key = inputs.features_key(TABLE, Arpeggio(), FEATURES)
+        self.key = inputs.inputs_key(TABLE, Arpeggio(), FEATURES)
 
     def build(self) -> "Plant":
         """Make everything."""
         precompute.metrics_of, before = toy_metrics, precompute.metrics_of
         inputs.BLOCK, block = 64, inputs.BLOCK
         with ThreadPoolExecutor(1) as pool:
-            precompute.compute_metrics(self.space.metrics_path, self.space.metric_config, executor=pool)
-        inputs.compute_features(TABLE, Arpeggio(), FEATURES, self.space.folder)
+            precompute.compute_metrics(self.workspace.metrics_path, self.workspace.metric_config, executor=pool)
+        inputs.compute_inputs(TABLE, Arpeggio(), FEATURES, self.workspace.folder)
         precompute.metrics_of = before
         for loss in ("p", "pnp"):
-            run, out = self.space.run_folder(loss, 0), self.space.evaluation_folder(loss, 0)
+            run, out = self.workspace.run_folder(loss, 0), self.workspace.evaluation_folder(loss, 0)
             train(self.config(loss), data(), run)
             evaluate_run(run, out, self.problem)
             distance_curve(run, out, self.problem)
         for name, predictions in reference_predictions(TABLE, Arpeggio.parameters).items():
-            evaluate_reference(name, predictions, self.space._reference_folder(name), self.problem)
-        self.space.keep_results(self.results())
+            evaluate_reference(name, predictions, self.workspace._reference_folder(name), self.problem)
+        self.workspace.keep_results(self.results())
         for _ in range(2):
-            train(self.unfinished, data(), self.space.run_folder("pnp-mean", 0), max_hours=0.0)
+            train(self.unfinished, data(), self.workspace.run_folder("pnp-mean", 0), max_hours=0.0)
         self.block = block
         return self
 
     def config(self, loss: str) -> TrainingConfig:
         """Of a finished run."""
-        return self.space.profile.run(loss, 0)
+        return self.workspace.profile.run(loss, 0)
 
     def results(self) -> dict[str, Any]:
         """The table, from what is on disk."""
-        runs = [self.space.evaluation(loss, 0) for loss in ("p", "pnp")]
+        runs = [self.workspace.evaluation(loss, 0) for loss in ("p", "pnp")]
         names = reference_predictions(TABLE, Arpeggio.parameters)
-        references = {name: self.space.reference(name) for name in names}
-        return build_results(runs, references, (0,), config=self.space.profile)
+        references = {name: self.workspace.reference(name) for name in names}
+        return build_results(runs, references, (0,), config=self.workspace.profile)
 
     @property
     def features(self) -> Path:
         """The array of inputs."""
-        return self.space.folder / f"features-{config_hash(self.key)}.npy"
+        return self.workspace.folder / f"features-{config_hash(self.key)}.npy"
 
     @property
     def newest(self) -> Path:
         """The newest checkpoint of the run that is not finished."""
-        return self.space.run_folder("pnp-mean", 0) / "checkpoint" / "epoch-00002"
+        return self.workspace.run_folder("pnp-mean", 0) / "checkpoint" / "epoch-00002"
 
     def files(self) -> dict[str, list[Path]]:
         """The files of each kind."""
-        space, loss = self.space, ("p", "pnp")
-        runs, evaluations = [space.run_folder(k, 0) for k in loss], [space.evaluation_folder(k, 0) for k in loss]
+        workspace, loss = self.workspace, ("p", "pnp")
+        runs, evaluations = (
+            [workspace.run_folder(k, 0) for k in loss],
+            [workspace.evaluation_folder(k, 0) for k in loss],
+        )
         names = ("config.json", "history.csv", "predictions.csv", "probe.csv", "provenance.json")
         unfinished = self.newest.parents[1]
         return {
@@ -136,8 +139,8 @@ class Plant:
             "checkpoint": [*sorted(self.newest.iterdir()), unfinished / "probe.csv", unfinished / "history.csv"],
             "evaluation": [e / name for e in evaluations for name in ("items.csv", "validation.csv", "summary.json")],
             "curve": [e / "curve.json" for e in evaluations],
-            "results": [space.folder / "results.json"],
-            "metrics": sorted(file for file in space.metrics_path.rglob("*") if file.is_file()),
+            "results": [workspace.folder / "results.json"],
+            "metrics": sorted(file for file in workspace.metrics_path.rglob("*") if file.is_file()),
             "features": [self.features, self.features.with_suffix(".json")],
         }
 
@@ -145,15 +148,15 @@ class Plant:
         """What reads an artefact; a digest of all that it gives."""
         read: dict[str, Callable[[], Any]] = {
             "run": lambda: self._run(path.parent),
-            "weights": lambda: load_analyser(path.parent, path.stem).state_dict(),
+            "weights": lambda: load_analyser(path.parent, "last" if path.stem == "weights" else path.stem).state_dict(),
             "checkpoint": self._checkpoint,
             "evaluation": lambda: self._evaluation(path.parent),
             "curve": lambda: distance_curve(
-                self.space.run_folder(path.parent.parent.name, 0), path.parent, self.problem
+                self.workspace.run_folder(path.parent.parent.name, 0), path.parent, self.problem
             ),
             "results": self._results,
             "metrics": self._metrics,
-            "features": lambda: inputs.open_features(self.features, self.key),
+            "features": lambda: inputs.open_inputs(self.features, self.key),
         }
         return lambda: digest(read[kind]())
 
@@ -162,7 +165,7 @@ class Plant:
         if found is None:
             raise FileNotFoundError(f"{folder} holds no finished run")
         read_config(folder)
-        return found.history, found.predictions, read_table(folder, "probe.csv")
+        return found.history, found.predictions, read_answers(folder, "probe.csv")
 
     def _evaluation(self, folder: Path) -> Any:
         loss = folder.parent.name
@@ -170,11 +173,11 @@ class Plant:
         return found.items, found.summary, found.validation, self.results()["rows"][("last")][loss]
 
     def _results(self) -> Any:
-        found = read_results(self.space.folder)
+        found = read_results(self.workspace.folder)
         return found, table(found), error_table(found), claim_table(found)
 
     def _metrics(self) -> Any:
-        table = load_metrics(self.space.metrics_path, self.space.metric_config)
+        table = load_metrics(self.workspace.metrics_path, self.workspace.metric_config)
         return table.theta, table.metric(), table.metric("attached"), table.provenance
 
     def _checkpoint(self) -> Any:

@@ -30,7 +30,7 @@ def outcomes(plant: Plant, n: int, seed: int) -> Iterator[Outcome]:
 
 
 def _is_record(path: Path, plant: Plant) -> bool:
-    return path.suffix == ".json" and (path.name != "zarr.json" or path.parent == plant.space.metrics_path)
+    return path.suffix == ".json" and (path.name != "zarr.json" or path.parent == plant.workspace.metrics_path)
 
 
 def one(plant: Plant, kind: str, path: Path, whole: str, rng: random.Random) -> Outcome:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from pnpkit.experiment import artefacts as p
 from pnpkit.experiment.config import GridConfig, TrainingConfig
+from pnpkit.experiment.files import write_atomically
 from pnpkit.experiment.profiles import get_profile
 from pnpkit.experiment.remedies import data_root
 
@@ -34,7 +35,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path):
         for name, text in before.items():
             (tmp_path / name).write_text(text)
         with pytest.raises(KeyboardInterrupt):
-            p.write_atomically(target, half)
+            write_atomically(target, half)
         assert contents(tmp_path) == before
 
 

@@ -12,15 +12,9 @@ import pandas as pd
 import pytest
 
 from pnpkit.experiment import artefacts, integrity
-from pnpkit.experiment.artefacts import (
-    ArtefactMismatch,
-    read_record,
-    sweep,
-    write_atomically,
-    write_json,
-    write_record,
-)
+from pnpkit.experiment.artefacts import ArtefactMismatch, read_record, write_json, write_record
 from pnpkit.experiment.evaluation.folder import evaluate_run
+from pnpkit.experiment.files import sweep, write_atomically
 from pnpkit.experiment.integrity import KEY, Damaged, verify_files
 from pnpkit.experiment.precompute import inputs
 from pnpkit.experiment.precompute.metric_store import load_metrics
@@ -104,7 +98,7 @@ def test_advice_names_the_command_and_the_folder_that_was_given(
 
 
 def test_changed_predictions_are_blamed_not_the_good_evaluation(plant: Plant) -> None:
-    run, out = plant.space.run_folder("p", 0), plant.space.evaluation_folder("p", 0)
+    run, out = plant.workspace.run_folder("p", 0), plant.workspace.evaluation_folder("p", 0)
     predictions = run / "predictions.csv"
     predictions.write_text(predictions.read_text().replace("7", "8", 1))
     with pytest.raises(Damaged, match=r"runs/p/0/predictions\.csv is not .*train --profile tiny --loss p .*--out"):
@@ -112,66 +106,69 @@ def test_changed_predictions_are_blamed_not_the_good_evaluation(plant: Plant) ->
 
 
 def test_two_whole_chunks_exchanged_are_computed_again(plant: Plant) -> None:
-    before = load_metrics(plant.space.metrics_path, plant.space.metric_config)
-    M = plant.space.metrics_path / "M"
+    before = load_metrics(plant.workspace.metrics_path, plant.workspace.metric_config)
+    M = plant.workspace.metrics_path / "M"
     a, b = (M / f"c.{i}.0.0.0" for i in (2, 5))
     content = a.read_bytes()
     a.write_bytes(b.read_bytes())
     b.write_bytes(content)
     with pytest.raises(ValueError, match=r"lacks 54 metrics \(from id 54 on\)"):
-        load_metrics(plant.space.metrics_path, plant.space.metric_config)
-    shutil.rmtree(plant.space.metrics_path / "theta" / "c")
+        load_metrics(plant.workspace.metrics_path, plant.workspace.metric_config)
+    shutil.rmtree(plant.workspace.metrics_path / "theta" / "c")
     with pytest.raises(Damaged, match="theta/c/0/0 is gone"):
-        load_metrics(plant.space.metrics_path, plant.space.metric_config)
+        load_metrics(plant.workspace.metrics_path, plant.workspace.metric_config)
     assert len(before.theta) == len(TABLE)
 
 
 def test_a_run_of_another_loss_or_recipe_is_refused_by_every_reader(plant: Plant) -> None:
-    space = plant.space
+    workspace = plant.workspace
     with pytest.raises(ArtefactMismatch, match="loss: 'pnp' there, 'p' wanted"):
         evaluate_run(
-            space.run_folder("pnp", 0), space.evaluation_folder("pnp", 0), plant.problem, config=plant.config("p")
+            workspace.run_folder("pnp", 0),
+            workspace.evaluation_folder("pnp", 0),
+            plant.problem,
+            config=plant.config("p"),
         )
-    for place in (space.run_folder, space.evaluation_folder):
+    for place in (workspace.run_folder, workspace.evaluation_folder):
         place("p", 0).rename(plant.root / "away")
         place("pnp", 0).rename(place("p", 0))
         (plant.root / "away").rename(place("pnp", 0))
-    for read in (space.evaluate, space.evaluation, space.curve):
+    for read in (workspace.evaluate, workspace.evaluation, workspace.curve):
         with pytest.raises(ArtefactMismatch, match="loss: 'pnp' there, 'p' wanted"):
             read("p", 0)
     with pytest.raises(ArtefactMismatch, match="loss: 'pnp' there, 'p' wanted"):
-        space.compute_results()
+        workspace.compute_results()
 
 
 def test_results_give_way_to_equal_or_more_and_to_fewer_only_if_told(
     plant: Plant, caplog: pytest.LogCaptureFixture
 ) -> None:
-    file, results = plant.space.folder / "results.json", plant.results()
+    file, results = plant.workspace.folder / "results.json", plant.results()
     before, status = file.read_bytes(), file.stat()
-    assert not keep.write_results(plant.space.folder, results), "the numbers are the same"
+    assert not keep.write_results(plant.workspace.folder, results), "the numbers are the same"
     assert file.stat().st_mtime_ns == status.st_mtime_ns
     rows = {w: {**by, "pnp": None} for w, by in results["rows"].items()}
     fewer = {**results, "rows": rows, "runs": {"p/0": results["runs"]["p/0"]}}
     with pytest.raises(ValueError, match=r"1 runs more than are there now \(pnp/0\): is a disk missing\? `--fewer`"):
-        keep.write_results(plant.space.folder, fewer)
+        keep.write_results(plant.workspace.folder, fewer)
     assert file.read_bytes() == before
-    assert keep.write_results(plant.space.folder, fewer, fewer=True)
-    assert keep.write_results(plant.space.folder, results), "more than before"
+    assert keep.write_results(plant.workspace.folder, fewer, fewer=True)
+    assert keep.write_results(plant.workspace.folder, results), "more than before"
 
 
 def test_results_of_items_that_changed_since_are_stale(plant: Plant) -> None:
-    items = plant.space.evaluation_folder("p", 0) / "items.csv"
+    items = plant.workspace.evaluation_folder("p", 0) / "items.csv"
     items.write_text(items.read_text().replace("1", "2", 3))
     with pytest.raises(Damaged, match=r"items\.csv is not the file that summary\.json speaks of"):
-        plant.space.results()
+        plant.workspace.results()
     seal_all(items.parent, again=True)
     with pytest.raises(Damaged, match=r"results\.json is of other items than .*items\.csv holds.*table --profile"):
-        plant.space.results()
+        plant.workspace.results()
 
 
 def test_reading_a_folder_that_is_not_there_makes_none(tmp_path: Path, original: Plant) -> None:
-    space = Workspace.open(NAME, tmp_path / "mistyped")
-    for read in (space.compute_results, space.results, lambda: space.evaluate("p", 0), space.metrics):
+    workspace = Workspace.open(NAME, tmp_path / "mistyped")
+    for read in (workspace.compute_results, workspace.results, lambda: workspace.evaluate("p", 0), workspace.metrics):
         with pytest.raises(FileNotFoundError, match=f"{tmp_path}/mistyped/{NAME}.*--out {tmp_path}/mistyped"):
             read()
     assert list(tmp_path.iterdir()) == []
@@ -183,14 +180,14 @@ def test_a_folder_that_cannot_be_written_to_is_read_and_said(
     def read_only(*_of: object) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    monkeypatch.setattr(artefacts.os, "replace", read_only)
+    monkeypatch.setattr(os, "replace", read_only)
     results = plant.results()
     results["rows"]["last"]["p"]["jtfs"]["mean"] += 1.0
     integrity.say_once.cache_clear()
-    assert not keep.write_results(plant.space.folder, results)
+    assert not keep.write_results(plant.workspace.folder, results)
     assert "results.json cannot be written: the table is not kept" in caplog.text
-    shutil.rmtree(plant.space.evaluation_folder("p", 0))
-    again = evaluate_run(plant.space.run_folder("p", 0), plant.space.evaluation_folder("p", 0), plant.problem)
+    shutil.rmtree(plant.workspace.evaluation_folder("p", 0))
+    again = evaluate_run(plant.workspace.run_folder("p", 0), plant.workspace.evaluation_folder("p", 0), plant.problem)
     assert again.summary["last"]["items"] == (TABLE.fold == "test").sum()
     assert "what is computed here is not kept" in caplog.text
 
@@ -205,7 +202,7 @@ def test_a_full_disk_is_named_by_the_file(tmp_path: Path, monkeypatch: pytest.Mo
     assert list((tmp_path / "a").iterdir()) == []
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(OSError, match=r"features-.*\.npy cannot be written \(No space left on device\)"):
-        inputs.compute_features(TABLE.head(2), Arpeggio(), FEATURES, tmp_path / "b")
+        inputs.compute_inputs(TABLE.head(2), Arpeggio(), FEATURES, tmp_path / "b")
     assert not list((tmp_path / "b").glob("*.partial")), "no page is mapped that has no place"
 
 
@@ -233,7 +230,7 @@ def test_what_dead_processes_left_is_swept_and_what_others_write_is_not(tmp_path
 
 
 def test_a_users_copy_of_a_checkpoint_is_nobody_elses_business(plant: Plant) -> None:
-    run = plant.space.run_folder("pnp-mean", 0)
+    run = plant.workspace.run_folder("pnp-mean", 0)
     for name in ("epoch-keep", "epoch-00009.bak"):
         shutil.copytree(plant.newest, plant.newest.with_name(name))
     result = train(plant.unfinished, data(), run, max_hours=0.0)
@@ -243,7 +240,7 @@ def test_a_users_copy_of_a_checkpoint_is_nobody_elses_business(plant: Plant) -> 
 
 
 def test_a_run_begun_before_there_were_digests_goes_on(plant: Plant, caplog: pytest.LogCaptureFixture) -> None:
-    old = plant.space.run_folder("pnp-mean", 0)
+    old = plant.workspace.run_folder("pnp-mean", 0)
     new = shutil.copytree(old, plant.root / "new")
     path = plant.newest / "progress.json"
     stored = json.loads(path.read_text())
@@ -256,7 +253,7 @@ def test_a_run_begun_before_there_were_digests_goes_on(plant: Plant, caplog: pyt
 
 
 def test_a_probe_that_was_changed_while_a_run_rested_is_found(plant: Plant) -> None:
-    probe = plant.space.run_folder("pnp-mean", 0) / "probe.csv"
+    probe = plant.workspace.run_folder("pnp-mean", 0) / "probe.csv"
     lines = probe.read_text().splitlines(keepends=True)
     with probe.open("a") as file:
         file.write(lines[-1].replace("2,", "3,", 1))  # an epoch of which the checkpoint knows nothing, as after a kill
@@ -291,8 +288,8 @@ def test_a_malformed_record_names_file_and_field(change: dict | None, said: str)
 
 
 def test_weights_may_be_absent_and_may_not_be_others(plant: Plant) -> None:
-    run = plant.space.run_folder("p", 0)
-    shutil.copy(plant.space.run_folder("pnp", 0) / "weights.safetensors", run)
+    run = plant.workspace.run_folder("p", 0)
+    shutil.copy(plant.workspace.run_folder("pnp", 0) / "weights.safetensors", run)
     with pytest.raises(Damaged, match=r"p/0/weights\.safetensors is not the file"):
         plant.reader("weights", run / "weights.safetensors")()
     (run / "weights.safetensors").unlink()
@@ -301,7 +298,7 @@ def test_weights_may_be_absent_and_may_not_be_others(plant: Plant) -> None:
 
 
 def test_sealing_changes_no_number(plant: Plant) -> None:
-    run = plant.space.run_folder("p", 0)
+    run = plant.workspace.run_folder("p", 0)
     stored = json.loads((run / "provenance.json").read_text())
     write_json(run / "provenance.json", {k: v for k, v in stored.items() if k != KEY})
     assert seal_all(run) == [run / "provenance.json"]

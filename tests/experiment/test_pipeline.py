@@ -56,7 +56,7 @@ def test_profile_end_to_end(profile: Profile, tmp_path: Path, monkeypatch: pytes
 
     results = run_profile("tiny", progress=progress, root=tmp_path)
     assert not (tmp_path / "elsewhere").exists()
-    assert seen["metrics"] == seen["features"] == (216, 216)
+    assert seen["metrics"] == seen["inputs"] == (216, 216)
     assert (seen["epochs of training"], seen["evaluations"]) == ((2, 2), (3, 3))
     workspace = Workspace.open("tiny", tmp_path)
     assert workspace.results() == config_dict(results), "what is returned is what is written"
@@ -105,7 +105,7 @@ def test_profile_end_to_end(profile: Profile, tmp_path: Path, monkeypatch: pytes
 
     calls: list[str] = []
     monkeypatch.setattr(workspaces, "train", lambda *a, **k: calls.append("train"))
-    again = workspace.write_results()
+    again = workspace.compute_results()
     assert again["rows"] == results["rows"], "evaluations are reused, and give the same numbers"
     assert not calls
     with pytest.raises(ValueError, match=r"profile tiny has seeds \[0\], not \[0, 1\]"):
@@ -113,5 +113,5 @@ def test_profile_end_to_end(profile: Profile, tmp_path: Path, monkeypatch: pytes
     monkeypatch.setitem(PROFILES, "tiny", dataclasses.replace(profile, seeds=(0, 1)))
     more = Workspace.open("tiny", tmp_path)
     with pytest.raises(ValueError, match=r"'p' has seeds \[0\], not \[0, 1\]"):
-        more.write_results()
+        more.compute_results()
     assert more.compute_results(seeds=[0])["rows"] == results["rows"], "what is there of a profile that is not done"

@@ -37,9 +37,9 @@ def test_a_shipped_run_has_the_hash_that_its_profile_computes_today(record: Path
 
 @pytest.mark.parametrize("store", sorted(SHIPPED.glob("*/metrics.zarr")), ids=lambda p: p.parent.name)
 def test_a_shipped_store_has_the_hash_that_its_profile_computes_today(store: Path) -> None:
-    made, space = zarr.open_group(store, mode="r").attrs, Workspace.open(store.parent.name, SHIPPED)
-    assert space.metrics_path == store
-    assert made["hash"] == made["provenance"]["hash"] == config_hash(space.metric_config)
+    made, workspace = zarr.open_group(store, mode="r").attrs, Workspace.open(store.parent.name, SHIPPED)
+    assert workspace.metrics_path == store
+    assert made["hash"] == made["provenance"]["hash"] == config_hash(workspace.metric_config)
 
 
 def test_the_papers_protocol_is_the_papers():

@@ -1,8 +1,8 @@
 """Synthesisers and profiles of others: found by name, tried before use, known by their sounds, usable in all stages."""
 
 import math
-import sys
 import warnings
+from collections.abc import Callable
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -10,7 +10,6 @@ import pytest
 import torch
 from distributed import LocalCluster
 
-from pnpkit import cli
 from pnpkit.experiment import systems
 from pnpkit.experiment.artefacts import ArtefactMismatch, config_dict
 from pnpkit.experiment.config import GridConfig
@@ -25,7 +24,7 @@ from pnpkit.synth import Arpeggio, Parameter, ParameterSpace, RectangularDrum
 BELL = """
 import math
 import torch
-from pnpkit.experiment.config import FeatureConfig, GridConfig, Profile, TrainingConfig
+from pnpkit.experiment.config import ScalogramConfig, GridConfig, Profile, TrainingConfig
 from pnpkit.jtfs import JTFS
 from pnpkit.synth import Parameter, ParameterSpace
 
@@ -50,7 +49,7 @@ nothing, broken = 3, lambda x: x
 GRID = GridConfig("MODULE:Small", n_steps=6)
 TRAINING = TrainingConfig(
     GRID, "p", epochs=1, batch_size=8, coordinates="logminmax", head="linear",
-    features=FeatureConfig(octaves=3, f_min=100.0, hop=64),
+    features=ScalogramConfig(octaves=3, f_min=100.0, hop=64),
 )
 STUDY = Profile("mine", GRID, TRAINING, ("p", "pnp"), (0,), "a bell", metric_chunk=10)
 """
@@ -130,7 +129,7 @@ def test_a_fingerprint_is_that_of_sounds_derivatives_ranges_and_rate() -> None:
         fingerprint("tone", spoilt(lambda x, theta: x.detach() + 0 * theta.sum()), silent=True),
         fingerprint("tone", type("Faster", (Tone,), {"sample_rate": 4096})()),
         fingerprint("tone", type("Narrower", (Tone,), {"parameters": narrower})()),
-        fingerprint("tone", Tone(), "another listener"),
+        fingerprint("tone", Tone(), "another Φ"),
     ]
     assert len({own, *others}) == 7
 
@@ -190,9 +189,9 @@ def test_a_lost_derivative_and_random_numbers_are_warned_of() -> None:
 
 def test_profiles_of_ones_own(module: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file, root = tmp_path / f"{module}.py", tmp_path / "artefacts"
-    space = Workspace.open(f"{file}:STUDY", root)
-    assert (space.folder, space.profile.training.grid.synth) == (root / "mine", f"{module}:Small")
-    assert space.profile.run("p", 0).grid.fingerprint == get_problem(GridConfig(f"{module}:Small")).grid.fingerprint
+    workspace = Workspace.open(f"{file}:STUDY", root)
+    assert (workspace.folder, workspace.profile.training.grid.synth) == (root / "mine", f"{module}:Small")
+    assert workspace.profile.run("p", 0).grid.fingerprint == get_problem(GridConfig(f"{module}:Small")).grid.fingerprint
     with pytest.raises(ValueError, match=f"{module}.py:GRID is no profile but a GridConfig"):
         get_profile(f"{file}:GRID")
     other = tmp_path / "json.py"
@@ -202,30 +201,28 @@ def test_profiles_of_ones_own(module: str, tmp_path: Path, capsys: pytest.Captur
 
 
 def test_metrics_of_a_synthesiser_elsewhere_in_processes(module: str, tmp_path: Path) -> None:
-    space = Workspace.open(f"{tmp_path / module}.py:STUDY", tmp_path / "artefacts")
-    table = compute_metrics(space.metrics_path, space.metric_config, workers=1)  # which imports the user's file
+    workspace = Workspace.open(f"{tmp_path / module}.py:STUDY", tmp_path / "artefacts")
+    table = compute_metrics(workspace.metrics_path, workspace.metric_config, workers=1)  # which imports the user's file
     assert torch.equal(table.metric("attached"), table.metric("detached"))
-    assert space.metric_config.phi.startswith("Sizes(J=7, Q=4, J_fr=4")
-    assert verify_metrics(space.metrics_path, space.metric_config, 36) < 1e-4
-    assert space.features().shape[0] == len(table.theta) == 36
+    assert workspace.metric_config.phi.startswith("Sizes(J=7, Q=4, J_fr=4")
+    assert verify_metrics(workspace.metrics_path, workspace.metric_config, 36) < 1e-4
+    assert workspace.inputs().shape[0] == len(table.theta) == 36
 
 
 @pytest.mark.slow
 def test_all_stages_of_ones_own_profile_run_on_a_cluster(
-    module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    module: str, tmp_path: Path, verb: Callable[..., tuple[int, str, str]]
 ) -> None:
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
-        arguments = ["run", "--profile", f"{tmp_path / module}.py:STUDY", "--out", str(tmp_path / "artefacts")]
-        monkeypatch.setattr(sys, "argv", ["pnpkit", *arguments, "--scheduler", cluster.scheduler_address])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        assert not ended.value.code, capsys.readouterr().err
+        arguments = ["run", "--profile", f"{tmp_path / module}.py:STUDY", "--out", tmp_path / "artefacts"]
+        code, _, said = verb(*arguments, "--scheduler", cluster.scheduler_address)
+        assert code == 0, said
         with cluster.get_client() as client:
             logs = "".join(text for lines in client.get_worker_logs().values() for _, text in lines)
-    space = Workspace.open(f"{tmp_path / module}.py:STUDY", tmp_path / "artefacts")
-    assert set(space.finished_runs()) == {("p", 0), ("pnp", 0)}
+    workspace = Workspace.open(f"{tmp_path / module}.py:STUDY", tmp_path / "artefacts")
+    assert set(workspace.finished_runs()) == {("p", 0), ("pnp", 0)}
     assert "Traceback" not in logs
-    assert space.results()["rows"]["last"]["pnp"]["seeds"] == [0]
-    assert set(space.predictions("p", 0).fold) == {"validation", "test"}
-    assert space.probe("p", 0).epoch.unique().tolist() == [0, 1]
-    assert space.provenance("p", 0)["config"]["grid"]["fingerprint"] == space.problem.grid.fingerprint
+    assert workspace.results()["rows"]["last"]["pnp"]["seeds"] == [0]
+    assert set(workspace.predictions("p", 0).fold) == {"validation", "test"}
+    assert workspace.probe("p", 0).epoch.unique().tolist() == [0, 1]
+    assert workspace.provenance("p", 0)["config"]["grid"]["fingerprint"] == workspace.problem.grid.fingerprint

@@ -12,7 +12,6 @@ import xarray
 
 from pnpkit.figures import between, interactive
 from pnpkit.synth import Arpeggio
-from tests.book.test_site import FLAGS, chromium
 
 ROOT = pathlib.Path(__file__).parents[2]
 STATIC = (ROOT / "book" / "_static" / "explorer").as_uri()
@@ -79,45 +78,21 @@ def site(figures, tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def browser():
-    path = chromium()
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def visit(browser, site):
-    """Opens a figure; at the end asserts that nothing failed and nothing was asked for outside the disk."""
-    contexts, complaints = [], []
+def visit(opened, site):
+    """Opens a figure, or another page in its place, and waits until it is ready."""
 
-    def open_page(kind, init=None, html=None, **options):
-        contexts.append(
-            browser.new_context(viewport=options.pop("viewport", {"width": 1280, "height": 800}), **options)
-        )
-        page = contexts[-1].new_page()
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-        page.on("request", lambda r: complaints.append(r.url) if not r.url.startswith(("file:", "blob:")) else None)
-        if init:
-            page.add_init_script(init)
+    def open_figure(kind, init=None, html=None, **options):
         path = site / f"{kind}.html"
         if html is not None:
             path = site / f"{kind}-other.html"
             path.write_text(html)
-        page.goto(path.as_uri())
+        page = opened(path, init, **{"viewport": {"width": 1280, "height": 800}, **options})
         if options.get("java_script_enabled", True):
             page.wait_for_selector(".pnp[data-ready=true], .pnp[data-ready=failed]")
         return page
 
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert complaints == []
+    return open_figure
 
 
 def test_the_waveform_is_the_synthesisers(visit):
@@ -385,4 +360,4 @@ def test_wrong_shapes_are_named():
     with pytest.raises(ValueError, match="3"):
         interactive.listening(np.ones((4, 3)), {"PNP": (np.ones((3, 3)), np.ones(4))}, np.ones(4), FALLBACK)
     with pytest.raises(ValueError, match="square"):
-        interactive.atlas(np.ones((5, 3)), np.ones(5), FALLBACK)
+        interactive.atlas(np.ones((5, 3)), np.ones(5), FALLBACK, np.ones(5))

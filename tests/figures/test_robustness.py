@@ -14,16 +14,16 @@ P = np.array([40.0, 10.0, 30.0, 20.0])
 
 
 def put(root, profile, loss, seed, jtfs, evaluated=True):
-    space = Workspace.open(profile, root)
-    write_json(space.run_folder(loss, seed) / "provenance.json", {})
+    workspace = Workspace.open(profile, root)
+    write_json(workspace.run_folder(loss, seed) / "provenance.json", {})
     if evaluated:
-        folder = space.evaluation_folder(loss, seed)
+        folder = workspace.evaluation_folder(loss, seed)
         folder.mkdir(parents=True)
         distances = {"status": "ok", "mss": 1.0, "ddsp": 1.0}
         columns = {w: {"id": range(4), "weights": w, "jtfs": jtfs * f} | distances for w, f in WEIGHTS.items()}
         items = pd.concat(map(pd.DataFrame, columns.values()))
         items.sample(frac=1, random_state=0).to_csv(folder / "items.csv", index=False)
-        run = {"run": config_dict(space.run_config(loss, seed))}
+        run = {"run": config_dict(workspace.run_config(loss, seed))}
         summary = {"config": run, "summary": summarise(items), "made": {"evaluation": provenance(run, 1.0)}}
         write_json(folder / "summary.json", summary)
 

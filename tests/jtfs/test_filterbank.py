@@ -1,7 +1,6 @@
 """Filters against those of the authors' period: where they sit, how loud they are, and what they sum to."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,8 +8,8 @@ from kymatio.scattering1d import filter_bank as peer
 
 from pnpkit.jtfs import filterbank as fb
 from pnpkit.jtfs.frequential import FrequentialBank
+from tests.oracle import REFERENCE
 
-REFERENCE = Path(__file__).parents[1] / "reference"
 META = json.loads((REFERENCE / "arpeggio_filters.json").read_text())
 N = 2**15
 LENGTH = 2 * N

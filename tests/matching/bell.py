@@ -6,7 +6,7 @@ from functools import cache
 
 import torch
 
-from pnpkit.jtfs import JTFS, log_compress
+from pnpkit.jtfs import JTFS, Phi
 from pnpkit.synth import Parameter, ParameterSpace
 
 N = 4096
@@ -48,8 +48,7 @@ def operator():
     return JTFS(6, 4, J_fr=3, T=1024, n_samples=N)
 
 
-def phi(x):
-    return log_compress(operator()(x))
+phi = Phi(operator())
 
 
 def drawn(n, seed=0):

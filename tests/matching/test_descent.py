@@ -134,3 +134,25 @@ def test_bad_input():
         refine(linear, same, linear(TRUTH), torch.tensor([float("nan"), 3.0]), space=SPACE)
     with pytest.raises(ValueError, match="space said"):
         refine(linear, same, linear(TRUTH), START)
+
+
+def test_each_parameter_in_its_own_unit_whatever_that_is():
+    """A change of unit of one parameter, after which it is a thousand times as steep, changes nothing."""
+    steep = ParameterSpace((SPACE.parameters[0], Parameter("b", "b", "1", -1000.0, 1000.0)))
+    stretched = lambda theta: torch.stack([theta[..., 0], torch.sin(theta[..., 1] * 3), theta[..., 1] ** 2], -1)  # noqa: E731
+    narrow = ParameterSpace((SPACE.parameters[0], Parameter("b", "b", "1", -1.0, 1.0)))
+    target, start = torch.tensor([0.3, 1.1, 0.5]).double(), torch.tensor([-0.5, 0.1]).double()
+    ends = [refine(stretched, same, target, start, space=s, own=True, steps=6, **NEVER).theta for s in (steep, narrow)]
+    assert ends[0].tolist() == pytest.approx(ends[1].tolist(), rel=1e-9)
+
+
+@pytest.mark.parametrize("still", [0.1, 0.3])
+def test_the_first_free_step_that_brings_too_little_is_the_last(still):
+    target = curved(TRUTH) + torch.tensor([0.5, 0.5, 0.5]).double()
+    path = refine(curved, same, target, START, space=SPACE, steps=25, **NEVER).table()
+    before = path.distance.where(path.kept).ffill().shift()
+    little = path.kept & (path.lam <= 10) & (before - path.distance <= still * before)
+    end = refine(curved, same, target, START, space=SPACE, steps=25, still=still, **NEVER)
+    assert end.converged
+    assert end.jacobians == 1 + little.idxmax() > 2
+    assert end.table().distance.iloc[-1] == pytest.approx(path.distance[little.idxmax()])

@@ -66,7 +66,8 @@ def test_the_waveform_finishes_what_phi_began(atlas):
     assert fine.finish == "waveform"
     assert fine.explained == pytest.approx(1.0, abs=0.01)
     assert fine.region.contains(theta)
-    assert fine.region.covariance[0, 0] < 0.25 * rough.region.covariance[0, 0]  # phases tell a frequency best
+    # Phases tell a frequency best: 8.2 times as well as Φ here, where the draws of the noise move that by a fifth
+    assert fine.region.covariance[0, 0] < 0.15 * rough.region.covariance[0, 0]
     assert (fine.resynthesis - late(theta)).norm() < 0.02 * late(theta).norm()
 
 

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -12,10 +11,9 @@ import soxr
 import torch
 from bell import Bell, drawn, phi
 
-from pnpkit import cli
 from pnpkit.experiment import matches
 from pnpkit.experiment.precompute import atlases
-from pnpkit.experiment.precompute.atlases import SHIPPED, find_atlas
+from pnpkit.experiment.precompute.atlases import SHIPPED, atlas_config, atlas_sounds, find_atlas
 from pnpkit.experiment.problem import get_problem
 from pnpkit.matching import Atlas, Match
 from pnpkit.synth import Arpeggio
@@ -32,21 +30,12 @@ def cache(tmp_path_factory):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, cache):
-    """``pnpkit`` in this process, with the cache of this module, its atlases small."""
+def run(verb, monkeypatch, cache):
+    """``pnpkit`` with the cache of this module, its atlases small."""
     monkeypatch.setenv("PNPKIT_DATA", str(DATA))
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     monkeypatch.setattr(atlases, "ENOUGH", 150)
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["pnpkit", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return ended.value.code or 0, said.out, said.err
-
-    return call
+    return verb
 
 
 def bell(path, theta=THETA):
@@ -189,6 +178,15 @@ def test_the_atlas_of_another_synthesiser_is_refused(run, tmp_path, monkeypatch)
     shutil.copy(DATA / "atlases" / "drum.npz", tmp_path / "atlases" / "arpeggio.npz")
     with pytest.raises(ValueError, match=r"arpeggio\.npz: the atlas is of another synthesiser"):
         find_atlas(SHIPPED["arpeggio"])
+
+
+def test_an_atlas_that_was_made_is_where_matching_starts(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("PNPKIT_DATA", str(tmp_path))
+    code, out, _ = run("metrics", "--profile", "smoke", "--atlas", 40, "--workers", 1, "--out", tmp_path)
+    assert (code, out) == (0, f"an atlas at {tmp_path / 'atlases' / 'arpeggio.npz'}\n")
+    config = atlas_config("arpeggio")
+    assert (config.grid.n_steps, config.every) == (6, 40)
+    assert torch.equal(find_atlas(config).theta, atlas_sounds(config).float())
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -1,7 +1,6 @@
 """The arpeggio and its parameter space: laws, then the authors' waveforms."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pnpkit.synth import Arpeggio, Parameter, ParameterSpace
+from tests.oracle import load
 
-REFERENCE = np.load(Path(__file__).parents[1] / "reference" / "arpeggio.npz")
+REFERENCE = load("arpeggio")
 THETA = torch.tensor([[740.0, 8.7, 1.7], [520.0, 15.0, 0.6], [1000.0, 4.2, 3.9]], dtype=torch.float64)
 SHORT = 2048
 SPACE = Arpeggio.parameters
@@ -26,8 +26,8 @@ def test_batch_is_loop(variant):
 
 
 def test_waveforms_are_the_authors():
-    x = Arpeggio()(torch.from_numpy(REFERENCE["theta"][:4]))
-    np.testing.assert_allclose(x.numpy(), REFERENCE["x"], rtol=0, atol=1e-5)
+    x = Arpeggio()(REFERENCE["theta"][:4])
+    np.testing.assert_allclose(x.numpy(), REFERENCE["x"].numpy(), rtol=0, atol=1e-5)
 
 
 def test_paper_variant_is_the_explicit_sum_of_its_equations():

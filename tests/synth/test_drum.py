@@ -3,7 +3,6 @@
 import itertools
 import math
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,13 +12,13 @@ from hypothesis import strategies as st
 from scipy.interpolate import BarycentricInterpolator
 from scipy.linalg import expm
 
-from pnpkit.jtfs import JTFS, log_compress
+from pnpkit.jtfs import Phi
 from pnpkit.metric import riemannian_metric
 from pnpkit.synth import RectangularDrum
-from tests.jtfs.test_operator import drum as oracle
+from tests.oracle import drum as oracle
+from tests.oracle import load, relative
 
-with np.load(Path(__file__).parents[1] / "reference" / "drum.npz") as file:
-    REFERENCE = {key: torch.from_numpy(file[key]) for key in ("theta", "x", "M")}
+REFERENCE = load("drum")
 THETA = REFERENCE["theta"]
 SPACE = RectangularDrum.parameters
 NYQUIST = math.pi * RectangularDrum.sample_rate
@@ -37,10 +36,6 @@ def point(**changes: float) -> torch.Tensor:
 
 def time(n: int) -> torch.Tensor:
     return torch.arange(n, dtype=torch.float64) / RectangularDrum.sample_rate
-
-
-def relative(a: torch.Tensor, b: torch.Tensor) -> float:
-    return float((torch.linalg.norm(a - b, dim=-1) / torch.linalg.norm(b, dim=-1)).max())
 
 
 # The sound ------------------------------------------------------------------------------------------------------------
@@ -328,6 +323,6 @@ def test_waveforms_are_the_authors():
 
 def test_metrics_of_five_drums():
     """In raw units, the peak differentiated."""
-    jtfs = JTFS.reference(2**16)
-    M = riemannian_metric(RectangularDrum(), lambda x: log_compress(jtfs(x)), THETA)
+    phi = Phi.reference(2**16)
+    M = riemannian_metric(RectangularDrum(), phi, THETA)
     assert relative(M.flatten(1), REFERENCE["M"].flatten(1)) < 5e-3

@@ -8,29 +8,20 @@ from typing import Any
 
 import pandas as pd
 
-from pnpkit.experiment.artefacts import (
-    digest,
-    provenance,
-    read_csv,
-    read_json,
-    read_record,
-    require_same_config,
-    write_record,
-)
+from pnpkit.experiment.artefacts import provenance, read_csv, read_record, require_same_config, write_record
 from pnpkit.experiment.config import TrainingConfig
-from pnpkit.experiment.evaluation.folder import READ_ONLY
 from pnpkit.experiment.evaluation.items import DISTANCES, evaluate
-from pnpkit.experiment.integrity import say_once
+from pnpkit.experiment.files import unless_read_only
 from pnpkit.experiment.machine import torch_threads
 from pnpkit.experiment.problem import Problem
 from pnpkit.experiment.remedies import remedy
 from pnpkit.experiment.schema import at_least
-from pnpkit.experiment.training.probe import probe_up_to
-from pnpkit.experiment.training.run_folder import read_history, read_provenance
+from pnpkit.experiment.training.probe import probe_digest
+from pnpkit.experiment.training.run_folder import config_of, read_history, read_provenance
 
 
 @dataclass(frozen=True)
-class Row:
+class EpochRecord:
     """Means over the probe after an epoch; ``seconds`` was recorded by older versions."""
 
     jtfs: float | None
@@ -45,7 +36,7 @@ class Row:
 class Curve:
     """What ``curve.json`` records."""
 
-    rows: list[Row]
+    rows: list[EpochRecord]
     config: dict[str, Any]
     made: dict[str, Any]
     seconds: float | None = None  # of training, in older ones
@@ -85,63 +76,44 @@ def distance_curve(
     if not (run / "probe.csv").exists():
         raise FileNotFoundError(f"{run} was trained before probes were kept: train it again, into another folder")
     history = read_history(run)  # first: the probe of a run that goes on is never behind it
-    probe = _Probe(run / "probe.csv", problem.space.names)
+    names, path = list(problem.space.names), out / "curve.json"
+    probe = read_csv(run / "probe.csv", ["epoch", "id", *names])
     epochs = [0, *map(int, history.epoch)]
-    missing = sorted(set(epochs) - set(probe.table.epoch))
-    if missing:
+    if missing := sorted(set(epochs) - set(probe.epoch)):
         raise ValueError(f"{run / 'probe.csv'} lacks epochs {missing[:5]}: train the run again, into another folder")
-    config, path = read_json(run / "config.json", "train"), out / "curve.json"
+    config = config_of(run)
     if wanted is not None:
         require_same_config(run, config, wanted)
-    stored: dict[str, Any] = read_record(path, Curve) if path.exists() else {"rows": []}
-    if [row["epoch"] for row in stored["rows"]] != epochs[: len(stored["rows"])]:
-        raise ValueError(f"{path}: rows are not those of epochs 0, 1, …, {epochs[-1]} of {run}. {remedy(path)}")
-    if stored["rows"]:  # of the same run, as far as it had come: the new epochs are added to them
-        kept = {"run": config, "probe": probe.hash(stored["rows"][-1]["epoch"])}
-        require_same_config(path, stored["config"], kept)
-    new = epochs[len(stored["rows"]) :]
-    if new:
+    rows = []
+    if path.exists():
+        stored = read_record(path, Curve)
+        rows = stored["rows"]
+        if not rows or [row["epoch"] for row in rows] != epochs[: len(rows)]:
+            raise ValueError(f"{path}: rows are not those of epochs 0, 1, …, {epochs[-1]} of {run}. {remedy(path)}")
+        # Of the same run, as far as it had come: the new epochs are added to them
+        require_same_config(path, stored["config"], _key(config, run, rows[-1]["epoch"]))
+    if new := epochs[len(rows) :]:
         began = time.perf_counter()
-        wide = probe.table[probe.table.epoch.isin(new)].pivot(
-            index="id", columns="epoch", values=list(problem.space.names)
-        )
+        wide = probe[probe.epoch.isin(new)].pivot(index="id", columns="epoch", values=names)
         wide.columns = wide.columns.map(lambda column: f"{column[1]}_{column[0]}")
-        part = problem.table[problem.table.id.isin(wide.index)]
-        kinds, source = [str(epoch) for epoch in new], str(run / "probe.csv")
+        truth, kinds = problem.table[problem.table.id.isin(wide.index)], list(map(str, new))
+        said = {"weights": kinds, "source": str(run / "probe.csv"), "progress": progress}
         with torch_threads(1):
-            items = evaluate(
-                wide.reset_index(),
-                part,
-                problem.synth,
-                problem.jtfs,
-                weights=kinds,
-                source=source,
-                progress=progress,
-            )
-        rows = [{"epoch": epoch} | _means(items[items.weights == str(epoch)]) for epoch in new]
-        key = {"run": config, "probe": probe.hash(epochs[-1])}
-        stored = {"rows": stored["rows"] + rows, "config": key, "made": provenance(key, time.perf_counter() - began)}
-        try:
-            write_record(path, stored)
-        except OSError as error:
-            if error.errno not in READ_ONLY:
-                raise
-            say_once(f"{out} cannot be written to: what is computed here is not kept")
-    frame = pd.DataFrame(stored["rows"])[["epoch", "left_out", *DISTANCES]]
+            items = evaluate(wide.reset_index(), truth, problem.synth, problem.phi, **said)  # type: ignore[arg-type]
+        rows += [{"epoch": epoch} | _means(items[items.weights == str(epoch)]) for epoch in new]
+        key = _key(config, run, epochs[-1])
+        record = {"rows": rows, "config": key, "made": provenance(key, time.perf_counter() - began)}
+        with unless_read_only(f"{out} cannot be written to: what is computed here is not kept"):
+            write_record(path, record)
+    frame = pd.DataFrame(rows)[["epoch", "left_out", *DISTANCES]]
     # Of this very run: the same bits may have been made in another time elsewhere
     frame.insert(1, "seconds", [float(history.seconds[history.epoch <= epoch].sum()) for epoch in epochs])
     return frame
 
 
-class _Probe:
-    """``probe.csv`` at one moment: its table, and the hash of what it says up to an epoch."""
-
-    def __init__(self, path: Path, names: tuple[str, ...]) -> None:
-        self.path, self.content = path, path.read_bytes()
-        self.table = read_csv(path, ["epoch", "id", *names])
-
-    def hash(self, epoch: int) -> str:
-        return digest(probe_up_to(self.content, epoch, self.path))
+def _key(config: dict[str, Any], run: Path, epoch: int) -> dict[str, Any]:
+    """What a curve up to an epoch is of."""
+    return {"run": config, "probe": probe_digest(run / "probe.csv", epoch)}
 
 
 def _means(items: pd.DataFrame) -> dict[str, Any]:

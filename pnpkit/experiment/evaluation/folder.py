@@ -1,6 +1,5 @@
 """The folder of an evaluation: distances and errors of a run's predictions, kept with the run they are of."""
 
-import errno
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,30 +10,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pnpkit.experiment.artefacts import (
-    Provenance,
-    config_dict,
-    digest,
-    provenance,
-    read_csv,
-    read_json,
-    read_record,
-    require_same_config,
-    write_atomically,
-    write_record,
-)
+from pnpkit.experiment import artefacts
+from pnpkit.experiment.artefacts import Provenance, config_dict, read_csv, read_record, require_same_config
 from pnpkit.experiment.config import TrainingConfig
 from pnpkit.experiment.evaluation.items import DISTANCES, evaluate, summarise
-from pnpkit.experiment.integrity import say_once
+from pnpkit.experiment.files import read_bytes, unless_read_only
 from pnpkit.experiment.machine import torch_threads
 from pnpkit.experiment.problem import Problem
 from pnpkit.experiment.schema import at_least, check
 from pnpkit.experiment.training.run_folder import RunProvenance, read_provenance
 
-Progress = Callable[[int, int], None]
+Callback = Callable[[int, int], None]  # items done, items in all
 FILES = {"test": "items.csv", "validation": "validation.csv"}  # items of each fold that is evaluated
-READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
-TOLERANCE = 1e-3  # of distances between machines, relative; float32 inside Φ
+DISTANCE_TOLERANCE = 1e-3  # of distances between machines, relative; float32 inside Φ
 
 
 @dataclass(frozen=True)
@@ -113,7 +101,7 @@ def evaluate_run(
     folder: Path,
     out: Path,
     problem: Problem,
-    progress: Progress | None = None,
+    progress: Callback | None = None,
     config: TrainingConfig | None = None,
 ) -> Evaluation:
     """Evaluate a finished run, or read its evaluation if it is of these very predictions.
@@ -131,20 +119,18 @@ def evaluate_run(
         ArtefactMismatch: if ``out`` holds another evaluation, or ``folder`` another run; names both hashes.
         FileNotFoundError: if the run is not finished.
     """
-    run = check(read_json(folder / "config.json", "train"), dict, folder / "config.json")
-    made = read_provenance(folder, ["predictions.csv"])
+    made, file = read_provenance(folder, ["predictions.csv"]), folder / "predictions.csv"
+    run, grid = made["config"], config_dict(problem.grid)
     if config is not None:
         require_same_config(folder, run, config)
-    grid = config_dict(problem.grid)
     if run.get("grid") != grid:
         raise ValueError(f"{folder / 'config.json'} is of the data set {run.get('grid')}, not {grid}")
-    file = folder / "predictions.csv"
-    key = {"run": run, "predictions": digest(file.read_bytes())}
+    key = {"run": run, "predictions": artefacts.digest(read_bytes(file))}
     return _evaluated(out, key, {"run": made}, read_csv(file, ["id"]), problem, str(file), progress)
 
 
 def evaluate_reference(
-    name: str, predictions: pd.DataFrame, out: Path, problem: Problem, progress: Progress | None = None
+    name: str, predictions: pd.DataFrame, out: Path, problem: Problem, progress: Callback | None = None
 ) -> Evaluation:
     """The same for predictions that need no training; see :func:`reference_predictions`."""
     key = {"run": {"reference": name, "grid": config_dict(problem.grid)}}
@@ -172,13 +158,11 @@ def read_evaluation(folder: Path, run: Any = None) -> Evaluation:
         for weights, part in (stored.get(fold) or {}).items():
             for name in _PARTS.keys() | part.keys():
                 check(part.get(name), _PARTS.get(name, Median), path, f"{fold}.{weights}.{name}")
-    if not {"weights", "status"} <= set(items) or set(items.weights) != set(stored["summary"]):
-        raise ValueError(
-            f"{folder / 'items.csv'} holds weights {sorted(set(items.get('weights', [])))}, not those of {path}"
-        )
-    return Evaluation(
-        folder, stored["config"]["run"], items, stored["summary"], stored["made"], stored.get("validation")
-    )
+    weights = set(items.get("weights", []))
+    if "status" not in items or weights != set(stored["summary"]):
+        raise ValueError(f"{folder / 'items.csv'} holds weights {sorted(weights)}, not those of {path}")
+    run, validation = stored["config"]["run"], stored.get("validation")
+    return Evaluation(folder, run, items, stored["summary"], stored["made"], validation)
 
 
 def verify_evaluation(folder: Path, out: Path, problem: Problem, n: int, seed: int = 0) -> float:
@@ -195,7 +179,7 @@ def verify_evaluation(folder: Path, out: Path, problem: Problem, n: int, seed: i
         reach down to the rounding of float32, which another processor does differently, by some 4e-4 in all.
 
     Raises:
-        ValueError: if a distance differs by more than ``TOLERANCE``, or what could be compared then cannot now, or the
+        ValueError: if a distance differs by more than the tolerance, or what could be compared then cannot now, or the
             reverse; names the ids.
     """
     table = problem.table
@@ -204,15 +188,17 @@ def verify_evaluation(folder: Path, out: Path, problem: Problem, n: int, seed: i
     read_provenance(folder, ["predictions.csv"])
     predictions, index = read_csv(folder / "predictions.csv", ["id"]), ["weights", "id"]
     part = table[table.id.isin(sample)]
-    again = evaluate(predictions[predictions.id.isin(sample)], part, problem.synth, problem.jtfs)
+    again = evaluate(predictions[predictions.id.isin(sample)], part, problem.synth, problem.phi)
     kept = read_evaluation(out).items
     again, kept = again.set_index(index), kept[kept.id.isin(sample)].set_index(index)
     new, old = again[list(DISTANCES)], kept[list(DISTANCES)]
     difference = ((new - old).abs() / (old + pd.Series({"jtfs": 0.0, "mss": 0.0, "ddsp": 1.0}))).max(axis=1).fillna(0.0)
-    wrong = (difference > TOLERANCE) | (again.status != kept.status)
+    wrong = (difference > DISTANCE_TOLERANCE) | (again.status != kept.status)
     if wrong.any():
         found = sorted({item for _, item in difference.index[wrong]})
-        raise ValueError(f"{out}: the distances of ids {found} are not those of a new computation to {TOLERANCE:.0e}")
+        raise ValueError(
+            f"{out}: the distances of ids {found} are not those of a new computation to {DISTANCE_TOLERANCE:.0e}"
+        )
     return float(difference.max())
 
 
@@ -223,7 +209,7 @@ def _evaluated(
     predictions: pd.DataFrame,
     problem: Problem,
     source: str,
-    progress: Progress | None,
+    progress: Callback | None,
 ) -> Evaluation:
     if (out / "summary.json").exists():
         require_same_config(out, read_record(out / "summary.json", Summary)["config"], key)
@@ -232,23 +218,16 @@ def _evaluated(
     with torch_threads(1):
         # The paper built the validation fold to test generalisation; runs of before it was predicted lack it
         folds = [f for f in FILES if f == "test" or ("fold" in predictions and f in set(predictions.fold))]
-        items = {
-            fold: evaluate(
-                predictions, problem.table, problem.synth, problem.jtfs, fold=fold, source=source, progress=progress
-            )
-            for fold in folds
-        }
-    made = made | {"evaluation": provenance(key, time.perf_counter() - began)}
+        hear = partial(evaluate, predictions, problem.table, problem.synth, problem.phi, source=source)
+        items = {fold: hear(fold=fold, progress=progress) for fold in folds}
+    made = made | {"evaluation": artefacts.provenance(key, time.perf_counter() - began)}
     summaries = {"summary" if fold == "test" else fold: summarise(items[fold]) for fold in folds}
-    try:
+    found = Evaluation(out, key["run"], items["test"], summaries["summary"], made, summaries.get("validation"))
+    with unless_read_only(f"{out} cannot be written to: what is computed here is not kept"):
         for fold in folds:
-            write_atomically(out / FILES[fold], partial(items[fold].to_csv, index=False, float_format="%.7g"))
+            artefacts.write_csv(out / FILES[fold], items[fold], float_format="%.7g")
         # The summary goes last: its presence says that the items are whole.
-        names = [FILES[fold] for fold in folds]
-        write_record(out / "summary.json", {"config": config_dict(key), **summaries, "made": made}, names)
-    except OSError as error:
-        if error.errno not in READ_ONLY:
-            raise
-        say_once(f"{out} cannot be written to: what is computed here is not kept")
-        return Evaluation(out, key["run"], items["test"], summaries["summary"], made, summaries.get("validation"))
-    return read_evaluation(out)
+        record = {"config": config_dict(key), **summaries, "made": made}
+        artefacts.write_record(out / "summary.json", record, [FILES[fold] for fold in folds])
+        found = read_evaluation(out)
+    return found

@@ -9,33 +9,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pnpkit.distances import Operator, ddsp_mss_distance, jtfs_distance, mss_distance
+from pnpkit.distances import ddsp_mss_distance, mss_distance
 from pnpkit.experiment.dataset import theta_of
-from pnpkit.jtfs import log_compress
 from pnpkit.synth import ParameterSpace, Synthesiser
-
-__all__ = [
-    "DISTANCES",
-    "Synthesiser",
-    "bootstrap_interval",
-    "ddsp_mss_distance",
-    "evaluate",
-    "jtfs_distance",
-    "mss_distance",
-    "reference_predictions",
-    "summarise",
-]
 
 DISTANCES = ("jtfs", "mss", "ddsp")
 WEIGHTS = ("last", "best", "average")  # of the last epoch, of the best validation, averaged over the steps
 STATUS = ("ok", "not finite", "silent")
 
 
+@torch.no_grad()
 def evaluate(
     predictions: pd.DataFrame,
     grid: pd.DataFrame,
     synth: Synthesiser,
-    jtfs: Operator,
+    phi: Callable[[Tensor], Tensor],
     *,
     fold: str = "test",
     weights: Sequence[str] = WEIGHTS,
@@ -49,7 +37,7 @@ def evaluate(
         predictions: ``id``, and ``<kind>_<name>`` in raw units for some of the kinds of weights; with ``fold``, if they
             are of more than one.
         grid: the data set, ``id``, parameters, ``fold``.
-        synth, jtfs: g and the scattering operator. Sounds are synthesised in float64, as float32 loses phase.
+        synth, phi: g and Φ. Sounds are synthesised in float64, as float32 loses phase.
         fold: the fold predicted.
         weights: the kinds; those that the predictions lack are left out.
         source: what to call the predictions in a message: their file.
@@ -79,13 +67,13 @@ def evaluate(
     for start in range(0, len(wanted), batch_size):
         rows = slice(start, start + batch_size)
         y = synth(target[rows])
-        phi_y = log_compress(jtfs(y))
-        first = _distances(guesses[kinds[0]][rows], y, phi_y, synth, jtfs)
+        phi_y = phi(y)
+        first = _distances(guesses[kinds[0]][rows], y, phi_y, synth, phi)
         for w in kinds:
             part = _parameter_errors(guesses[w][rows], target[rows], space)
             # The last epoch is often the best
             same = w == kinds[0] or torch.equal(guesses[w][rows], guesses[kinds[0]][rows])
-            distances = first if same else _distances(guesses[w][rows], y, phi_y, synth, jtfs)
+            distances = first if same else _distances(guesses[w][rows], y, phi_y, synth, phi)
             ids = wanted.id.iloc[rows].to_numpy()
             parts.append(pd.DataFrame({"id": ids, "weights": w} | distances | part))
         if progress is not None:
@@ -94,20 +82,19 @@ def evaluate(
     return pd.concat([order[order.weights == w] for w in kinds], ignore_index=True)
 
 
-def summarise(items: pd.DataFrame, resamples: int = 2000, seed: int = 0) -> dict[str, Any]:
+def summarise(items: pd.DataFrame, resamples: int = 2000) -> dict[str, Any]:
     """Means with their uncertainty, medians of errors, and counts of what went wrong, for each kind of weights.
 
     Args:
         items: of :func:`evaluate`.
         resamples: of the bootstrap over items.
-        seed: of the bootstrap.
 
     Returns:
         By weights: ``items``; ``status`` and ``outside`` (counts); for each distance ``mean``, ``standard_error``,
         ``interval`` (95 %, bootstrap over items) and ``left_out``; each error its ``median``. None if no item is
         left.
     """
-    return {str(w): _summary(part, resamples, seed) for w, part in items.groupby("weights", sort=False)}
+    return {str(w): _summary(part, resamples) for w, part in items.groupby("weights", sort=False)}
 
 
 def bootstrap_interval(
@@ -173,19 +160,20 @@ def _parameter_errors(guess: Tensor, target: Tensor, space: ParameterSpace) -> d
     return {name: column.numpy() for name, column in columns.items()}
 
 
-def _distances(guess: Tensor, y: Tensor, phi_y: Tensor, synth: Synthesiser, jtfs: Operator) -> dict[str, Any]:
+def _distances(
+    guess: Tensor, y: Tensor, phi_y: Tensor, synth: Synthesiser, phi: Callable[[Tensor], Tensor]
+) -> dict[str, Any]:
     x = _sounds(guess, y, synth)
     finite, audible = torch.isfinite(x).all(-1), (x != 0).any(-1)
     status = np.where(finite.numpy(), np.where(audible.numpy(), "ok", "silent"), "not finite")
     good = finite & audible
-    columns: dict[str, Any] = {"status": status}
     values = {name: torch.full((len(x),), torch.nan, dtype=torch.float64) for name in DISTANCES}
     if bool(good.any()):
         x, y = x[good], y[good]
-        values["jtfs"][good] = (log_compress(jtfs(x)) - phi_y[good]).double().norm(dim=-1)
+        values["jtfs"][good] = (phi(x) - phi_y[good]).double().norm(dim=-1)
         values["mss"][good] = mss_distance(x.float(), y.float()).double()
         values["ddsp"][good] = ddsp_mss_distance(x.float(), y.float()).double()
-    return columns | {name: value.numpy() for name, value in values.items()}
+    return {"status": status} | {name: value.numpy() for name, value in values.items()}
 
 
 def _sounds(guess: Tensor, like: Tensor, synth: Synthesiser) -> Tensor:
@@ -202,7 +190,7 @@ def _sounds(guess: Tensor, like: Tensor, synth: Synthesiser) -> Tensor:
     return x
 
 
-def _summary(part: pd.DataFrame, resamples: int, seed: int) -> dict[str, Any]:
+def _summary(part: pd.DataFrame, resamples: int) -> dict[str, Any]:
     columns = list(map(str, part.columns))
     result: dict[str, Any] = {
         "items": len(part),
@@ -215,7 +203,7 @@ def _summary(part: pd.DataFrame, resamples: int, seed: int) -> dict[str, Any]:
         result[name] = {
             "mean": float(kept.mean()) if len(kept) else None,
             "standard_error": float(kept.std(ddof=1) / np.sqrt(len(kept))) if len(kept) > 1 else None,
-            "interval": bootstrap_interval(kept, resamples, seed),
+            "interval": bootstrap_interval(kept, resamples),
             "left_out": int(len(values) - len(kept)),
         }
     for name in (c for c in columns if c.startswith(("error_", "percent_"))):

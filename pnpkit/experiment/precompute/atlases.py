@@ -12,14 +12,14 @@ from typing import Any
 
 from torch import Tensor
 
-from pnpkit.experiment.artefacts import config_hash, provenance, write_atomically, write_json
+from pnpkit.experiment.artefacts import config_hash, provenance, read_json, write_json
 from pnpkit.experiment.config import GridConfig
 from pnpkit.experiment.dataset import theta_of
+from pnpkit.experiment.files import write_atomically
 from pnpkit.experiment.machine import processes
 from pnpkit.experiment.problem import Problem, get_problem
 from pnpkit.experiment.remedies import data_root
 from pnpkit.experiment.systems import SYSTEMS
-from pnpkit.jtfs import Phi
 from pnpkit.matching import Atlas
 
 ENOUGH = 2000  # sounds of the atlas of a synthesiser from elsewhere, or more
@@ -41,20 +41,24 @@ class AtlasConfig:
     components: int = 64
 
 
-SHIPPED = {
+SHIPPED = {  # unless the record beside it says otherwise
     "arpeggio": AtlasConfig(GridConfig("arpeggio", "code", 30), every=10),
     "drum": AtlasConfig(GridConfig("drum", "all", 5)),
 }
 
 
 def atlas_config(synth: str, variant: str | None = None) -> AtlasConfig:
-    """The default atlas of a synthesiser: what is shipped, or the smallest grid of some two thousand sounds.
+    """The default atlas of a synthesiser: what the artefacts hold, or the smallest grid of some two thousand sounds.
 
     >>> atlas_config("arpeggio").grid.n_steps
     30
     """
     if synth in SHIPPED and variant in (None, SHIPPED[synth].grid.variant):
-        return SHIPPED[synth]
+        record = shipped_atlas(synth).with_suffix(".json")
+        if not record.is_file():
+            return SHIPPED[synth]
+        made = read_json(record)["config"]
+        return AtlasConfig(GridConfig(**made["grid"]), made["every"], made["components"])
     grid = GridConfig(synth, variant or next(iter(SYSTEMS[synth].variants)) if synth in SYSTEMS else "code")
     d = len(get_problem(grid).space)
     problem = get_problem(GridConfig(synth, grid.variant, max(10 if d == 1 else 6, round(ENOUGH ** (1 / d)))))
@@ -94,9 +98,8 @@ def build_atlas(
                     progress(f"atlas of {problem.grid.synth}", done, sum(map(len, chunks)))
                 yield result
 
-        phi = Phi(problem.jtfs)
         return Atlas.build(
-            problem.synth, phi, theta, components=config.components, subset=2600, chunk=CHUNK, mapped=mapped
+            problem.synth, problem.phi, theta, components=config.components, subset=2600, chunk=CHUNK, mapped=mapped
         )
 
 
@@ -113,9 +116,9 @@ def cache_folder() -> Path:
     return home / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "pnpkit"
 
 
-def shipped_atlas(synth: str) -> Path:
+def shipped_atlas(synth: str, root: Path | None = None) -> Path:
     """Where the artefacts' atlas of a synthesiser lies, if there is one."""
-    return data_root() / "atlases" / f"{synth}.npz"
+    return (root or data_root()) / "atlases" / f"{synth}.npz"
 
 
 def find_atlas(
@@ -131,7 +134,7 @@ def find_atlas(
     """
     shipped = shipped_atlas(config.grid.synth)
     path = cache_folder() / f"atlas-{config_hash(config)}.npz"
-    if SHIPPED.get(config.grid.synth) == config and shipped.is_file():
+    if shipped.is_file() and config == atlas_config(config.grid.synth, config.grid.variant):
         path = shipped
     if not path.is_file():
         store_atlas(path, config, workers, progress, executor)

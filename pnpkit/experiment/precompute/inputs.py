@@ -3,11 +3,11 @@
 import dataclasses
 import errno
 import hashlib
+import itertools
 import os
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +16,11 @@ import pandas as pd
 import torch
 
 from pnpkit.analyser.scalogram import Scalogram
-from pnpkit.experiment.artefacts import (
-    Provenance,
-    config_dict,
-    config_hash,
-    provenance,
-    read_record,
-    require_same_config,
-    sync,
-    unwritable,
-    write_record,
-)
-from pnpkit.experiment.config import FeatureConfig
+from pnpkit.experiment import artefacts
+from pnpkit.experiment.artefacts import Provenance, config_dict, read_record, require_same_config, write_record
+from pnpkit.experiment.config import ScalogramConfig
 from pnpkit.experiment.dataset import theta_of
-from pnpkit.experiment.integrity import say_once
+from pnpkit.experiment.files import sync, written
 from pnpkit.experiment.machine import locked, torch_threads
 from pnpkit.experiment.remedies import remedy
 from pnpkit.experiment.schema import at_least
@@ -39,8 +30,8 @@ BLOCK = 256  # items between two records of progress: about a second of work and
 
 
 @dataclasses.dataclass(frozen=True)
-class FeaturesRecord(Provenance):
-    """What the ``.json`` beside finished features records."""
+class InputsRecord(Provenance):
+    """What the ``.json`` beside finished inputs records."""
 
     checksums: list[int] = dataclasses.field(default_factory=list)  # CRC-32 of each block: a gigabyte is read at once
 
@@ -54,14 +45,13 @@ class PartialRecord:
     seconds: float = at_least(0)
 
 
-def features_key(
-    table: pd.DataFrame, synth: Synthesiser, config: FeatureConfig, fingerprint: str = ""
+def inputs_key(
+    table: pd.DataFrame, synth: Synthesiser, config: ScalogramConfig, fingerprint: str = ""
 ) -> dict[str, Any]:
-    """What the features depend on, as plain JSON types: their configuration, the synthesiser, and the θ themselves."""
+    """What the inputs depend on, as plain JSON types: their configuration, the synthesiser, and the θ themselves."""
     theta = np.ascontiguousarray(theta_of(table, synth.parameters).numpy())
-    settings: dict[str, Any] = {"fingerprint": fingerprint}
-    if not fingerprint:
-        settings = config_dict(synth) if dataclasses.is_dataclass(synth) else {}
+    settings: dict[str, Any] = config_dict(synth) if dataclasses.is_dataclass(synth) else {}
+    settings = {"fingerprint": fingerprint} if fingerprint else settings
     return {
         "features": config_dict(config),
         "synth": {"class": type(synth).__qualname__, "sample_rate": synth.sample_rate, **settings},
@@ -70,10 +60,10 @@ def features_key(
     }
 
 
-def compute_features(
+def compute_inputs(
     table: pd.DataFrame,
     synth: Synthesiser,
-    config: FeatureConfig,
+    config: ScalogramConfig,
     folder: Path,
     progress: Callable[[int, int], None] | None = None,
     fingerprint: str = "",
@@ -102,25 +92,20 @@ def compute_features(
 
     >>> import tempfile; from pnpkit.experiment.dataset import arpeggio_grid; from pnpkit.synth import Arpeggio
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     compute_features(arpeggio_grid(6).head(2), Arpeggio(), FeatureConfig(), Path(folder)).shape
+    ...     compute_inputs(arpeggio_grid(6).head(2), Arpeggio(), ScalogramConfig(), Path(folder)).shape
     (2, 72, 129)
     """
-    key = features_key(table, synth, config, fingerprint)
-    path = folder / f"features-{config_hash(key)}.npy"
-    with ExitStack() as held, torch_threads(1):
-        try:
-            held.enter_context(locked(folder, wait=False))
-        except RuntimeError as error:
-            say_once(f"waiting: {error}")
-            held.enter_context(locked(folder))
+    key = inputs_key(table, synth, config, fingerprint)
+    path = folder / f"features-{artefacts.config_hash(key)}.npy"
+    with locked(folder), torch_threads(1):
         if not path.exists():
             _compute(table, synth, config, key, path, progress)
-        elif (left := path.with_suffix(".partial.json")).exists():
-            left.unlink()  # of a process that was killed when all was done
-        return open_features(path, key)
+        if (left := path.with_suffix(".partial.json")).exists():  # the folder may be read-only
+            left.unlink()
+        return open_inputs(path, key)
 
 
-def open_features(path: Path, key: dict[str, Any] | None = None) -> np.memmap:
+def open_inputs(path: Path, key: dict[str, Any] | None = None) -> np.memmap:
     """Open a finished array read-only, after checking its configuration, size and checksums (a second for 1 GB).
 
     Raises:
@@ -130,7 +115,7 @@ def open_features(path: Path, key: dict[str, Any] | None = None) -> np.memmap:
     record = path.with_suffix(".json")
     if not record.exists():
         raise ValueError(f"{path} has no provenance beside it ({record.name}). {remedy(path)}")
-    made = read_record(record, FeaturesRecord, only=())
+    made = read_record(record, InputsRecord, only=())
     if key is not None:
         require_same_config(path, made["config"], key)
     try:
@@ -154,7 +139,7 @@ def _opened(path: Path, mode: Any, items: Any) -> np.memmap:
 def _compute(
     table: pd.DataFrame,
     synth: Synthesiser,
-    config: FeatureConfig,
+    config: ScalogramConfig,
     key: dict[str, Any],
     path: Path,
     progress: Callable[[int, int], None] | None,
@@ -163,10 +148,8 @@ def _compute(
     theta, scalogram = theta_of(table, synth.parameters), Scalogram(synth.sample_rate, **dataclasses.asdict(config))
     with torch.no_grad():
         shape = (len(table), *scalogram(synth(theta[0])).shape)
-    try:
+    with written(path):
         array, done, seconds = _resume(partial, record, key, shape)
-    except OSError as error:
-        raise unwritable(path, error) from error
     for block in list(_blocks(len(table)))[len(done) :]:
         start = time.perf_counter()
         with torch.no_grad():
@@ -179,10 +162,9 @@ def _compute(
         if progress is not None:
             progress(min(block.stop, len(table)), len(table))
     del array
-    write_record(path.with_suffix(".json"), {**provenance(key, seconds), "checksums": done})
+    write_record(path.with_suffix(".json"), {**artefacts.provenance(key, seconds), "checksums": done})
     os.replace(partial, path)  # last: the array under its own name is what says "finished"
     sync(path.parent)
-    record.unlink()
 
 
 def _resume(
@@ -192,15 +174,12 @@ def _resume(
     if partial.exists() and record.exists():
         try:
             array, state = _opened(partial, "r+", key["items"]), read_record(record, PartialRecord, only=())
+            if array.shape == shape and state["config"] == key:
+                kept = zip(_blocks(len(array)), state["checksums"], strict=False)
+                done = [checksum for _, checksum in itertools.takewhile(lambda b: _checksum(array[b[0]]) == b[1], kept)]
+                return array, done, state["seconds"]
         except (ValueError, EOFError):  # either file is damaged: begin again
-            array, state = None, {}
-        if array is not None and array.shape == shape and state["config"] == key:
-            done: list[int] = []
-            for block, checksum in zip(_blocks(len(array)), state["checksums"], strict=False):
-                if _checksum(array[block]) != checksum:
-                    break
-                done.append(checksum)
-            return array, done, state["seconds"]
+            pass
     record.unlink(missing_ok=True)
     array = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=shape)
     try:

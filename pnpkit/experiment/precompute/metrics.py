@@ -14,27 +14,15 @@ from pnpkit.experiment.artefacts import provenance
 from pnpkit.experiment.config import GridConfig
 from pnpkit.experiment.dataset import theta_of
 from pnpkit.experiment.machine import locked, run_tasks
-from pnpkit.experiment.precompute.metric_store import (
-    GAINS,
-    MetricConfig,
-    MetricTable,
-    add_digest,
-    add_provenance,
-    check_metrics,
-    check_store,
-    create_store,
-    is_finished,
-    load_metrics,
-    make_ready,
-    missing_chunks,
-    write_chunk,
-)
+from pnpkit.experiment.precompute import metric_store as store
+from pnpkit.experiment.precompute.metric_store import MetricConfig, create_store, load_metrics
+from pnpkit.experiment.precompute.metric_table import GAINS, MetricTable, check_metrics
 from pnpkit.experiment.problem import get_problem
-from pnpkit.metric import pullback, value_and_jacobian
+from pnpkit.metric import metric_from_jacobian, value_and_jacobian
 from pnpkit.synth.parameters import gain_gradient
 
 TOGETHER = 2**19  # samples, of waveforms and their tangents, that pass at once: fills the vector units, fits the cache
-TOLERANCE = 1e-4  # relative, of a metric computed again: float32 sums differ between machines
+METRIC_TOLERANCE = 1e-4  # relative, of a metric computed again: float32 sums differ between machines
 
 
 def metrics_of(grid: GridConfig, items: slice) -> NDArray[np.float64]:
@@ -53,15 +41,15 @@ def metrics_of(grid: GridConfig, items: slice) -> NDArray[np.float64]:
         phi, J = value_and_jacobian(problem.synth, problem.phi, part)
         loudness = -torch.expm1(-phi.double())
         J_attached = J.double() + loudness.unsqueeze(-1) * gain_gradient(problem.synth, part).unsqueeze(-2)
-        results.append(torch.stack([pullback(J, part), pullback(J_attached, part)], 1))
+        results.append(torch.stack([metric_from_jacobian(J, part), metric_from_jacobian(J_attached, part)], 1))
     return torch.cat(results).numpy()
 
 
-def _task(path: Path, config: MetricConfig, items: slice) -> tuple[slice, str]:
+def _task(path: Path, config: MetricConfig, items: slice) -> tuple[slice, dict[str, str]]:
     """One task, one chunk: compute it, write it, say which items it holds and what its digest is."""
     if not path.exists():
         raise FileNotFoundError(f"{path} is not there on {platform.node()}: all workers must share the store's disk")
-    return items, write_chunk(path, items, metrics_of(config.grid, items), config)
+    return items, store.write_chunk(path, items, metrics_of(config.grid, items))
 
 
 def compute_metrics(
@@ -104,8 +92,8 @@ def compute_metrics(
     """
     path = path.absolute()  # a worker elsewhere has another working folder
     if path.exists():
-        check_store(path, config)
-    if not path.exists() or not is_finished(path, config):  # a finished one may lie in a folder that is read-only
+        store.check_store(path, config)
+    if not path.exists() or not store.is_finished(path, config):  # a finished one may lie in a folder that is read-only
         with locked(path.parent / f".{path.name}.lock", wait=False):
             _fill(path, config, workers, executor, progress)
     return load_metrics(path, config)
@@ -121,26 +109,24 @@ def _fill(
     start, problem = time.perf_counter(), get_problem(config.grid)
     if not path.exists():
         create_store(path, config, problem.table, problem.space)
-    check_store(path, config)
-    make_ready(path)
-    todo, total = missing_chunks(path, config, strict=True), len(problem.table)
-    done = total - sum(s.stop - s.start for s in todo)
+    store.check_store(path, config)
+    store.make_ready(path)
+    todo, total = store.missing_chunks(path, config, strict=True), len(problem.table)
+    left = new = sum(s.stop - s.start for s in todo)
 
-    def count(items: int) -> None:
-        nonlocal done
-        done += items
+    def finished(chunk: tuple[slice, dict[str, str]]) -> None:
+        nonlocal left
+        items, digests = chunk
+        store.add_digests(path, digests)
+        left -= items.stop - items.start
         if progress is not None:
-            progress(done, total)
+            progress(total - left, total)
 
-    def finished(chunk: tuple[slice, str]) -> None:
-        items, digest = chunk
-        add_digest(path, config, items, digest)
-        count(items.stop - items.start)
-
-    count(0)
+    if progress is not None:
+        progress(total - left, total)
     run_tasks(_task, [(path, config, s) for s in todo], workers=workers, executor=executor, finished=finished)
-    effort = {"items": sum(s.stop - s.start for s in todo), "workers": workers if executor is None else None}
-    add_provenance(path, provenance(config, time.perf_counter() - start) | effort)
+    effort = {"items": new, "workers": workers if executor is None else None}
+    store.add_provenance(path, provenance(config, time.perf_counter() - start) | effort)
 
 
 def verify_metrics(path: Path, config: MetricConfig, n: int, seed: int = 0) -> float:
@@ -156,7 +142,7 @@ def verify_metrics(path: Path, config: MetricConfig, n: int, seed: int = 0) -> f
         The largest relative difference, in Frobenius norm.
 
     Raises:
-        ValueError: if a metric of the sample differs by more than ``TOLERANCE``, one of the store is not symmetric or
+        ValueError: if a metric of the sample differs by more than the tolerance, one of the store is not symmetric or
             not positive semi-definite, or its θ are not those of the data set; names the ids.
     """
     stored, problem = load_metrics(path, config), get_problem(config.grid)
@@ -170,10 +156,10 @@ def verify_metrics(path: Path, config: MetricConfig, n: int, seed: int = 0) -> f
         again = torch.from_numpy(metrics_of(config.grid, slice(i, i + 1)))[0]
         kept = torch.stack([stored.metric(gain)[i] for gain in GAINS])
         difference = float(torch.linalg.norm(again - kept) / torch.linalg.norm(kept))
-        if not difference <= TOLERANCE:
+        if not difference <= METRIC_TOLERANCE:
             raise ValueError(
                 f"{path}: the metric of id {i} differs from a new computation by {difference:.1e}, "
-                f"tolerance {TOLERANCE:.0e}"
+                f"tolerance {METRIC_TOLERANCE:.0e}"
             )
         worst = max(worst, difference)
     return worst

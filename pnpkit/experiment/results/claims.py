@@ -11,10 +11,12 @@ of ours over the paper's lies within a factor of 1.25: two one-sided tests at 5 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from pnpkit.experiment.artefacts import config_dict
 from pnpkit.experiment.config import PAPER_PROTOCOL
+from pnpkit.experiment.results.frame import number, statistic
 from pnpkit.experiment.results.intervals import borrowed_quantiles, over_printed, ratio
 
 Verdict = Literal["agrees", "partly", "disagrees", "not decided"]
@@ -27,6 +29,7 @@ PAPER: dict[str, dict[str, Any]] = {
     "pnp": {"mss": (0.74, 0.2), "jtfs": (18.75, 6.9), "hours": "1.5"},
     "pnp-mean": {"mss": (0.60, 0.1), "jtfs": (15.15, 7.7), "hours": "1.5"},
 }
+BOTH = ("jtfs", "mss")
 NAMES = {"p": "P", "pnp": "PNP", "pnp-mean": "regularised PNP", "jtfs": "JTFS", "mss": "MSS"}
 EQUAL = 1.25  # ratios within this factor count as equal: what is usual for medicines, not what suits our numbers
 LEARNT = 0.5  # a parameter is learnt if its median error is under this share of the train-mean predictor's
@@ -80,28 +83,22 @@ def claims(rows: Mapping[str, Any], comparisons: Mapping[str, Any], mean_errors:
     ]
 
 
-def _below(number: int, a: str, b: str, rows: Mapping[str, Any], comparisons: Mapping[str, Any]) -> Claim:
+def _below(n: int, a: str, b: str, rows: Mapping[str, Any], comparisons: Mapping[str, Any]) -> Claim:
     """Agrees if below on both distances; partly if on one; disagrees if on none and above on one; else not decided."""
     text = f"{NAMES[a]} beats {NAMES[b]} on both distances"
-    paper = "; ".join(f"{NAMES[d]} {PAPER[a][d][0]:.2f} against {PAPER[b][d][0]:.2f}" for d in ("jtfs", "mss"))
-    if rows.get(a) is None or rows.get(b) is None:
-        return Claim(number, text, "not decided", "—", paper, f"there is no run of {_missing(rows, a, b)}")
-    at_paper = all(_is_paper_protocol(rows[loss]["config"]) for loss in (a, b))
+    paper = "; ".join(f"{NAMES[d]} {PAPER[a][d][0]:.2f} against {PAPER[b][d][0]:.2f}" for d in BOTH)
+    if missing := _missing(rows, a, b):
+        return Claim(n, text, "not decided", "—", paper, missing)
+    mean, at_paper = statistic(rows, "mean"), all(_is_paper_protocol(rows[loss]["config"]) for loss in (a, b))
     found = {}
-    for d in ("jtfs", "mss"):
+    for d in BOTH:
         printed = math.hypot(PAPER[a][d][1], PAPER[b][d][1])
         found[d] = _side(comparisons[f"{a} - {b}"][d], printed if at_paper else None)
-    ours = "; ".join(f"{NAMES[d]} {_mean(rows[a], d)} against {_mean(rows[b], d)}" for d in found)
-    reason = "; ".join(f"{NAMES[d]}: {side[1]}" for d, side in found.items())
-    sides = [side[0] for side in found.values()]
-    verdict: Verdict = "not decided"
-    if sides == ["below", "below"]:
-        verdict = "agrees"
-    elif "below" in sides:
-        verdict = "partly"
-    elif "above" in sides:
-        verdict = "disagrees"
-    return Claim(number, text, verdict, ours, paper, reason)
+    ours = "; ".join(f"{NAMES[d]} {number(mean[d][a])} against {number(mean[d][b])}" for d in BOTH)
+    reason = "; ".join(f"{NAMES[d]}: {why}" for d, (_, why) in found.items())
+    sides = [side for side, _ in found.values()]
+    verdict: Verdict = "partly" if "below" in sides else "disagrees" if "above" in sides else "not decided"
+    return Claim(n, text, "agrees" if sides == ["below", "below"] else verdict, ours, paper, reason)
 
 
 def _is_paper_protocol(config: Mapping[str, Any]) -> bool:
@@ -111,27 +108,20 @@ def _is_paper_protocol(config: Mapping[str, Any]) -> bool:
 
 def _side(comparison: Mapping[str, Any], printed: float | None) -> tuple[str, str]:
     """Below, above or open, and why; ``printed`` is the standard deviation to borrow where seeds are too few."""
-    intervals = {"over items": comparison["items"], "over seeds": comparison["seeds"]}
-    difference = comparison["difference"]
+    intervals, difference = {f"over {what}": comparison[what] for what in ("items", "seeds")}, comparison["difference"]
     if comparison["seeds"] is None and printed is not None and difference is not None:
         del intervals["over seeds"]
         for name, quantile in borrowed_quantiles().items():
-            intervals[f"with the paper's ± as {name}"] = (
-                difference - quantile * printed,
-                difference + quantile * printed,
-            )
+            half = quantile * printed
+            intervals[f"with the paper's ± as {name}"] = (difference - half, difference + half)
     reason = "difference " + ", ".join(
         f"{name} " + (f"[{interval[0]:.2f}, {interval[1]:.2f}]" if interval else "unknown")
         for name, interval in intervals.items()
     )
-    known = [interval for interval in intervals.values() if interval is not None]
-    if len(known) < len(intervals):
+    if None in intervals.values():
         return "open", f"{reason} (two seeds are needed)"
-    if max(high for _, high in known) < 0:
-        return "below", reason
-    if min(low for low, _ in known) > 0:
-        return "above", reason
-    return "open", reason
+    lows, highs = zip(*intervals.values(), strict=True)
+    return "below" if max(highs) < 0 else "above" if min(lows) > 0 else "open", reason
 
 
 def _imbalance(rows: Mapping[str, Any], mean_errors: Mapping[str, float]) -> Claim:
@@ -140,28 +130,24 @@ def _imbalance(rows: Mapping[str, Any], mean_errors: Mapping[str, float]) -> Cla
     Learnt means a median test error (mean over seeds) under half that of the train-mean predictor. The claim rests on
     the ranges of raw units, so runs in other coordinates do not decide it.
     """
-    text = "the P-loss learns f_c at the expense of f_m and γ"
-    row = rows.get("p")
-    if row is None:
-        return Claim(3, text, "not decided", "—", "said, no number", "there is no run of P")
-    shares = {}
-    for name, reference in mean_errors.items():
-        value = row[f"error_{name}"]["mean"]
-        shares[name] = math.inf if value is None else value / reference
+    text, said = "the P-loss learns f_c at the expense of f_m and γ", "said, no number"
+    if missing := _missing(rows, "p"):
+        return Claim(3, text, "not decided", "—", said, missing)
+    row, errors = rows["p"], statistic(rows, "mean").loc["p"].fillna(math.inf)
+    shares = {name: errors[f"error_{name}"] / reference for name, reference in mean_errors.items()}
     ours = ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares.items())
-    n = len(row["seeds"])
-    reason = f"median errors as shares of the train-mean predictor's, under {100 * LEARNT:.0f} % is learnt; {n} seed"
-    reason += "s" if n > 1 else ""
+    reason = f"median errors as shares of the train-mean predictor's, under {100 * LEARNT:.0f} % is learnt; "
+    reason += f"{len(row['seeds'])} seed" + "s" * (len(row["seeds"]) > 1)
     first, *others = [share < LEARNT for share in shares.values()]
     coordinates = row["config"]["coordinates"]
-    verdict: Verdict
+    verdict: Verdict = "not decided"
     if coordinates != "raw":
-        verdict, reason = "not decided", f"the claim is about raw units, these runs use {coordinates!r}; {reason}"
+        reason = f"the claim is about raw units, these runs use {coordinates!r}; {reason}"
     elif not first:
-        verdict, reason = "not decided", f"f_c itself is not learnt; {reason}"
+        reason = f"f_c itself is not learnt; {reason}"
     else:
         verdict = "disagrees" if all(others) else "partly" if any(others) else "agrees"
-    return Claim(3, text, verdict, ours, "said, no number", reason)
+    return Claim(3, text, verdict, ours, said, reason)
 
 
 def _ratios(rows: Mapping[str, Any]) -> Claim:
@@ -170,52 +156,42 @@ def _ratios(rows: Mapping[str, Any]) -> Claim:
     A ratio differs if its interval lies wholly beyond the factor. The paper's ± stands for how else its row could have
     come out, once; ours is the standard error over seeds or, for a single run of its protocol, the same ± again.
     """
-    pairs = [(loss, d) for d in ("jtfs", "mss") for loss in ("pnp", "pnp-mean")]
-    text = "the ratios of PNP and regularised PNP to P"
-    printed = {pair: paper_ratio(*pair) for pair in pairs}
-    paper = "; ".join(f"{NAMES[loss]} {NAMES[d]} {value:.2f} ± {sd:.2f}" for (loss, d), (value, sd) in printed.items())
-    if any(rows.get(loss) is None for loss in ("p", "pnp", "pnp-mean")):
-        reason = f"there is no run of {_missing(rows, 'p', 'pnp', 'pnp-mean')}"
-        return Claim(4, text, "not decided", "—", paper, reason)
-    if any(rows[loss][d]["mean"] is None for loss in ("p", "pnp", "pnp-mean") for d in ("jtfs", "mss")):
-        return Claim(4, text, "not decided", "—", paper, "a row has no finite distance")
-    found = {(loss, d): rows[loss][d]["mean"] / rows["p"][d]["mean"] for loss, d in pairs}
-    ours = "; ".join(f"{NAMES[loss]} {NAMES[d]} {value:.2f}" for (loss, d), value in found.items())
-    spreads = {pair: [_relative_spread(rows[loss], loss, pair[1]) for loss in ("p", pair[0])] for pair in pairs}
-    if any(spread is None for both in spreads.values() for spread in both):
-        return Claim(4, text, "not decided", ours, paper, "a row has one seed only: our own spread is unknown")
+    pairs = [(loss, d) for d in BOTH for loss in ("pnp", "pnp-mean")]
+    names = {pair: f"{NAMES[pair[0]]} {NAMES[pair[1]]}" for pair in pairs}
+    text, printed = "the ratios of PNP and regularised PNP to P", {pair: paper_ratio(*pair) for pair in pairs}
+    paper = "; ".join(f"{names[pair]} {value:.2f} ± {sd:.2f}" for pair, (value, sd) in printed.items())
+    undecided = partial(Claim, 4, text, "not decided", paper=paper)
+    if missing := _missing(rows, "p", "pnp", "pnp-mean"):
+        return undecided("—", reason=missing)
+    mean = statistic(rows, "mean").loc[["p", "pnp", "pnp-mean"], list(BOTH)]
+    if mean.isna().any(axis=None):
+        return undecided("—", reason="a row has no finite distance")
+    found = {(loss, d): mean[d][loss] / mean[d]["p"] for loss, d in pairs}
+    ours = "; ".join(f"{names[pair]} {value:.2f}" for pair, value in found.items())
+    spreads = {(k, d): _relative_spread(rows[k], k, d) for k in mean.index for d in BOTH}
+    if any(map(math.isnan, spreads.values())):
+        return undecided(ours, reason="a row has one seed only: our own spread is unknown")
     intervals = {
-        pair: over_printed(found[pair], printed[pair], math.hypot(*(s for s in spreads[pair] if s is not None)))
-        for pair in pairs
+        (loss, d): over_printed(found[loss, d], printed[loss, d], math.hypot(spreads["p", d], spreads[loss, d]))
+        for loss, d in pairs
     }
     equal = [low >= 1 / EQUAL and high <= EQUAL for _, low, high in intervals.values()]
     differ = [high < 1 / EQUAL or low > EQUAL for _, low, high in intervals.values()]
-    verdict: Verdict = "not decided"
-    if all(equal):
-        verdict = "agrees"
-    elif any(differ):
-        verdict = "partly" if any(equal) else "disagrees"
-    shown = "; ".join(
-        f"{NAMES[loss]} {NAMES[d]} {value:.2f} [{low:.2f}, {high:.2f}]"
-        for (loss, d), (value, low, high) in intervals.items()
-    )
+    verdict: Verdict = "not decided" if not any(differ) else "partly" if any(equal) else "disagrees"
+    shown = "; ".join(f"{names[pair]} {v:.2f} [{low:.2f}, {high:.2f}]" for pair, (v, low, high) in intervals.items())
     reason = f"equal means within a factor of {EQUAL}, 90 % intervals; ours over the paper's: {shown}"
-    return Claim(4, text, verdict, ours, paper, reason)
+    return Claim(4, text, "agrees" if all(equal) else verdict, ours, paper, reason)
 
 
-def _relative_spread(row: Mapping[str, Any], loss: str, distance: str) -> float | None:
+def _relative_spread(row: Mapping[str, Any], loss: str, distance: str) -> float:
     """Standard error of a row over its seeds, relative to its mean; for a single run of the paper's, the printed ±."""
-    cell = row[distance]
+    cell, (mean, sd) = row[distance], PAPER[loss][distance]
     if cell["sd"] is not None:
         return float(cell["sd"] / cell["mean"] / math.sqrt(len(cell["values"]))) if cell["mean"] else 0.0
-    mean, sd = PAPER[loss][distance]
-    return float(sd / mean) if _is_paper_protocol(row["config"]) else None
-
-
-def _mean(row: Mapping[str, Any], distance: str) -> str:
-    value = row[distance]["mean"]
-    return "—" if value is None else f"{value:.2f}"
+    return float(sd / mean) if _is_paper_protocol(row["config"]) else math.nan
 
 
 def _missing(rows: Mapping[str, Any], *losses: str) -> str:
-    return ", ".join(NAMES[loss] for loss in losses if rows.get(loss) is None)
+    """Why a claim about these losses is not decided; "" if all have a run."""
+    missing = ", ".join(NAMES[loss] for loss in losses if rows.get(loss) is None)
+    return f"there is no run of {missing}" if missing else ""

@@ -79,14 +79,8 @@ def contrast(later: Mapping[int, float], earlier: Mapping[int, float]) -> Contra
         return Contrast(differences, None, "not decided")
     half = float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
     low, high = float(values.mean()) - half, float(values.mean()) + half
-    verdict: Effect = "not decided"
-    if high < 0:
-        verdict = "helps"
-    elif low > 0:
-        verdict = "harms"
-    elif max(-low, high) <= MARGIN:
-        verdict = "nothing"
-    return Contrast(differences, (low, high), verdict)
+    verdict: Effect = "helps" if high < 0 else "harms" if low > 0 else "not decided"
+    return Contrast(differences, (low, high), "nothing" if low <= 0 <= high and max(-low, high) <= MARGIN else verdict)
 
 
 def endpoint(curve: pd.DataFrame, n: int, refused: Callable[[int], Sequence[float]]) -> float:
@@ -101,8 +95,7 @@ def endpoint(curve: pd.DataFrame, n: int, refused: Callable[[int], Sequence[floa
         ValueError: if an epoch is missing; names it.
     """
     rows = curve.set_index("epoch")
-    missing = sorted(set(EPOCHS) - set(rows.index))
-    if missing:
+    if missing := sorted(set(EPOCHS) - set(rows.index)):
         raise ValueError(f"the endpoint is over epochs {EPOCHS[0]} to {EPOCHS[-1]}, and {missing} are missing")
     means = []
     for epoch in EPOCHS:
@@ -130,9 +123,9 @@ def _norms_of_refused(workspace: Workspace, probe: pd.DataFrame, epoch: int) -> 
     answers = probe[probe.epoch == epoch].rename(columns={name: f"last_{name}" for name in names})
     truth = problem.table[problem.table.id.isin(answers.id)]
     with torch.no_grad():
-        items = evaluate(answers.drop(columns="epoch"), truth, problem.synth, problem.jtfs)
+        items = evaluate(answers.drop(columns="epoch"), truth, problem.synth, problem.phi)
         lost = truth[truth.id.isin(items.id[items.status != "ok"])]
-        return [float(problem.features(theta[None]).double().norm()) for theta in theta_of(lost, problem.space)]
+        return [float(problem.listen(theta[None]).double().norm()) for theta in theta_of(lost, problem.space)]
 
 
 def contrasts(found: Mapping[str, Mapping[int, float]]) -> dict[str, Contrast]:
@@ -148,12 +141,10 @@ def contrast_table(decided: Mapping[str, Contrast]) -> pd.DataFrame:
     rows = {}
     for name, (later, earlier) in (PRIMARY | SECONDARY).items():
         seeds = {f"seed {s}": f"{d:+.1f}" for s, d in decided[name].differences.items()}
-        subtracted = f"{LOSS_LABELS[later]} − {LOSS_LABELS[earlier]}"
         kind = "primary" if name in PRIMARY else "secondary"
-        rows[name] = {"difference": subtracted, "test": kind, **seeds, "verdict": decided[name].words}
+        rows[name] = {"difference": f"{LOSS_LABELS[later]} − {LOSS_LABELS[earlier]}", "test": kind, **seeds}
     table = pd.DataFrame.from_dict(rows, orient="index").fillna("—").rename_axis("what it tells")
-    last = table.pop("verdict")
-    return table.assign(verdict=last)
+    return table.assign(verdict=[decided[name].words for name in table.index])
 
 
 def answer(decided: Mapping[str, Contrast]) -> str:

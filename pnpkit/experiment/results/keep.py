@@ -7,27 +7,16 @@ from typing import Any
 
 from pnpkit.experiment.artefacts import Provenance, config_dict, read_record, read_with_digests, write_record
 from pnpkit.experiment.config import Profile
-from pnpkit.experiment.evaluation.folder import READ_ONLY, DistanceSummary, Median
+from pnpkit.experiment.evaluation.folder import DistanceSummary, Median
 from pnpkit.experiment.evaluation.items import DISTANCES
+from pnpkit.experiment.files import unless_read_only
 from pnpkit.experiment.integrity import Damaged, say_once, sha256_of_file
 from pnpkit.experiment.profiles import PROFILES
 from pnpkit.experiment.remedies import remedy
-from pnpkit.experiment.results.claims import PAPER
+from pnpkit.experiment.results.claims import PAPER, Claim
 from pnpkit.experiment.schema import BadRecord, check
 
 FILE = "results.json"
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One of ``claims``; see :class:`pnpkit.experiment.results.claims.Claim`."""
-
-    number: int
-    claim: str
-    verdict: str
-    ours: str
-    paper: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -85,17 +74,13 @@ def read_results(folder: Path) -> dict[str, Any]:
     errors = [f"{kind}_{name}" for name in results["parameters"] for kind in ("error", "percent")]
     for weights, rows in results["rows"].items():
         for loss, row in rows.items():
-            if row is None:
-                continue
-            for name in (*DISTANCES, "hours", *errors):
-                check(row.get(name), OverSeeds, path, f"rows.{weights}.{loss}.{name}")
-            for name, kind in _ROW.items():
-                check(row.get(name), kind, path, f"rows.{weights}.{loss}.{name}")
-            check(row["config"].get("epochs"), int, path, f"rows.{weights}.{loss}.config.epochs")
+            if row is not None:
+                for name, kind in (_ROW | dict.fromkeys((*DISTANCES, "hours", *errors), OverSeeds)).items():
+                    check(row.get(name), kind, path, f"rows.{weights}.{loss}.{name}")
+                check(row["config"].get("epochs"), int, path, f"rows.{weights}.{loss}.config.epochs")
     for name, reference in results["references"].items():
-        for part in (*DISTANCES, *errors):
-            schema = DistanceSummary if part in DISTANCES else Median
-            check(reference.get(part), schema, path, f"references.{name}.{part}")
+        for part, kind in (dict.fromkeys(DISTANCES, DistanceSummary) | dict.fromkeys(errors, Median)).items():
+            check(reference.get(part), kind, path, f"references.{name}.{part}")
     if results["paper"]["rows"] not in ({}, config_dict(PAPER)):
         raise BadRecord(f"{path}: paper.rows are not what the paper prints. {remedy(path)}")
     if missing := results["rows"].keys() ^ results["claims"].keys():
@@ -127,18 +112,16 @@ def write_results(folder: Path, results: dict[str, Any], fewer: bool = False) ->
                 return False
             lost = sorted(before["runs"].keys() - results["runs"].keys())
             if lost and not fewer:
+                some = ", ".join(lost[:3]) + (", …" if len(lost) > 3 else "")
                 raise ValueError(
-                    f"{path} has {len(lost)} runs more than are there now ({', '.join(lost[:3])}"
-                    f"{', …' if len(lost) > 3 else ''}): is a disk missing? `--fewer` replaces it all the same"
+                    f"{path} has {len(lost)} runs more than are there now ({some}): is a disk missing? `--fewer` "
+                    "replaces it all the same"
                 )
-    try:
+    kept = False
+    with unless_read_only(f"{path} cannot be written: the table is not kept"):
         write_record(path, results, items_of(folder, results))
-    except OSError as error:
-        if error.errno not in READ_ONLY:
-            raise
-        say_once(f"{path} cannot be written: the table is not kept")
-        return False
-    return True
+        kept = True
+    return kept
 
 
 def items_of(folder: Path, results: Mapping[str, Any]) -> list[str]:

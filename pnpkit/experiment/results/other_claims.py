@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float
 
 from pnpkit.experiment.dataset import arpeggio_grid
@@ -99,13 +100,9 @@ def _graded(held: list[bool], otherwise: Verdict = "disagrees") -> Verdict:
 
 def _speed(benchmark: Mapping[str, Any]) -> str:
     """How much longer the direct algorithm takes for the longest sound that both were timed with, forward only."""
-    seconds: dict[int, dict[str, float]] = {}
-    for row in benchmark["rows"]:
-        if row["operation"] == "forward":
-            seconds.setdefault(row["n_samples"], {})[row["algorithm"]] = row["seconds"]
-    both_timed = [n for n, s in seconds.items() if {"direct", "pnpkit"} <= s.keys()]
-    if not both_timed:
+    forward = pd.DataFrame(benchmark["rows"]).query("operation == 'forward'")
+    seconds = forward.pivot_table("seconds", "n_samples", "algorithm").reindex(columns=["direct", "pnpkit"]).dropna()
+    if seconds.empty:
         return "the benchmark has no other to compare it with"
-    n = max(both_timed)
-    both = seconds[n]
-    return f"computed directly, Φ of {n} samples takes {both['direct'] / both['pnpkit']:.0f} times as long as here"
+    n, (direct, ours) = seconds.index[-1], seconds.iloc[-1]
+    return f"computed directly, Φ of {n} samples takes {direct / ours:.0f} times as long as here"

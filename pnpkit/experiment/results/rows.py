@@ -1,19 +1,22 @@
 """From evaluations to ``results.json``: rows over seeds, comparisons, verdicts."""
 
-import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from pnpkit.experiment.artefacts import provenance
 from pnpkit.experiment.config import LOSS_LABELS
 from pnpkit.experiment.evaluation.folder import Evaluation
 from pnpkit.experiment.evaluation.items import DISTANCES, WEIGHTS, bootstrap_interval
 from pnpkit.experiment.results import claims as verdict
+from pnpkit.experiment.results.frame import COUNTS, networks, over_seeds
 from pnpkit.experiment.results.intervals import welch_interval
+
+PAIRS = [("pnp-mean", "pnp"), *((loss, "p") for loss in LOSS_LABELS if loss != "p")]  # that are compared
 
 
 def build_results(
@@ -40,21 +43,27 @@ def build_results(
             folders.
     """
     began = time.perf_counter()
-    by_loss = {loss: _row_runs(loss, evaluations, seeds) for loss in LOSS_LABELS}
+    losses = dict.fromkeys(e.run["loss"] for e in evaluations)
+    configs = {loss: _config_of_row(loss, evaluations, seeds) for loss in losses}
     _require_one_data_set([*evaluations, *references.values()])
-    constant = references["train mean"]
+    constant, frame = references["train mean"], networks(evaluations)
     printed = verdict.PAPER if constant.run["grid"]["synth"] == verdict.PAPER_SYNTH else {}
     names = [c.removeprefix("error_") for c in map(str, constant.items) if c.startswith("error_")]
     mean_errors = {name: constant.summary["last"][f"error_{name}"]["median"] for name in names}
-    rows, comparisons, claims = {}, {}, {}
-    for weights in [w for w in WEIGHTS if any(w in e.summary for e in evaluations)] or ["last"]:
+    rows: dict[str, dict[Any, Any]] = {}
+    comparisons, claims = {}, {}
+    for weights in [w for w in WEIGHTS if w in frame.index] or ["last"]:
+        part = frame[frame.index.get_level_values("weights") == weights].droplevel("weights")
         # Runs of before the average was kept lack it; a row of it has all seeds or is none
-        of = {k: runs if all(weights in e.summary for e in runs) else [] for k, runs in by_loss.items()}
-        rows[weights] = {loss: _row(runs, weights) if runs else None for loss, runs in of.items()}
+        part = part.drop(index=[e.run["loss"] for e in evaluations if weights not in e.summary], errors="ignore")
+        rows[weights] = dict.fromkeys(LOSS_LABELS) | {
+            loss: _row(runs.droplevel("loss"), configs[loss]) for loss, runs in part.groupby("loss")
+        }
+        heard = {(e.run["loss"], e.run["seed"]): e.of(weights)[list(DISTANCES)] for e in evaluations}
         comparisons[weights] = {
-            f"{a} - {b}": _compare(of[a], of[b], weights)
-            for a, b in (("pnp-mean", "pnp"), *((loss, "p") for loss in LOSS_LABELS if loss != "p"))
-            if of[a] and of[b]
+            f"{a} - {b}": {d: _compare(part[d], heard, a, b, d) for d in DISTANCES}
+            for a, b in PAIRS
+            if rows[weights][a] and rows[weights][b]
         }
         decided = verdict.claims(rows[weights], comparisons[weights], mean_errors) if printed else []
         claims[weights] = [asdict(claim) for claim in decided]
@@ -70,72 +79,41 @@ def build_results(
     }
 
 
-def _row_runs(loss: str, evaluations: Sequence[Evaluation], seeds: Sequence[int] | None) -> list[Evaluation]:
+def _config_of_row(loss: str, evaluations: Sequence[Evaluation], seeds: Sequence[int] | None) -> dict[str, Any]:
+    """What the runs of a loss have in common, which is all but the seed."""
     runs = sorted((e for e in evaluations if e.run["loss"] == loss), key=lambda e: e.run["seed"])
-    names = ", ".join(str(e.folder) for e in runs)
-    found = [e.run["seed"] for e in runs]
-    if len({repr(_without_seed(e.run)) for e in runs}) > 1:
-        keys = {k for e in runs for k in e.run} - {"seed"}
-        differ = sorted(k for k in keys if any(e.run.get(k) != runs[0].run.get(k) for e in runs))
+    names, found = ", ".join(str(e.folder) for e in runs), [e.run["seed"] for e in runs]
+    keys = sorted({k for e in runs for k in e.run} - {"seed"})
+    if differ := [k for k in keys if any(e.run.get(k) != runs[0].run.get(k) for e in runs)]:
         raise ValueError(f"row {loss!r} mixes configurations ({', '.join(differ)} differ): {names}")
     if len(set(found)) < len(found):
         raise ValueError(f"row {loss!r} has a seed twice, seeds {found}: {names}")
-    if runs and seeds is not None and set(found) != set(seeds):
+    if seeds is not None and set(found) != set(seeds):
         raise ValueError(f"row {loss!r} has seeds {found}, not {list(seeds)}: {names}")
-    return runs
+    return {k: runs[0].run[k] for k in keys}
 
 
 def _require_one_data_set(evaluations: Sequence[Evaluation]) -> None:
+    first = evaluations[0]
     for e in evaluations:
-        if e.run["grid"] != evaluations[0].run["grid"] or not np.array_equal(
-            e.items.id.unique(), evaluations[0].items.id.unique()
-        ):
-            raise ValueError(f"different data sets cannot share a table: {evaluations[0].folder} and {e.folder}")
+        if e.run["grid"] != first.run["grid"] or not np.array_equal(e.items.id.unique(), first.items.id.unique()):
+            raise ValueError(f"different data sets cannot share a table: {first.folder} and {e.folder}")
 
 
-def _row(runs: list[Evaluation], weights: str) -> dict[str, Any]:
-    parts = [e.summary[weights] for e in runs]
-    row: dict[str, Any] = {
-        "seeds": [e.run["seed"] for e in runs],
-        "config": _without_seed(runs[0].run),
-        "items": sum(p["items"] for p in parts),
-        "left_out": sum(p["items"] - p["status"]["ok"] for p in parts),
-        "outside": sum(int(e.of(weights).filter(like="outside_").any(axis=1).sum()) for e in runs),
-        "hours": _over_seeds([e.made["run"]["seconds"] / 3600 for e in runs]),
-    }
-    row |= {d: _over_seeds([p[d]["mean"] for p in parts]) for d in DISTANCES}
-    return row | {k: _over_seeds([p[k]["median"] for p in parts]) for k in parts[0] if _is_error(k)}
+def _row(runs: pd.DataFrame, config: dict[str, Any]) -> dict[str, Any]:
+    counts = {name: int(runs[name].sum()) for name in COUNTS}
+    measures = {str(name): over_seeds(values) for name, values in runs.drop(columns=COUNTS).items()}
+    return {"seeds": runs.index.tolist(), "config": config, **counts, **measures}
 
 
-def _over_seeds(values: list[float | None]) -> dict[str, Any]:
-    """Mean and sample standard deviation over seeds; a seed without a finite value leaves the row without one."""
-    known = [v for v in values if v is not None]
-    mean = statistics.fmean(known) if len(known) == len(values) else None
-    sd = statistics.stdev(known) if mean is not None and len(known) > 1 else None
-    return {"values": values, "mean": mean, "sd": sd}
-
-
-def _compare(a: list[Evaluation], b: list[Evaluation], weights: str) -> dict[str, Any]:
+def _compare(means: pd.Series, heard: Mapping[tuple[str, int], pd.DataFrame], a: str, b: str, d: str) -> dict[str, Any]:
     """95 % intervals of the mean of ``a`` minus that of ``b``: over paired items, and over seeds."""
-    result = {}
-    for d in DISTANCES:
-        first, second = (np.mean([e.of(weights)[d] for e in runs], axis=0) for runs in (a, b))
-        difference = first - second
-        kept = difference[np.isfinite(difference)]
-        means = [[e.summary[weights][d]["mean"] for e in runs] for runs in (a, b)]
-        known = all(m is not None for side in means for m in side)
-        result[d] = {
-            "difference": float(kept.mean()) if len(kept) else None,
-            "left_out": int(len(difference) - len(kept)),
-            "items": bootstrap_interval(kept),
-            "seeds": welch_interval(*means) if known else None,
-        }
-    return result
-
-
-def _without_seed(run: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in run.items() if k != "seed"}
-
-
-def _is_error(key: str) -> bool:
-    return key.startswith(("error_", "percent_"))
+    first, second = (np.mean([heard[loss, seed][d] for seed in means[loss].index], axis=0) for loss in (a, b))
+    difference = first - second
+    kept = difference[np.isfinite(difference)]
+    return {
+        "difference": float(kept.mean()) if len(kept) else None,
+        "left_out": int(len(difference) - len(kept)),
+        "items": bootstrap_interval(kept),
+        "seeds": welch_interval(means[a].tolist(), means[b].tolist()) if means[[a, b]].notna().all() else None,
+    }

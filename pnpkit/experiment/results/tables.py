@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,10 +11,13 @@ from pnpkit._names import require_known
 from pnpkit.experiment.config import LOSS_LABELS
 from pnpkit.experiment.evaluation.folder import Evaluation
 from pnpkit.experiment.evaluation.items import DISTANCES
-from pnpkit.experiment.results import claims as verdict
+from pnpkit.experiment.results.claims import Claim
+from pnpkit.experiment.results.frame import DASH, number, plus_minus, statistic
 from pnpkit.synth import ParameterSpace
 
-DASH = "—"
+BOTH = {"MSS": "mss", "JTFS": "jtfs"}
+ERRORS = {"error": "", "percent": " (%)"}
+STATISTICS = ("mean", "sd")
 LATEX = {
     "M̄": r"$\bar{M}$",
     "λ": r"$\lambda$",
@@ -31,45 +34,57 @@ def table(results: Mapping[str, Any], weights: str = "last") -> pd.DataFrame:
 
     A dash where there is no run, no number of the paper, or no ± because there is one seed.
     """
-    printed, rows = results["paper"]["rows"], {}
-    for loss, label in LOSS_LABELS.items():
-        row, paper = results["rows"][weights].get(loss), printed.get(loss, {})
-        if row is None and not paper:
-            continue
-        p = results["rows"][weights]["p"]
-        line = {"epochs": DASH if row is None else str(row["config"]["epochs"])}
-        for d, name in (("mss", "MSS"), ("jtfs", "JTFS")):
-            line |= {name: _cell(row, d), f"{name}, paper": _plus_minus(*(paper.get(d) or (None, None)))}
-        for d, name in (("mss", "MSS ÷ P"), ("jtfs", "JTFS ÷ P")):
-            has_ratio = bool(paper.get(d))
-            line[name] = _number(row[d]["mean"] / p[d]["mean"]) if _both(row, p, d) else DASH
-            line[f"{name}, paper"] = _number(verdict.paper_ratio(loss, d)[0]) if has_ratio else DASH
-        line["MSS, text"] = _cell(row, "ddsp")
-        line["hours"] = DASH if row is None else f"{row['hours']['mean']:.2g}"
-        line["hours, paper"] = paper.get("hours", DASH)
-        rows[label] = line
-    for name, reference in sorted(results["references"].items()):
-        means = {"MSS": "mss", "JTFS": "jtfs", "MSS, text": "ddsp"}
-        rows[name] = {column: _number(reference[d]["mean"]) for column, d in means.items()}
-    frame = pd.DataFrame.from_dict(rows, orient="index").fillna(DASH).rename_axis("loss")
-    return frame if printed else frame.drop(columns=[c for c in frame if str(c).endswith(", paper")])
+    mean, sd, paper, spread = _numbers(results, weights)
+    rows, printed = results["rows"][weights], results["paper"]["rows"]
+    page = pd.DataFrame(index=mean.index)
+    page["epochs"] = [DASH if rows.get(k) is None else str(rows[k]["config"]["epochs"]) for k in page.index]
+    for name, d in BOTH.items():
+        page[name], page[f"{name}, paper"] = _cells(mean[d], sd[d]), _cells(paper[d], spread[d])
+    for name, d in BOTH.items():
+        page[f"{name} ÷ P"], page[f"{name} ÷ P, paper"] = (
+            (m / m.get("p", np.nan)).map(number) for m in (mean[d], paper[d])
+        )
+    page["MSS, text"], page["hours"] = _cells(mean["ddsp"], sd["ddsp"]), mean["hours"].map("{:.2g}".format, "ignore")
+    page["hours, paper"] = [printed.get(k, {}).get("hours", DASH) for k in page.index]
+    page = _with_references(page, results, {**BOTH, "MSS, text": "ddsp"}, "mean")
+    return page if printed else page.drop(columns=[c for c in page if str(c).endswith(", paper")])
 
 
 def error_table(results: Mapping[str, Any], weights: str = "last") -> pd.DataFrame:
     """Beside Table 1: seeds, median parameter errors, and what was left out of the means or predicted out of range."""
-    columns: dict[str, str] = {}
-    for name in results["parameters"]:
-        columns |= {f"error_{name}": f"median error of {name}", f"percent_{name}": f"median error of {name} (%)"}
-    rows = {}
-    for loss, label in LOSS_LABELS.items():
-        row = results["rows"][weights].get(loss)
-        if row is not None:
-            errors = {title: _cell(row, key) for key, title in columns.items()}
-            counts = {"left out": str(row["left_out"]), "out of range": str(row["outside"]), "of": str(row["items"])}
-            rows[label] = {"seeds": str(len(row["seeds"])), **errors, **counts}
-    for name, reference in sorted(results["references"].items()):
-        rows[name] = {title: _number(reference[key]["median"]) for key, title in columns.items()}
-    return pd.DataFrame.from_dict(rows, orient="index").fillna(DASH).rename_axis("loss")
+    mean, sd, *_ = _numbers(results, weights)
+    rows = {loss: row for loss in mean.index if (row := results["rows"][weights].get(loss)) is not None}
+    page = pd.DataFrame({"seeds": {loss: str(len(row["seeds"])) for loss, row in rows.items()}})
+    titles = {f"median error of {n}{unit}": f"{k}_{n}" for n in results["parameters"] for k, unit in ERRORS.items()}
+    for title, key in titles.items():
+        page[title] = _cells(mean[key], sd[key])
+    for title, key in {"left out": "left_out", "out of range": "outside", "of": "items"}.items():
+        page[title] = [str(row[key]) for row in rows.values()]
+    return _with_references(page, results, titles, "median")
+
+
+def _numbers(results: Mapping[str, Any], weights: str) -> list[pd.DataFrame]:
+    """Means and deviations over seeds, then the paper's: a row a loss that has a run or that the paper prints."""
+    rows, printed = results["rows"][weights], results["paper"]["rows"]
+    paper = {
+        k: {d: dict(zip(STATISTICS, row[d] or (), strict=False)) for d in BOTH.values()} for k, row in printed.items()
+    }
+    losses = [loss for loss in LOSS_LABELS if rows.get(loss) is not None or loss in printed]
+    measures = [*DISTANCES, "hours", *(f"{kind}_{name}" for name in results["parameters"] for kind in ERRORS)]
+    frames = [statistic(part, name) for part in (rows, paper) for name in STATISTICS]
+    return [frame.reindex(index=losses, columns=measures).astype(float) for frame in frames]
+
+
+def _cells(mean: pd.Series, sd: pd.Series) -> pd.Series:
+    return pd.Series(list(map(plus_minus, mean, sd)), mean.index)
+
+
+def _with_references(page: pd.DataFrame, results: Mapping[str, Any], of: Mapping[str, str], name: str) -> pd.DataFrame:
+    """A table by the labels of its losses, the predictions that need no training below."""
+    references = sorted(results["references"].items())
+    below = {label: {c: number(part[key][name]) for c, key in of.items()} for label, part in references}
+    page = pd.concat([page.rename(index=LOSS_LABELS), pd.DataFrame.from_dict(below, orient="index")])
+    return page.fillna(DASH).rename_axis("loss")
 
 
 def split_table(runs: Mapping[str, Evaluation], parameter: str, weights: str = "last") -> pd.DataFrame:
@@ -85,13 +100,13 @@ def split_table(runs: Mapping[str, Evaluation], parameter: str, weights: str = "
         outside = items[f"outside_{parameter}"]
         validation = (run.validation or {}).get(weights)
         rows[label] = {
-            "mean": _number(items.jtfs.mean()),
-            "median": _number(items.jtfs.median()),
-            "root mean square": _number(float(np.sqrt((items.jtfs**2).mean()))),
+            "mean": number(items.jtfs.mean()),
+            "median": number(items.jtfs.median()),
+            "root mean square": number(float(np.sqrt((items.jtfs**2).mean()))),
             f"{parameter} out of range": str(int(outside.sum())),
-            "their mean": _number(items.jtfs[outside].mean()) if outside.any() else DASH,
-            "mean of the others": _number(items.jtfs[~outside].mean()) if not outside.all() else DASH,
-            "validation fold, mean": _number(validation["jtfs"]["mean"]) if validation else DASH,
+            "their mean": number(items.jtfs[outside].mean()) if outside.any() else DASH,
+            "mean of the others": number(items.jtfs[~outside].mean()) if not outside.all() else DASH,
+            "validation fold, mean": number(validation["jtfs"]["mean"]) if validation else DASH,
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("JTFS distance")
 
@@ -120,18 +135,12 @@ def ours_and_paper(
     results: Mapping[str, Any], distance: str, weights: str = "last"
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Means and standard deviations of a distance, for :func:`pnpkit.figures.results.plot_bars`; NaN for a dash."""
-    pairs = {}
-    for loss, label in LOSS_LABELS.items():
-        row, paper = results["rows"][weights].get(loss), results["paper"]["rows"].get(loss, {}).get(distance)
-        if row is not None or paper:
-            ours = (None, None) if row is None else (row[distance]["mean"], row[distance]["sd"])
-            pairs[label] = {"ours": ours, "paper": paper or (None, None)}
-    frames = ({label: {k: pair[i] for k, pair in line.items()} for label, line in pairs.items()} for i in (0, 1))
-    means, deviations = (pd.DataFrame.from_dict(frame, orient="index").astype(float) for frame in frames)
-    return means, deviations
+    mean, sd, paper, spread = (frame[distance].rename(LOSS_LABELS) for frame in _numbers(results, weights))
+    means, deviations = pd.DataFrame({"ours": mean, "paper": paper}), pd.DataFrame({"ours": sd, "paper": spread})
+    return (means := means.dropna(how="all")), deviations.loc[means.index]
 
 
-def claim_table(results: Mapping[str, Any], weights: str = "last", more: Sequence[verdict.Claim] = ()) -> pd.DataFrame:
+def claim_table(results: Mapping[str, Any], weights: str = "last", more: Sequence[Claim] = ()) -> pd.DataFrame:
     """A row a claim: ours, the paper's, the verdict and why; no row where the paper claims nothing.
 
     Args:
@@ -149,7 +158,7 @@ def check_form(form: str) -> None:
     require_known("form", form, ("html", "markdown", "latex"))
 
 
-def render(frame: pd.DataFrame, form: Literal["html", "markdown", "latex"]) -> str:
+def render(frame: pd.DataFrame, form: str) -> str:
     """A table as text for the page, the README or a paper.
 
     Raises:
@@ -172,19 +181,3 @@ def render(frame: pd.DataFrame, form: Literal["html", "markdown", "latex"]) -> s
     for sign, macro in LATEX.items():
         tex = tex.replace(sign, macro)
     return tex
-
-
-def _both(row: Mapping[str, Any] | None, p: Mapping[str, Any] | None, distance: str) -> bool:
-    return row is not None and p is not None and None not in (row[distance]["mean"], p[distance]["mean"])
-
-
-def _cell(row: Mapping[str, Any] | None, key: str) -> str:
-    return DASH if row is None else _plus_minus(row[key]["mean"], row[key]["sd"])
-
-
-def _plus_minus(mean: float | None, sd: float | None) -> str:
-    return DASH if mean is None else f"{mean:.2f} ± {_number(sd)}"
-
-
-def _number(value: float | None) -> str:
-    return DASH if value is None else f"{value:.2f}"

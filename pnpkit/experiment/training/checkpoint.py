@@ -13,18 +13,8 @@ from torch import Tensor, nn
 
 from pnpkit._extras import extra
 from pnpkit.analyser.network import Analyser
-from pnpkit.experiment.artefacts import (
-    ArtefactMismatch,
-    config_dict,
-    read_json,
-    read_record,
-    require_same_config,
-    sweep,
-    sync,
-    unwritable,
-    write_atomically,
-    write_record,
-)
+from pnpkit.experiment.artefacts import ArtefactMismatch, config_dict, read_record, require_same_config, write_record
+from pnpkit.experiment.files import sweep, sync, write_atomically, written
 from pnpkit.experiment.integrity import Damaged
 from pnpkit.experiment.remedies import remedy
 from pnpkit.experiment.schema import at_least
@@ -34,10 +24,10 @@ with extra("experiment", "a training run"):
     from safetensors import SafetensorError
     from safetensors.torch import load_file, save
 
-Row = dict[str, int | float]  # of the history
+HistoryRow = dict[str, int | float]  # of the history
 KEPT = 2  # the newest, and the one before in case a disk loses the newest
 NAME = re.compile(r"epoch-\d{5}")  # what else lies in the folder is the user's
-WEIGHTS = ("weights.safetensors", "best.safetensors", "average.safetensors", "optimiser.safetensors")
+WEIGHTS = {"last": "weights.safetensors", "best": "best.safetensors", "average": "average.safetensors"}
 
 
 @dataclass
@@ -45,7 +35,7 @@ class RunState:
     """How far a run is. Generators have no state to keep: each epoch seeds its own from (seed, epoch)."""
 
     epoch: int = 0  # epochs done
-    history: list[Row] = field(default_factory=list)  # one row an epoch
+    history: list[HistoryRow] = field(default_factory=list)  # one row an epoch
     best_epoch: int = 0
     best_loss: float = float("inf")  # lowest validation loss so far
     seconds: float = 0.0  # of all sessions
@@ -54,7 +44,7 @@ class RunState:
 
 
 @dataclass(frozen=True)
-class Progress:
+class CheckpointRecord:
     """What ``progress.json`` records."""
 
     config: dict[str, Any]
@@ -83,24 +73,19 @@ def save_checkpoint(
     """
     final = folder / f"epoch-{state.epoch:05d}"
     partial = folder / f".{final.name}.partial"
-    try:
+    moments = {f"{i}.{k}": v for i, s in optimiser.state_dict()["state"].items() for k, v in s.items()}
+    parts = (*WEIGHTS.values(), "optimiser.safetensors")
+    weights = (analyser.state_dict(), best, average.state_dict(), moments)
+    probe = {"probe": probe_digest(folder.parent / "probe.csv", state.epoch)}
+    with written(final):
         for old in (*folder.glob(".epoch-*.partial"), final):
             shutil.rmtree(old, ignore_errors=True)
         partial.mkdir(parents=True)
-    except OSError as error:
-        raise unwritable(final, error) from error
-    save_weights(partial / "weights.safetensors", analyser.state_dict())
-    save_weights(partial / "best.safetensors", best)
-    save_weights(partial / "average.safetensors", average.state_dict())
-    moments = optimiser.state_dict()["state"]
-    save_weights(partial / "optimiser.safetensors", {f"{i}.{k}": v for i, s in moments.items() for k, v in s.items()})
-    probe = {"probe": probe_digest(folder.parent / "probe.csv", state.epoch)}
-    write_record(partial / "progress.json", {"config": config_dict(config), **asdict(state), **probe}, WEIGHTS)
-    try:
+        for name, tensors in zip(parts, weights, strict=True):
+            save_weights(partial / name, tensors)
+        write_record(partial / "progress.json", {"config": config_dict(config), **asdict(state), **probe}, parts)
         os.rename(partial, final)
         sync(folder)
-    except OSError as error:
-        raise unwritable(final, error) from error
     for old in _checkpoints(folder)[:-KEPT]:
         os.rename(old, gone := folder / f".{old.name}.partial")  # so that no half of it looks like a checkpoint
         shutil.rmtree(gone, ignore_errors=True)
@@ -123,24 +108,22 @@ def load_checkpoint(
     found = _checkpoints(folder)
     if not found:
         return RunState(), snapshot(analyser)
-    newest = found[-1]
+    newest, advice = found[-1], remedy(found[-1] / "progress.json")
     try:
-        stored = read_record(newest / "progress.json", Progress)
+        stored = read_record(newest / "progress.json", CheckpointRecord)
         require_same_config(newest, stored.pop("config"), config)
         probe = stored.pop("probe", "")
         state = RunState(**stored)
         _check_progress(newest, state, folder.parent / "probe.csv", probe)
-        analyser.load_state_dict(load_weights(newest / "weights.safetensors"))
-        best = load_weights(newest / "best.safetensors")
-        average.load_state_dict(load_weights(newest / "average.safetensors"))
+        analyser.load_state_dict(load_weights(newest / WEIGHTS["last"]))
+        best = load_weights(newest / WEIGHTS["best"])
+        average.load_state_dict(load_weights(newest / WEIGHTS["average"]))
         _restore(optimiser, load_weights(newest / "optimiser.safetensors"))
     except (ArtefactMismatch, Damaged, PermissionError):
         raise
     except (OSError, ValueError, TypeError, RuntimeError, KeyError, IndexError) as error:
-        said = str(error).splitlines()[0].removesuffix(f". {remedy(newest / 'progress.json')}")
-        raise ValueError(
-            f"the checkpoint {newest} cannot be read: {said}. {remedy(newest / 'progress.json')}"
-        ) from error
+        said = str(error).splitlines()[0].removesuffix(f". {advice}")
+        raise ValueError(f"the checkpoint {newest} cannot be read: {said}. {advice}") from error
     return state, best
 
 
@@ -167,12 +150,12 @@ def clear_checkpoints(folder: Path) -> None:
         folder.rmdir()
 
 
-def newest_history(folder: Path) -> tuple[Path, list[Row]] | None:
+def newest_history(folder: Path) -> tuple[Path, list[HistoryRow]] | None:
     """The newest checkpoint's record, and the history in it; None without one."""
     if not (found := _checkpoints(folder)):
         return None
     path = found[-1] / "progress.json"
-    return path, read_record(path, Progress, only=())["history"]
+    return path, read_record(path, CheckpointRecord, only=())["history"]
 
 
 def snapshot(analyser: nn.Module) -> dict[str, Tensor]:
@@ -195,18 +178,18 @@ def _checkpoints(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("epoch-*") if NAME.fullmatch(path.name) and path.is_dir())
 
 
-def load_analyser(folder: Path, weights: str = "weights") -> Analyser:
+def load_analyser(folder: Path, weights: str = "last") -> Analyser:
     """The trained network of a run, in evaluation mode.
 
     Args:
         folder: of the run.
-        weights: ``"weights"`` (last epoch), ``"best"`` (lowest validation loss) or ``"average"``.
+        weights: ``"last"`` (of the last epoch), ``"best"`` (of the lowest validation loss) or ``"average"``.
     """
-    path = folder / f"{weights}.safetensors"
+    path = folder / WEIGHTS[weights]
     state = run_weights(path)
-    head = read_json(folder / "config.json", "train")["head"]
+    config = read_record(folder / "config.json", dict, "train", only=())
     try:
-        analyser = Analyser(len(state["network.classifier.bias"]), head)
+        analyser = Analyser(len(state["network.classifier.bias"]), config["head"])
         analyser.load_state_dict(state)
     except (KeyError, RuntimeError, TypeError) as error:
         raise ValueError(f"{path} holds no weights of this network ({str(error).splitlines()[0]})") from error

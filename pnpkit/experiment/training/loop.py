@@ -11,49 +11,44 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pnpkit._extras import extra
-from pnpkit.analyser.network import Analyser, predict
+from pnpkit.analyser.network import Analyser
 from pnpkit.experiment.artefacts import config_dict, write_json
 from pnpkit.experiment.config import TrainingConfig
 from pnpkit.experiment.dataset import theta_of
 from pnpkit.experiment.machine import check_device, locked, memory_kept, torch_threads
 from pnpkit.experiment.training import run_folder
 from pnpkit.experiment.training.checkpoint import (
-    Row,
-    RunState,
+    HistoryRow,
     clear_checkpoints,
     load_checkpoint,
     save_checkpoint,
     snapshot,
 )
-from pnpkit.experiment.training.objective import Loss, TrainingData, build_losses, check_run, metric_of
+from pnpkit.experiment.training.learner import Callback, Learner
+from pnpkit.experiment.training.objective import Loss, TrainingData, build_losses, check_run
 from pnpkit.experiment.training.run_folder import RunResult
 from pnpkit.losses import AdaptivePNPLoss
-
-AVERAGED = 0.999  # of the average of the weights, kept a step: it reaches back over some 1000 of them
-Callback = Callable[[int, int, Row], None]
 
 
 def train(
     config: TrainingConfig, data: TrainingData, out: Path, *, network: nn.Module | None = None,
-    phi: Callable[[Tensor], Tensor] | None = None, threads: int = 1, **session: Any,
+    listen: Callable[[Tensor], Tensor] | None = None, threads: int = 1, **session: Any,
 ) -> RunResult:  # fmt: skip
     """Train what a configuration says: an :class:`Analyser` with one of the losses of :func:`build_losses`.
 
     Args:
         config, data, out, threads, session: as of :func:`fit`.
         network: another one, which ``config.head`` then is a name for.
-        phi: Φ∘g for the spectral loss, raw θ → descriptor.
+        listen: Φ∘g for the spectral loss, raw θ → descriptor.
     """
     if bool(config.start_from) != (session.get("start") is not None):
         raise ValueError(f"start_from is {config.start_from!r}: weights to start with go with it, and with it only")
     with torch_threads(threads):
-        loss, validation = build_losses(config, data, phi)
+        loss, validation = build_losses(config, data, listen)
         if network is None:
             theta = theta_of(data.table, data.space)[torch.from_numpy(data.rows("train"))]
             mean = data.space.encode(theta, config.coordinates).float().mean(0) if config.bias_at_mean else None
@@ -135,7 +130,7 @@ def fit(
 
 
 def _epochs(
-    learner: "Learner", out: Path, loss: Loss, validation: Loss, start: Callable[[], Mapping[str, Tensor]] | None,
+    learner: Learner, out: Path, loss: Loss, validation: Loss, start: Callable[[], Mapping[str, Tensor]] | None,
     max_hours: float | None, progress: Callback | None, tensorboard: Path | None,
 ) -> RunResult:  # fmt: skip
     began = time.perf_counter()
@@ -155,7 +150,7 @@ def _epochs(
         epoch_began = time.perf_counter()
         mean_loss = learner.epoch(loss, state, progress)
         state.epoch += 1
-        row: Row = {"epoch": state.epoch, "train_loss": mean_loss} | learner.validate(validation)
+        row: HistoryRow = {"epoch": state.epoch, "train_loss": mean_loss} | learner.validate(validation)
         if not all(map(math.isfinite, row.values())):
             raise FloatingPointError(f"validation after epoch {state.epoch}: not finite: {row}; the checkpoint stays")
         improved = row["validation_loss"] < state.best_loss
@@ -178,78 +173,7 @@ def _epochs(
     return run_folder.read_run(out)
 
 
-class Learner:
-    """A network with its optimiser, its targets and its metrics: what an epoch needs beside a loss.
-
-    Network and batches are on the device; data, targets and metrics stay on the CPU.
-    """
-
-    def __init__(self, network: nn.Module, data: TrainingData, config: TrainingConfig, device: str) -> None:
-        self.config, self.data, self.device, self.network = config, data, device, network.to(device)
-        self.theta, self.metric = theta_of(data.table, data.space), metric_of(config, data)
-        self.target = data.space.encode(self.theta, config.coordinates).float()
-        # Beside the run, and no part of it: neither weights nor buffers of the network follow from the average
-        self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(AVERAGED), use_buffers=True)
-        self.optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate, fused=True)
-
-    def epoch(self, loss: Loss, state: RunState, progress: Callback | None) -> float:
-        """One pass over the train fold; the mean of its losses.
-
-        Order and dropout follow from (seed, epoch) alone, so an epoch is the same whatever came before it.
-        """
-        config, rows = self.config, self.data.rows("train")
-        n_steps, total = len(rows) // config.batch_size, 0.0
-        order_seed, dropout_seed = map(int, np.random.SeedSequence((config.seed, state.epoch)).generate_state(2))
-        order = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(order_seed)).numpy()]
-        torch.manual_seed(dropout_seed)
-        self.network.train()
-        for group in self.optimiser.param_groups:
-            group["lr"] = config.rate(state.epoch)
-        for step, batch in enumerate(np.split(order[: n_steps * config.batch_size], n_steps)):
-            value = self.step(loss, batch)
-            if not math.isfinite(value):
-                raise FloatingPointError(
-                    f"the loss is {value} at step {step} of epoch {state.epoch + 1} ({self.data.ids(batch)}); "
-                    f"the last checkpoint, after epoch {state.epoch}, is as it was"
-                )
-            total += value
-            if progress is not None:
-                done = state.epoch * n_steps + step + 1
-                progress(done, config.epochs * n_steps, state.history[-1] if state.history else {})
-        return total / n_steps
-
-    def step(self, loss: Loss, batch: np.ndarray) -> float:
-        """The loss of some items; unless it is not finite, the weights are moved against its gradient."""
-        prediction = self.network(torch.from_numpy(np.asarray(self.data.features[batch])).to(self.device))
-        if not bool(torch.isfinite(prediction).all()):
-            return math.nan  # a synthesiser would refuse such θ̃ with a message that knows neither step nor ids
-        value = self._loss(loss, prediction, batch)
-        if math.isfinite(value.item()):
-            self.optimiser.zero_grad()
-            value.backward()
-            self.optimiser.step()
-            self.average.update_parameters(self.network)
-        return value.item()
-
-    def validate(self, loss: Loss) -> Row:
-        """The validation columns of the history: loss, and for each parameter its errors in its unit and its sign."""
-        rows, space = self.data.rows("validation"), self.data.space
-        output = predict(self.network, self.data.features, rows)
-        row: Row = {"validation_loss": self._loss(loss, output, rows).item()}
-        error = (space.decode(output.double(), self.config.coordinates) - self.theta[torch.from_numpy(rows)]).abs()
-        for i, name in enumerate(space.names):
-            row[f"error_{name}"] = error[:, i].median().item()
-            row[f"mean_error_{name}"] = error[:, i].mean().item()
-            row[f"negative_{name}"] = (output[:, i] < 0).double().mean().item()
-        return row
-
-    def _loss(self, loss: Loss, prediction: Tensor, rows: np.ndarray) -> Tensor:
-        index, device = torch.from_numpy(rows), prediction.device
-        M = None if self.metric is None else self.metric[index].to(device)
-        return loss(prediction, self.target[index].to(device), M)
-
-
-def _send(folder: Path, row: Row) -> None:
+def _send(folder: Path, row: HistoryRow) -> None:
     """One row of the history as TensorBoard's scalars; those of later epochs, of a run begun again, give way."""
     from torch.utils.tensorboard import SummaryWriter
 

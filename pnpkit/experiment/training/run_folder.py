@@ -14,18 +14,24 @@ from pnpkit.experiment.artefacts import (
     Provenance,
     provenance,
     read_csv,
-    read_json,
     read_record,
     require_same_config,
-    sweep,
-    write_atomically,
+    write_csv,
     write_record,
 )
-from pnpkit.experiment.config import FeatureConfig, GridConfig, TrainingConfig
+from pnpkit.experiment.config import GridConfig, ScalogramConfig, TrainingConfig
+from pnpkit.experiment.files import sweep
 from pnpkit.experiment.integrity import Damaged
 from pnpkit.experiment.remedies import remedy
-from pnpkit.experiment.schema import BadRecord, at_least, check
-from pnpkit.experiment.training.checkpoint import RunState, clear_checkpoints, newest_history, save_weights, snapshot
+from pnpkit.experiment.schema import BadRecord, at_least
+from pnpkit.experiment.training.checkpoint import (
+    WEIGHTS,
+    RunState,
+    clear_checkpoints,
+    newest_history,
+    save_weights,
+    snapshot,
+)
 from pnpkit.experiment.training.objective import TrainingData
 
 POSITIVE = {
@@ -79,14 +85,14 @@ def read_provenance(folder: Path, names: Iterable[str] = ()) -> dict[str, Any]:
         ValueError: if it, or one of those files, is not what the run left there; names it.
     """
     made = read_record(folder / "provenance.json", RunProvenance, "train", only=["config.json", *names])
-    require_same_config(folder / "config.json", read_json(folder / "config.json", "train"), made["config"])
+    require_same_config(folder / "config.json", config_of(folder), made["config"])
     return made
 
 
-def read_table(folder: Path, name: str, **options: Any) -> pd.DataFrame:
-    """A table of a finished run, after checking it; options are of :func:`pandas.read_csv`. Errors as above."""
-    read_record(folder / "provenance.json", only=[name])
-    return read_csv(folder / name, **options)
+def read_answers(folder: Path, file: str) -> pd.DataFrame:
+    """``predictions.csv`` or ``probe.csv`` of a finished run, after checking it against its digest."""
+    read_record(folder / "provenance.json", RunProvenance, "train", only=[file])
+    return read_csv(folder / file, ["id"])
 
 
 def read_history(folder: Path) -> pd.DataFrame:
@@ -124,11 +130,13 @@ def read_finished(folder: Path, config: TrainingConfig) -> RunResult | None:
         ValueError: if a file is not what the run left there; names it.
     """
     if (folder / "config.json").exists():
-        check(stored := read_json(folder / "config.json"), dict, folder / "config.json")
-        require_same_config(folder, stored, config)
-    if not (folder / "provenance.json").exists():
-        return None
-    return read_run(folder)
+        require_same_config(folder, config_of(folder), config)
+    return read_run(folder) if (folder / "provenance.json").exists() else None
+
+
+def config_of(folder: Path, schema: Any = dict) -> dict[str, Any]:
+    """Configuration of a run as its folder has it, after checking it against a schema."""
+    return read_record(folder / "config.json", schema, "train", only=())
 
 
 def read_config(folder: Path) -> TrainingConfig:
@@ -138,12 +146,12 @@ def read_config(folder: Path) -> TrainingConfig:
         FileNotFoundError: if the folder holds no run.
         ValueError: if its ``config.json`` is damaged, or of another version of this library.
     """
-    stored = check(read_json(folder / "config.json", "train"), TrainingConfig, folder / "config.json")
+    stored = config_of(folder, TrainingConfig)
     for name, number in {**stored, **stored["grid"], **stored["features"]}.items():
         if name in POSITIVE and number <= 0:
             raise BadRecord(f"{folder / 'config.json'}: {name} must be positive, not {number}")
     try:
-        parts = {"grid": GridConfig(**stored["grid"]), "features": FeatureConfig(**stored["features"])}
+        parts = {"grid": GridConfig(**stored["grid"]), "features": ScalogramConfig(**stored["features"])}
         return TrainingConfig(**stored | parts)
     except (KeyError, TypeError) as error:
         raise ValueError(f"{folder / 'config.json'} is not the configuration of a training run: {error}") from error
@@ -162,7 +170,7 @@ def write_history(data: TrainingData, out: Path, state: RunState) -> None:
     columns = [f"{kind}_{name}" for kind in ("error", "mean_error", "negative") for name in data.space.names]
     adaptive = ["relaxed"] if "relaxed" in state.history[0] else []
     names = ["epoch", "train_loss", "validation_loss", *columns, *adaptive, "seconds"]
-    _write_csv(out / "history.csv", pd.DataFrame(state.history, columns=names))
+    write_csv(out / "history.csv", pd.DataFrame(state.history, columns=names))
 
 
 def write_probe(config: TrainingConfig, data: TrainingData, out: Path, epoch: int, network: nn.Module) -> None:
@@ -175,7 +183,7 @@ def write_probe(config: TrainingConfig, data: TrainingData, out: Path, epoch: in
     if (out / "probe.csv").exists():
         before = read_csv(out / "probe.csv", dtype=str)  # as text, so that no digit changes
         table = pd.concat([before[before.epoch.astype(int) < epoch], table])
-    _write_csv(out / "probe.csv", table)
+    write_csv(out / "probe.csv", table)
 
 
 def write_products(
@@ -190,17 +198,13 @@ def write_products(
     """What a finished run leaves; the provenance last, because it is what says that the run is finished."""
     rows = data.rows("validation", "test")
     table = data.table.iloc[rows][["id", "fold"]].reset_index(drop=True)
-    last = snapshot(network)
-    for kind, weights in (("last", last), ("best", best), ("average", average)):
+    for kind, weights in {"last": snapshot(network), "best": best, "average": average}.items():
         network.load_state_dict(weights)
         theta = _answers(config, data, network, rows)
-        for i, name in enumerate(data.space.names):
-            table[f"{kind}_{name}"] = theta[:, i].numpy()
-    save_weights(out / "weights.safetensors", last)
-    save_weights(out / "best.safetensors", best)
-    save_weights(out / "average.safetensors", average)
+        table[[f"{kind}_{name}" for name in data.space.names]] = theta.numpy()
+        save_weights(out / WEIGHTS[kind], weights)
     write_history(data, out, state)
-    _write_csv(out / "predictions.csv", table)
+    write_csv(out / "predictions.csv", table)
     summary = {"epochs": state.epoch, "best_epoch": state.best_epoch, "sessions": state.sessions}
     write_record(out / "provenance.json", provenance(config, state.seconds) | summary, FILES[1:])
     clear_checkpoints(out / "checkpoint")
@@ -208,8 +212,4 @@ def write_products(
 
 def _answers(config: TrainingConfig, data: TrainingData, network: nn.Module, rows: np.ndarray) -> Tensor:
     """θ̃ of some rows in raw units, float64."""
-    return data.space.decode(predict(network, data.features, rows).double(), config.coordinates)
-
-
-def _write_csv(path: Path, table: pd.DataFrame) -> None:
-    write_atomically(path, lambda p: table.to_csv(p, index=False))
+    return data.space.decode(predict(network, data.inputs, rows).double(), config.coordinates)

@@ -37,7 +37,7 @@ def curve(run, calls):
         return torch.fft.rfft(x.double()).abs()[..., :4096:8]
 
     problem = replace(PROBLEM)
-    vars(problem)["jtfs"] = phi  # where the property keeps what it has made
+    vars(problem)["phi"] = phi  # where the property keeps what it has made
     return distance_curve(run, run.parent / "out", problem)
 
 

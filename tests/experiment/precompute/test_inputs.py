@@ -16,12 +16,12 @@ import torch
 
 from pnpkit.analyser.scalogram import Scalogram
 from pnpkit.experiment.artefacts import ArtefactMismatch, config_hash
-from pnpkit.experiment.config import FeatureConfig
+from pnpkit.experiment.config import ScalogramConfig
 from pnpkit.experiment.dataset import arpeggio_grid
-from pnpkit.experiment.precompute.inputs import BLOCK, compute_features, features_key, open_features
+from pnpkit.experiment.precompute.inputs import BLOCK, compute_inputs, inputs_key, open_inputs
 from pnpkit.synth import Arpeggio
 
-CONFIG = FeatureConfig()
+CONFIG = ScalogramConfig()
 TABLE = arpeggio_grid(6).head(2)
 
 
@@ -87,11 +87,11 @@ def test_bad_scalograms() -> None:
 
 
 def test_the_key_follows_theta_synthesiser_and_configuration() -> None:
-    base = features_key(TABLE, Arpeggio(), CONFIG)
+    base = inputs_key(TABLE, Arpeggio(), CONFIG)
     others = [
-        features_key(TABLE.assign(gamma=TABLE.gamma + 1e-12), Arpeggio(), CONFIG),
-        features_key(TABLE, Arpeggio(variant="paper"), CONFIG),
-        features_key(TABLE, Arpeggio(), FeatureConfig(hop=512)),
+        inputs_key(TABLE.assign(gamma=TABLE.gamma + 1e-12), Arpeggio(), CONFIG),
+        inputs_key(TABLE, Arpeggio(variant="paper"), CONFIG),
+        inputs_key(TABLE, Arpeggio(), ScalogramConfig(hop=512)),
     ]
     assert len({config_hash(key) for key in [base, *others]}) == 4
     assert json.loads(json.dumps(base)) == base
@@ -99,45 +99,45 @@ def test_the_key_follows_theta_synthesiser_and_configuration() -> None:
 
 def test_stored_equals_computed_and_is_reused(tmp_path: Path, scalogram: Scalogram) -> None:
     seen: list[tuple[int, int]] = []
-    stored = compute_features(TABLE, Arpeggio(), CONFIG, tmp_path, lambda *step: seen.append(step))
+    stored = compute_inputs(TABLE, Arpeggio(), CONFIG, tmp_path, lambda *step: seen.append(step))
     theta = torch.tensor(TABLE[["f_c", "f_m", "gamma"]].to_numpy())
     torch.testing.assert_close(torch.from_numpy(stored.copy()), scalogram(Arpeggio()(theta)), atol=2e-4, rtol=0)
     assert stored.dtype == np.float32
     assert seen == [(2, 2)]
-    compute_features(TABLE, Arpeggio(), CONFIG, tmp_path, lambda *step: seen.append(step))
+    compute_inputs(TABLE, Arpeggio(), CONFIG, tmp_path, lambda *step: seen.append(step))
     assert seen == [(2, 2)]  # nothing was computed again
     assert sorted(p.suffix for p in tmp_path.iterdir()) == [".json", ".npy"]
 
 
 def test_damage_is_noticed(tmp_path: Path) -> None:
-    compute_features(TABLE, Arpeggio(), CONFIG, tmp_path)
+    compute_inputs(TABLE, Arpeggio(), CONFIG, tmp_path)
     path = next(tmp_path.glob("*.npy"))
     with pytest.raises(ArtefactMismatch, match="was made with configuration"):
-        open_features(path, features_key(TABLE, Arpeggio(variant="paper"), CONFIG))
+        open_inputs(path, inputs_key(TABLE, Arpeggio(variant="paper"), CONFIG))
     content = path.read_bytes()
     for damaged in (content[:-1], content[:40], b"", content[:-9] + b"x" + content[-8:]):
         path.write_bytes(damaged)
         with pytest.raises(ValueError, match=f"{path.name} is truncated or corrupt"):
-            compute_features(TABLE, Arpeggio(), CONFIG, tmp_path)
+            compute_inputs(TABLE, Arpeggio(), CONFIG, tmp_path)
     path.with_suffix(".json").unlink()
     with pytest.raises(ValueError, match="no provenance beside it"):
-        compute_features(TABLE, Arpeggio(), CONFIG, tmp_path)
+        compute_inputs(TABLE, Arpeggio(), CONFIG, tmp_path)
 
 
 KILLED = f"""
 import os, signal
 from pathlib import Path
 from pnpkit.experiment.dataset import arpeggio_grid
-from pnpkit.experiment.precompute.inputs import compute_features
-from pnpkit.experiment.config import FeatureConfig
+from pnpkit.experiment.precompute.inputs import compute_inputs
+from pnpkit.experiment.config import ScalogramConfig
 from pnpkit.synth import Arpeggio
 table, kill = arpeggio_grid(7), lambda done, items: done == {BLOCK} and os.kill(os.getpid(), signal.SIGKILL)
-compute_features(table, Arpeggio(), FeatureConfig(hop=8192, f_min=523.2, octaves=1), Path("."), kill)
+compute_inputs(table, Arpeggio(), ScalogramConfig(hop=8192, f_min=523.2, octaves=1), Path("."), kill)
 """
 
 
 def test_killed_goes_on_from_the_last_intact_block(tmp_path: Path) -> None:
-    table, config = arpeggio_grid(7), FeatureConfig(hop=8192, f_min=523.2, octaves=1)  # 343 items, cheap ones
+    table, config = arpeggio_grid(7), ScalogramConfig(hop=8192, f_min=523.2, octaves=1)  # 343 items, cheap ones
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     process = subprocess.run([sys.executable, "-c", KILLED], cwd=tmp_path, env=environment, check=False)
     assert process.returncode == -signal.SIGKILL
@@ -145,11 +145,11 @@ def test_killed_goes_on_from_the_last_intact_block(tmp_path: Path) -> None:
     damaged = tmp_path / "damaged"
     shutil.copytree(tmp_path, damaged)
     seen: dict[str, list[int]] = {"intact": [], "damaged": [], "fresh": []}
-    resumed = compute_features(table, Arpeggio(), config, tmp_path, lambda done, _: seen["intact"].append(done))
+    resumed = compute_inputs(table, Arpeggio(), config, tmp_path, lambda done, _: seen["intact"].append(done))
     with next(damaged.glob("*.partial")).open("r+b") as file:
         file.seek(1000)
         file.write(b"torn")
-    repaired = compute_features(table, Arpeggio(), config, damaged, lambda done, _: seen["damaged"].append(done))
-    fresh = compute_features(table, Arpeggio(), config, tmp_path / "fresh", lambda done, _: seen["fresh"].append(done))
+    repaired = compute_inputs(table, Arpeggio(), config, damaged, lambda done, _: seen["damaged"].append(done))
+    fresh = compute_inputs(table, Arpeggio(), config, tmp_path / "fresh", lambda done, _: seen["fresh"].append(done))
     assert seen == {"intact": [343], "damaged": [256, 343], "fresh": [256, 343]}
     assert resumed.tobytes() == repaired.tobytes() == fresh.tobytes()

@@ -16,7 +16,6 @@ from pnpkit.experiment.dataset import arpeggio_grid, theta_of
 from pnpkit.experiment.precompute.metric_store import (
     MetricConfig,
     add_provenance,
-    check_metrics,
     check_store,
     chunk_slices,
     create_store,
@@ -26,6 +25,7 @@ from pnpkit.experiment.precompute.metric_store import (
     missing_chunks,
     write_chunk,
 )
+from pnpkit.experiment.precompute.metric_table import check_metrics
 from pnpkit.jtfs.operator import EPS
 from pnpkit.synth import Arpeggio
 

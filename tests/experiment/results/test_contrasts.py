@@ -9,6 +9,7 @@ import pytest
 import torch
 from scipy import stats
 
+from pnpkit.experiment.artefacts import provenance, write_record
 from pnpkit.experiment.config import GridConfig
 from pnpkit.experiment.problem import Problem
 from pnpkit.experiment.profiles import get_profile
@@ -123,7 +124,7 @@ class Small(Workspace):
     @property
     def problem(self):
         problem = replace(Problem(GridConfig(n_steps=6), Arpeggio(n_samples=4096)))
-        vars(problem)["jtfs"] = phi_of  # where the property keeps what it has made
+        vars(problem)["phi"] = phi_of  # where the property keeps what it has made
         return problem
 
     def curve(self, loss, seed, progress=None):
@@ -142,11 +143,11 @@ def test_endpoints_come_from_the_folders_of_the_finished_runs(tmp_path):
             answers.iloc[::3, answers.columns.get_loc("f_c")] = np.nan  # the first sound of each epoch
         answers[["epoch", "id", "f_c", "f_m", "gamma"]].to_csv(folder / "probe.csv", index=False)
         if (loss, seed) != ("p", 1):
-            (folder / "provenance.json").write_text("{}")
+            write_record(folder / "provenance.json", provenance({}, 1.0), ["probe.csv"])
     found = c.endpoints(there)
     assert {loss: list(runs) for loss, runs in found.items() if runs} == {"p": [0], "sigma-p": [0, 1]}
     assert found["p"][0] == pytest.approx(44.0)
     theta = torch.tensor(part[["f_c", "f_m", "gamma"]].to_numpy()[:1])
-    norm = float(there.problem.features(theta).double().norm())
+    norm = float(there.problem.listen(theta).double().norm())
     assert found["sigma-p"][1] == pytest.approx((2 * 31.0 + norm) / 3)
     assert c.contrasts(found)["units"].words == "not decided: 1 of 3 seeds"

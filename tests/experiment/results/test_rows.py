@@ -22,9 +22,10 @@ from pnpkit.experiment.evaluation.items import DISTANCES, reference_predictions,
 from pnpkit.experiment.integrity import Damaged
 from pnpkit.experiment.problem import Problem
 from pnpkit.experiment.results.claims import PAPER, Claim, claims, paper_ratio
+from pnpkit.experiment.results.frame import DASH
 from pnpkit.experiment.results.intervals import borrowed_quantiles, welch_interval
 from pnpkit.experiment.results.rows import build_results
-from pnpkit.experiment.results.tables import DASH, claim_table, error_table, ours_and_paper, render, split_table, table
+from pnpkit.experiment.results.tables import claim_table, error_table, ours_and_paper, render, split_table, table
 from pnpkit.experiment.seals import seal_all
 from pnpkit.synth import Arpeggio
 
@@ -349,7 +350,7 @@ def spectrum(x):
 def heard_by(descriptor=spectrum, grid=GRID):
     """The problem with another descriptor in the place of Φ."""
     problem = replace(PROBLEM, grid=grid)
-    vars(problem)["jtfs"] = descriptor  # where the property keeps what it has made
+    vars(problem)["phi"] = descriptor  # where the property keeps what it has made
     return problem
 
 

@@ -16,18 +16,19 @@ import pytest
 import torch
 
 from pnpkit.analyser.network import Analyser, predict
+from pnpkit.distances import ddsp_mss_distance
 from pnpkit.experiment.artefacts import ArtefactMismatch, config_hash
 from pnpkit.experiment.config import LOSS_LABELS, GridConfig, TrainingConfig
 from pnpkit.experiment.dataset import arpeggio_grid, theta_of
-from pnpkit.experiment.training.checkpoint import Row, RunState, load_analyser, load_weights
-from pnpkit.experiment.training.loop import Learner, fit, train
-from pnpkit.experiment.training.objective import TrainingData, build_losses, metric_of
+from pnpkit.experiment.training.checkpoint import WEIGHTS, HistoryRow, RunState, load_analyser, load_weights
+from pnpkit.experiment.training.learner import Learner
+from pnpkit.experiment.training.loop import fit, train
+from pnpkit.experiment.training.objective import OF_SOUNDS, TrainingData, build_losses, metric_of
 from pnpkit.experiment.training.run_folder import read_run
 from pnpkit.losses import ParameterLoss, PNPLoss, quadratic_form
 from pnpkit.synth import Arpeggio
 
 SPACE = Arpeggio.parameters
-WEIGHTS_FILES = {"last": "weights", "best": "best", "average": "average"}
 CONFIG = TrainingConfig(GridConfig(n_steps=6), "pnp-mean", epochs=3, batch_size=8, coordinates="logminmax", head="tanh")
 
 
@@ -55,7 +56,7 @@ def reference(data: TrainingData, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 def assert_same_run(folder: Path, reference: Path) -> None:
-    for name in (*(f"{w}.safetensors" for w in WEIGHTS_FILES.values()), "predictions.csv", "probe.csv", "config.json"):
+    for name in (*WEIGHTS.values(), "predictions.csv", "probe.csv", "config.json"):
         assert (folder / name).read_bytes() == (reference / name).read_bytes(), name
     histories = [pd.read_csv(f / "history.csv", dtype=str).drop(columns="seconds") for f in (folder, reference)]
     pd.testing.assert_frame_equal(*histories)
@@ -125,7 +126,7 @@ def test_history_and_predictions_are_what_they_say(data: TrainingData, reference
     result, rows = read_run(reference), data.rows("validation")
     assert result.predictions is not None
     row, theta = result.history.iloc[-1], theta_of(data.table, SPACE)
-    u = predict(load_analyser(reference), data.features, rows)
+    u = predict(load_analyser(reference), data.inputs, rows)
     M = SPACE.change_coordinates(data.metric, theta, "logminmax")[rows]  # type: ignore[arg-type]
     expected = quadratic_form(u - SPACE.encode(theta[rows], "logminmax").float(), M).mean()
     assert row.validation_loss == expected.item()  # undamped
@@ -135,8 +136,8 @@ def test_history_and_predictions_are_what_they_say(data: TrainingData, reference
     assert row.negative_f_c == (u[:, 0] < 0).double().mean().item()
     assert list(result.history.epoch) == [1, 2, 3]
     assert list(result.predictions.id) == list(data.table[data.table.fold != "train"].id)
-    for kind, name in WEIGHTS_FILES.items():
-        predicted = predict(load_analyser(reference, name), data.features, data.rows("validation", "test"))
+    for kind in WEIGHTS:
+        predicted = predict(load_analyser(reference, kind), data.inputs, data.rows("validation", "test"))
         wanted = SPACE.decode(predicted.double(), "logminmax")
         got = result.predictions[[f"{kind}_{p}" for p in SPACE.names]].to_numpy()
         assert np.array_equal(got, wanted.numpy())  # every digit survives the file
@@ -217,31 +218,37 @@ def test_the_losses(data: TrainingData, coordinates: str) -> None:
     rows = data.rows("train")
     M_mean, target = M[rows].mean(0), SPACE.encode(theta, coordinates)
     delta = torch.linspace(-0.1, 0.2, 120, dtype=torch.float64).reshape(40, 3)
-    phi = lambda th: torch.log(th)  # noqa: E731
+    listen = lambda th: torch.log(th)  # noqa: E731
     low, high = (SPACE.encode(end, coordinates) for end in (SPACE.low, SPACE.high))
     assert coordinates == "raw" or (target + delta > high).any(), "some guesses are out of range"
     inside = (target + delta).clamp(low, high)
     way, heard = (
         (target + delta - inside) / (0.5 * (high - low)),
-        (phi(SPACE.decode(inside, coordinates)) - phi(theta)).square().sum(-1),
+        (listen(SPACE.decode(inside, coordinates)) - listen(theta)).square().sum(-1),
     )
     expected: dict[str, Any] = {
         "p": delta.square().mean(),
         "sigma-p": 0.5 * (delta.square() / target[rows].var(0)).sum(-1).mean(),
         "weighted-p": quadratic_form(delta, torch.diag(M_mean.diagonal()).expand(40, 3, 3)).mean(),
         "mean-metric": quadratic_form(delta, M_mean.expand(40, 3, 3)).mean(),
-        "sp": 0.5 * (heard + phi(theta).square().sum(-1) * (torch.sqrt(1 + way.square().sum(-1)) - 1)).mean(),
+        "sp": 0.5 * (heard + listen(theta).square().sum(-1) * (torch.sqrt(1 + way.square().sum(-1)) - 1)).mean(),
         "pnp": quadratic_form(delta, M + 1e-8 * torch.eye(3)).mean(),
         "pnp-identity": quadratic_form(delta, M + 0.5 * torch.eye(3)).mean(),
         "pnp-mean": quadratic_form(delta, M + 0.5 * M_mean).mean(),
         "pnp-permuted": quadratic_form(delta, M + 0.5 * M_mean).mean(),  # given metrics; who gives which, below
         "pnp-adaptive": quadratic_form(delta, M + 0.5 * M_mean.trace() / 3 * torch.eye(3)).mean(),
     }
+    expected["sp-linear"] = expected["sp"]  # of a phi that is given; which, the workspace says
+    g = lambda th: torch.sin(th[..., :1].log() * torch.arange(4096.0))  # noqa: E731
+    silence, cost = (
+        ddsp_mss_distance(y, g(theta)) for y in (torch.zeros(40, 4096), g(SPACE.decode(inside, coordinates)))
+    )
+    expected["mss"] = (cost + silence * (torch.sqrt(1 + way.square().sum(-1)) - 1)).mean()
     assert set(expected) == set(LOSS_LABELS)
     for name, value in expected.items():
-        loss, validation = build_losses(replace(config, loss=name), data, phi)
+        loss, validation = build_losses(replace(config, loss=name), data, g if name == "mss" else listen)
         torch.testing.assert_close(loss(target + delta, target, M), value)
-        if name.startswith(("pnp", "sp")):
+        if name in OF_SOUNDS or name.startswith("pnp"):
             torch.testing.assert_close(validation(target + delta, target, M), quadratic_form(delta, M).mean())
         else:
             torch.testing.assert_close(validation(target + delta, target, M), value)
@@ -337,7 +344,7 @@ def test_any_network_and_any_loss_are_trained_alike_and_resumed(data: TrainingDa
     trained.load_state_dict(load_weights(tmp_path / "whole" / "weights.safetensors"))
     rows = data.rows("validation")
     u = SPACE.encode(theta_of(data.table, SPACE), "logminmax")[rows].float()
-    wanted = (predict(trained.eval(), data.features, rows) - u).abs().mean()
+    wanted = (predict(trained.eval(), data.inputs, rows) - u).abs().mean()
     assert result.history.validation_loss.iloc[-1] == pytest.approx(wanted.item(), rel=1e-6)
     configured = train(replace(CONFIG, loss="p", head="one layer"), data, tmp_path / "p", network=network())
     assert configured.finished, "the losses by name take another network too"
@@ -359,15 +366,15 @@ def test_validation_and_test_metrics_are_not_in_the_mean(data: TrainingData) -> 
 def test_the_spectral_loss_without_metrics_validates_by_parameters(data: TrainingData, tmp_path: Path) -> None:
     config, bare = replace(CONFIG, loss="sp", epochs=1), replace(data, metric=None)
     assert isinstance(build_losses(config, bare, torch.log)[1], ParameterLoss)
-    assert train(config, bare, tmp_path, phi=torch.log).finished
+    assert train(config, bare, tmp_path, listen=torch.log).finished
 
 
 def test_nan_stops_the_run_and_keeps_the_checkpoint(data: TrainingData, reference: Path, tmp_path: Path) -> None:
     train(CONFIG, data, tmp_path, max_hours=0.0)
-    features = data.features.copy()
-    features[data.rows("train")] = np.nan
+    inputs = data.inputs.copy()
+    inputs[data.rows("train")] = np.nan
     with pytest.raises(FloatingPointError, match=r"loss is nan at step 0 of epoch 2 \(ids \d+(, \d+){7}\)"):
-        train(CONFIG, replace(data, features=features), tmp_path)
+        train(CONFIG, replace(data, inputs=inputs), tmp_path)
     assert train(CONFIG, data, tmp_path).finished
     assert_same_run(tmp_path, reference)
 
@@ -407,7 +414,7 @@ def test_checkpoint_holds_no_pickle(data: TrainingData, tmp_path: Path) -> None:
 
 
 def test_one_process_a_folder(data: TrainingData, tmp_path: Path) -> None:
-    def intrude(step: int, steps: int, last: Row) -> None:
+    def intrude(step: int, steps: int, last: HistoryRow) -> None:
         with pytest.raises(RuntimeError, match="in use by another process"):
             train(CONFIG, data, tmp_path)
         raise KeyboardInterrupt
@@ -438,7 +445,8 @@ def test_scalars_for_tensorboard(data: TrainingData, tmp_path: Path) -> None:
         ({"batch_size": 1}, "batch_size must lie between 2"),
         ({"epochs": 0}, "epochs must be ≥ 1"),
         ({"learning_rate": 0.0}, "learning_rate positive"),
-        ({"loss": "sp"}, "loss 'sp' needs phi"),
+        ({"loss": "sp"}, "loss 'sp' needs listen"),
+        ({"loss": "sp-linear"}, "loss 'sp-linear' needs listen"),
     ],
 )
 def test_bad_configurations(data: TrainingData, tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -458,8 +466,8 @@ def test_bad_data(data: TrainingData, tmp_path: Path) -> None:
         train(CONFIG, replace(data, metric=metric), tmp_path / "run")
     with pytest.raises(ValueError, match=r"metric must have shape \(40, 3, 3\), one row an item, not \(39, 3, 3\)"):
         replace(data, metric=metric[1:])
-    with pytest.raises(ValueError, match=r"features must have shape \(40, bins, frames\), not \(39, 8, 12\)"):
-        replace(data, features=data.features[1:])
+    with pytest.raises(ValueError, match=r"inputs must have shape \(40, bins, frames\), not \(39, 8, 12\)"):
+        replace(data, inputs=data.inputs[1:])
     with pytest.raises(ValueError, match="every fold needs items"):
         train(CONFIG, replace(data, table=data.table.assign(fold="train")), tmp_path / "run")
     with pytest.raises(ValueError, match="max_hours must not be negative"):

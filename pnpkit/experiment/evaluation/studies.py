@@ -1,0 +1,151 @@
+"""The studies of matching, by name, and a way to pursue them; those of drums, recordings and morphs are made here.
+
+python -m pnpkit.experiment.evaluation.studies from-p noise-20 --sounds 180     # all 2 700 without --sounds
+"""
+
+import argparse
+import math
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pnpkit._names import require_known
+from pnpkit.experiment.artefacts import config_dict
+from pnpkit.experiment.dataset import theta_of
+from pnpkit.experiment.evaluation.matching import (
+    AFTER,
+    CENTRE,
+    CLEAN,
+    DELAY,
+    LEVEL,
+    MAP,
+    NOISES,
+    STARTS,
+    basin,
+    clean,
+    descent,
+    errors_of,
+    facts_of,
+    in_noise,
+    named,
+    problem_of,
+    sounds_of,
+)
+from pnpkit.experiment.evaluation.study import Study, pursue
+from pnpkit.experiment.machine import torch_threads
+from pnpkit.experiment.matches import MatchConfig, instrument, match_file
+from pnpkit.experiment.precompute.atlases import atlas_config
+from pnpkit.experiment.remedies import data_root
+from pnpkit.matching import match, morph
+from pnpkit.matching.search import FINE, LAM
+from pnpkit.matching.starting import lowest_peak
+
+DRUM_STEPS = 20
+PAIRS = 20
+
+
+def folder() -> Path:
+    """Where the studies are kept."""
+    return data_root() / "matching"
+
+
+def studies(recordings: Path | None = None) -> dict[str, Study]:
+    """All of them, by name; that of the recordings if their folder is given."""
+    every = tuple(sounds_of("arpeggio"))
+    atlas, how = {"atlas": config_dict(atlas_config("arpeggio"))}, {"lam": LAM, "tolerance": FINE}
+    of = {s: how | {"start": s} | (atlas if s == "nearest" else {}) for s in STARTS}
+    found = [Study(f"from-{s}", of[s], every, partial(descent, s)) for s in STARTS]
+    found += [Study("basin", how | {"target": CENTRE, "starts": MAP}, tuple(range(MAP**2)), basin)]
+    found += [Study("clean", atlas | CLEAN, every, clean)]
+    placed = {"level": LEVEL, "delay": DELAY}
+    found += [Study(f"noise-{n}", atlas | placed | {"noise": n}, every, partial(in_noise, n)) for n in NOISES]
+    drum = {"atlas": config_dict(atlas_config("drum")), "steps": DRUM_STEPS}
+    found += [Study("drum", drum | CLEAN, tuple(sounds_of("drum")), stroke)]
+    found += [Study("morphs", {"steps": 10}, tuple(range(PAIRS)), between)]
+    if recordings is not None:
+        files = tuple(sorted(p.name for p in recordings.glob("*.wav")))
+        config = config_dict(MatchConfig(atlas_config("drum")))
+        found += [Study("recordings", config, files, partial(recording, recordings))]
+    return {study.name: study for study in found}
+
+
+def stroke(item: int) -> list[dict[str, Any]]:
+    """A drum's stroke, as synthesised, matched from the atlas; a row a start, with the distance after so many steps."""
+    problem = problem_of("drum")
+    theta = theta_of(problem.table.loc[[item]], problem.space)[0]
+    g, phi, atlas = instrument(atlas_config("drum"))
+    found = match(g(theta), g.sample_rate, g, phi, starts=atlas, steps=DRUM_STEPS, **CLEAN)
+    rows = []
+    for start, table in found.history.groupby("start"):
+        distance = table.distance.where(table.kept.astype(bool)).ffill().tolist()
+        after = {f"jtfs_{s}": distance[min(s, len(distance) - 1)] for s in (*AFTER, DRUM_STEPS)}
+        rows.append(
+            {"start": start, "steps": len(table), **after, **facts_of(found), **errors_of(found.theta, theta, g)}
+        )
+    return rows
+
+
+def recording(where: Path, file: str) -> list[dict[str, Any]]:
+    """A recorded sound, matched as the command line does; its fundamental before and after, and its spectrum's peak."""
+    config = MatchConfig(atlas_config("drum"))
+    found, sound = match_file(str(where / file), config)
+    g, tables = config.synth, found.history[found.history.start >= 0].groupby("start")
+    ends = {k: float(t.distance[t.kept.astype(bool)].iloc[-1]) for k, t in tables}
+    first = tables.get_group(min(ends, key=ends.__getitem__)).iloc[0]
+    peaks = {"lowest_peak": lowest_peak(sound.x, g.sample_rate, 40.0, 1000.0), "peak": _peak(sound.x, g.sample_rate)}
+    hertz = {"before": float(first.omega) / (2 * math.pi), "after": float(found.theta[0]) / (2 * math.pi)}
+    return [facts_of(found) | {"share": found.share, "starts": len(ends)} | hertz | peaks | named(g, found.theta)]
+
+
+def between(item: int) -> list[dict[str, Any]]:
+    """Ten steps between two sounds, along the geodesic and along the straight line."""
+    problem, every = problem_of("arpeggio"), sounds_of("arpeggio")
+    pair = np.random.default_rng(item).choice(every, 2, replace=False)
+    a, b = theta_of(problem.table.loc[pair], problem.space)
+    g, phi, _ = instrument(atlas_config("arpeggio"))
+    began = time.perf_counter()
+    path = morph(a, b, 10, g=g, phi=phi)
+    row: dict[str, Any] = {"first": pair[0], "second": pair[1], "seconds": time.perf_counter() - began}
+    row |= {"converged": path.converged, "uneven": path.unevenness, "sum": float(path.lengths.sum())}
+    straight = path.straight_lengths
+    uneven = float((straight.max() - straight.min()) / straight.mean())
+    return [row | {"straight_sum": float(straight.sum()), "straight_uneven": uneven}]
+
+
+def _peak(x: Tensor, rate: float) -> float:
+    """Frequency of the highest peak of the spectrum, Hz."""
+    spectrum = torch.fft.rfft(x.double(), n=4 * len(x)).abs()
+    return float(spectrum.argmax()) * rate / (4 * len(x))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Pursue some studies, one after the other."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("names", nargs="+", metavar="study", help="from-p, clean, noise-20, drum, morphs, …")
+    parser.add_argument("--sounds", type=int, help="of each, the first so many; all by default")
+    parser.add_argument("--minutes", type=float, help="after which each begins no further sound")
+    parser.add_argument("--workers", type=int, default=1, help="processes, of one thread each")
+    parser.add_argument("--recordings", type=Path, help="folder of WAV files, for the study of that name")
+    args = parser.parse_args(argv)
+    known = studies(args.recordings)
+    for name in args.names:
+        require_known("study", name, known)
+    for name in args.names:
+        with torch_threads(1):
+            rows = pursue(known[name], folder(), args.sounds, args.minutes, args.workers, _say)
+        print(f"{name}: {rows.item.nunique()} of {len(known[name].items)}: {folder() / name}", flush=True)
+    return 0
+
+
+def _say(name: str, done: int, total: int) -> None:
+    print(f"{name}: {done} of {total}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

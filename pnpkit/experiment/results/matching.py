@@ -1,0 +1,55 @@
+"""Tables of what matching was measured to do: Table 1 continued, and noise against its bound."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from pnpkit.experiment.config import LOSS_LABELS
+from pnpkit.experiment.evaluation.matching import AFTER, NOISES, STARTS
+from pnpkit.experiment.evaluation.study import RECORD, read_study
+
+LABELS = {"train-mean": "train mean", "random": "random", "nearest": "nearest of the atlas", **LOSS_LABELS}
+SYMBOLS = {"f_c": "f_c", "f_m": "f_m", "gamma": "γ"}
+
+
+def descents(folder: Path) -> dict[str, pd.DataFrame]:
+    """Rows of the descents by start, of the sounds that were measured from each of them."""
+    there = [s for s in STARTS if (folder / f"from-{s}" / RECORD).is_file()]
+    rows = {s: read_study(folder / f"from-{s}").set_index("item") for s in there}
+    common = sorted(set.intersection(*(set(r.index) for r in rows.values())))
+    return {s: r.loc[common] for s, r in rows.items()}
+
+
+def continued(rows: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Table 1 after so many steps: mean distances, the share that ends below one unit of Φ, and what that costs."""
+    table = {
+        LABELS[s]: {f"JTFS, {k}": f"{d[f'jtfs_{k}'].mean():.{1 if k < 4 else 2}f}" for k in AFTER}
+        | {
+            "below 1": f"{(d.jtfs_8 < 1).mean():.0%}",
+            "MSS, 0": f"{d.mss_0.mean():.2f}",
+            "MSS, 8": f"{d.mss_8.mean():.2f}",
+        }
+        | {"Jacobians": f"{d.jacobians.mean():.1f}", "seconds": f"{d.cpu.mean():.1f}"}
+        for s, d in rows.items()
+    }
+    return pd.DataFrame(table).T.rename_axis(f"start, {len(next(iter(rows.values())))} sounds")
+
+
+def noisy(folder: Path) -> dict[int, pd.DataFrame]:
+    """Rows of the studies in noise, by dB below the sound."""
+    names = {n: folder / f"noise-{n}" for n in NOISES}
+    return {n: read_study(path) for n, path in names.items() if (path / RECORD).is_file()}
+
+
+def against_bound(rows: dict[int, pd.DataFrame]) -> pd.DataFrame:
+    """Median errors (and the 90th percentile), by Φ and on the waveform, beside Cramér and Rao's least deviation."""
+    table = {}
+    for n, d in rows.items():
+        for way, suffix in ((f"Φ alone, {len(d)} sounds", ""), ("then the waveform", "_waveform")):
+            errors = {f"{SYMBOLS[k]}, %": d[f"error_{k}{suffix}"] for k in SYMBOLS}
+            held = d[f"held{suffix}"].dropna().astype(bool)
+            table[n, way] = {k: f"{e.median():.2g} ({e.quantile(0.9):.2g})" for k, e in errors.items()} | {
+                "truth in the region": f"{held.sum()} of {len(held)}"
+            }
+        table[n, "bound"] = {f"{SYMBOLS[k]}, %": f"{d[f'bound_{k}'].median():.2g}" for k in SYMBOLS}
+    return pd.DataFrame(table).T.fillna("").rename_axis(["noise, dB", "median error (90 %)"])

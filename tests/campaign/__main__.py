@@ -15,7 +15,7 @@ from tests.campaign import FINE
 from tests.campaign.plant import Plant
 from tests.campaign.run import SHARES, campaign
 
-ROUND = 250  # faults after which the counts are kept; each round has a seed of its own
+ROUND = 125  # faults after which the counts are kept; each round has a seed of its own
 
 
 def main() -> int:

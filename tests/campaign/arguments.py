@@ -30,12 +30,12 @@ PROFILES = (NAME, NAME, NAME, "smoke", "study", "tin", "")
 
 def outcomes(plant: Plant, n: int, seed: int) -> Iterator[Outcome]:
     """Of n argument lists."""
-    rng = random.Random(seed)
+    rng, sounds = random.Random(seed), _sounds(plant.root / "sounds")
     scratch = plant.root / "scratch"
     scratch.mkdir(exist_ok=True)
     before = _names(plant.root)
     for _ in range(n):
-        arguments = _drawn(plant, rng, scratch)
+        arguments = _drawn(plant, rng, sounds, scratch)
         outcome = one(plant, arguments)
         left = _names(plant.root) - before
         if left and outcome.fine and outcome.kind not in ("metrics", "train", "run"):  # whose work it is to make

@@ -47,7 +47,8 @@ class Interactive:
 
     def _repr_html_(self) -> str:
         data = "\n".join(_script(name, value) for name, value in self.data.items())
-        scripts = "\n".join(f'<script defer src="{self.static}/{name}"></script>' for name in SCRIPTS[self.kind])
+        # not deferred: they would wait for MathJax, which takes longer than the figure
+        scripts = "\n".join(f'<script src="{self.static}/{name}"></script>' for name in SCRIPTS[self.kind])
         return (
             f'<link rel="stylesheet" href="{self.static}/explorer.css">\n'
             f'<div class="pnp" data-kind="{self.kind}" role="group" aria-label="{html.escape(self.label)}">\n'

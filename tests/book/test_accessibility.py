@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from tests.book.test_site import FLAGS, PAGES, SITE, chromium
+from tests.book.test_site import PAGES, SITE
 
 pytestmark = pytest.mark.site
 
@@ -48,17 +48,6 @@ CHECK = """async rules => {
 WIDTHS = (1280, 390)
 OF_COLOUR = ["color-contrast"]
 OF_WIDTH = [*OF_COLOUR, "scrollable-region-focusable", "button-name", "link-name"]  # of what only a telephone shows
-
-
-@pytest.fixture(scope="module")
-def browser():
-    path = chromium()
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

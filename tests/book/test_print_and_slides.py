@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.book.test_site import FLAGS, SITE, chromium
+from tests.book.test_site import SITE
 from tools import pdf
 
 pytestmark = pytest.mark.site
@@ -22,17 +22,6 @@ HIDDEN = """() => {
 }"""
 CODE_CUT = """selector => [...document.querySelectorAll(selector)].filter(e => e.scrollWidth > e.clientWidth + 1)
     .map(e => e.textContent.slice(0, 80))"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    path = chromium()
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 def test_the_printed_book_is_whole_and_nothing_is_cut(browser, tmp_path):
@@ -54,21 +43,18 @@ def test_the_printed_book_is_whole_and_nothing_is_cut(browser, tmp_path):
 
 
 @pytest.mark.parametrize("name", CHAPTERS)
-def test_nothing_is_cut_on_a_desk_or_a_telephone(browser, name):
-    page = browser.new_page(viewport={"width": 1280, "height": 800})
-    page.goto((SITE / "book" / f"{name}.html").as_uri())
+def test_nothing_is_cut_on_a_desk_or_a_telephone(opened, name):
+    page = opened(SITE / "book" / f"{name}.html", viewport={"width": 1280, "height": 800})
     page.evaluate("() => window.MathJax?.startup?.promise")
     for width in (1280, 390):
         page.set_viewport_size({"width": width, "height": 800})
         assert page.evaluate(HIDDEN) == [], width
         assert page.evaluate(CODE_CUT, "article pre" if width > 600 else ".cell_input pre") == [], width
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-    page.close()
 
 
-def test_ten_slides_each_with_its_figure_obey_the_arrows(browser):
-    page = browser.new_page(viewport={"width": 1280, "height": 800})
-    page.goto((SITE / "book" / "slides.html").as_uri())
+def test_ten_slides_each_with_its_figure_obey_the_arrows(opened):
+    page = opened(SITE / "book" / "slides.html", viewport={"width": 1280, "height": 800})
     slides = page.locator(".slide")
     assert slides.count() == 10
     assert slides.locator("img").count() == 8  # all but the title and the last
@@ -80,11 +66,8 @@ def test_ten_slides_each_with_its_figure_obey_the_arrows(browser):
     for key, place in way.items():
         page.keyboard.press(key)
         page.wait_for_function(f"{at} === {place}")
-    page.close()
 
 
-def test_the_first_page_leads_to_the_slides(browser):
-    page = browser.new_page()
-    page.goto((SITE / "book" / "index.html").as_uri())
+def test_the_first_page_leads_to_the_slides(opened):
+    page = opened(SITE / "book" / "index.html")
     assert page.locator("article a[href='slides.html']").count() == 1
-    page.close()

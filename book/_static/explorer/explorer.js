@@ -25,7 +25,6 @@
     });
     return { show: () => rows.forEach(r => r.show()), nodes: rows.map(r => r.row) };
   };
-
   const scalogram = (who, theta) => P.plot({
     canvas: { "aria-label": `Scalogram of ${who}: frequency against time` }, ratio: 0.56,
     x: { linear: true, low: -1, high: 1, ticks: [-1, -0.5, 0, 0.5, 1], label: "time (s)" },

@@ -31,7 +31,7 @@ CHAPTERS := $(patsubst book/src/%.md,%,$(wildcard book/src/*.md))
 RUNS     := $(CHAPTERS:%=run/%)
 
 .DEFAULT_GOAL := help
-.PHONY: help install book chapters site lab test bench reproduce clean shipped executed rendered $(RUNS)
+.PHONY: help install book chapters site pdf lab test bench reproduce clean shipped executed rendered $(RUNS)
 
 help: ## list the targets
 	@echo "make TARGET [PROFILE=one of: $(PROFILES)] [JOBS=$(JOBS)] [PYTHON=/path/to/python3.11]"
@@ -60,6 +60,9 @@ chapters: $(VENV)/.installed ## execute the committed chapters again, from what 
 site: $(VENV)/.installed ## render the committed chapters into _build/html; executes nothing
 	@$(MAKE) rendered
 
+pdf: site ## print the site as build/book.pdf, by a Chromium
+	@$(BIN)/python tools/pdf.py _build/html build/book.pdf
+
 lab: $(VENV)/.installed ## open the chapters in JupyterLab
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[book,lab]'
 	PNPKIT_DATA="$(CURDIR)/data" $(BIN)/jupyter lab book
@@ -79,11 +82,11 @@ reproduce: $(VENV)/.installed ## compute a profile from nothing and make the boo
 	@$(MAKE) executed HOUSE=$(REPRODUCED) PROFILE=$(PROFILE)
 
 clean: ## remove what book, site and test made; the environment and what reproduce computed stay
-	rm -rf _build $(addprefix build/,$(PROFILES)) build/run .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf _build $(addprefix build/,$(PROFILES)) build/run build/book.pdf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # What is ignored there (inputs, weights, checkpoints) may be large, and is computed again
 shipped:
-	@mkdir -p $(HOUSE) && tar -cf - --exclude='features-*' --exclude=checkpoint --exclude='.*.lock' data | tar -xf - -C $(HOUSE)
+	@mkdir -p $(HOUSE) && tar -cf - --exclude='features-*' --exclude='tangents-*' --exclude=checkpoint --exclude='.*.lock' data | tar -xf - -C $(HOUSE)
 
 executed: $(VENV)/.installed
 	@$(MAKE) -j$(JOBS) $(RUNS) DATA=$(HOUSE)/data PARAMETERS="$(if $(filter-out paper,$(PROFILE)),-p profile $(PROFILE))"

@@ -21,10 +21,10 @@ NBVAL = ["--nbval", "--nbval-current-env", "--nbval-sanitize-with", "tests/nbval
 STEPS: dict[str, tuple[str, list[str]]] = {
     "lint": ("ruff", [str(BIN / "ruff"), "check", "."]),
     "types": ("mypy", [str(BIN / "mypy")]),
-    "unit": ("unit tests, examples, guards", [*PYTEST, *TWO, "tests", "pnpkit", "--ignore=tests/book/test_site.py"]),
+    "unit": ("unit tests, examples, guards", [*PYTEST, *TWO, "tests", "pnpkit", "-m", "not site"]),
     "chapters": ("chapters run again and compared", [*PYTEST, *TWO, *NBVAL, "book"]),
     "site": ("site built without a warning", [*BOOK, "build", ".", "-W", "-n", "--keep-going"]),
-    "browser": ("site opened in a browser", [*PYTEST, "tests/book/test_site.py"]),
+    "browser": ("site opened in a browser, printed", [*PYTEST, *TWO, "tests/book", "-m", "site"]),
 }
 
 

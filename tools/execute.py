@@ -23,6 +23,14 @@ from typing import Any
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TIMEOUT = 3600  # seconds a cell may take
+# The first cell of every notebook, for the button that opens it on Colab: not in the text, not on the page
+LAUNCH = """# On Colab this takes the repository along and installs it, once a session; elsewhere it does nothing.
+import sys
+
+if "google.colab" in sys.modules:
+    !git clone --quiet --depth 1 https://github.com/pnpkit/pnpkit /content/pnpkit
+    %pip install --quiet "/content/pnpkit[chapters]"
+    %cd /content/pnpkit/book"""
 
 
 def fingerprint(src: pathlib.Path, parameters: Mapping[str, str]) -> str:
@@ -220,7 +228,9 @@ def execute(src: pathlib.Path, out: pathlib.Path, parameters: Mapping[str, str],
     work = ROOT / "build" / "run" / out.resolve().relative_to(ROOT)
     work.parent.mkdir(parents=True, exist_ok=True)
     out.parent.mkdir(parents=True, exist_ok=True)
-    jupytext.write(jupytext.read(src), work)
+    notebook = jupytext.read(src)
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(LAUNCH, metadata={"tags": ["launch", "remove-cell"]}))
+    jupytext.write(notebook, work)
     log = work.with_suffix(".read")
     log.unlink(missing_ok=True)
     os.environ["PNPKIT_READ_LOG"] = str(log)  # the library notes there which records it reads

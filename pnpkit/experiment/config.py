@@ -14,6 +14,8 @@ LOSS_LABELS: dict[str, str] = {
     "weighted-p": "weighted P",
     "mean-metric": "M̄ alone",
     "sp": "SP",
+    "sp-linear": "SP, linearised",
+    "mss": "MSS (DDSP)",
     "pnp": "PNP",
     "pnp-identity": "PNP + λI",
     "pnp-mean": "PNP + λM̄",

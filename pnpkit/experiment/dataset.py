@@ -16,7 +16,7 @@ ARPEGGIO_SEED = 960602  # the authors'
 DRUM_SEED = 20230829  # ours
 
 
-def arpeggio_grid(n_steps: int = 30) -> pd.DataFrame:
+def arpeggio_grid(n_steps: int = 30, seed: int = ARPEGGIO_SEED) -> pd.DataFrame:
     """The arpeggio's data set: n³ cells, n = ``n_steps``, geometric along each axis, one uniform point a cell.
 
     With 30 steps this is the authors' draw, number for number: 21 556 train, 2 744 validation, 2 700 test items.
@@ -25,6 +25,7 @@ def arpeggio_grid(n_steps: int = 30) -> pd.DataFrame:
 
     Args:
         n_steps: cells an axis, at least 6.
+        seed: of Python's own generator.
 
     Returns:
         Columns ``id`` (0 … n³ − 1; f_c slowest, γ fastest), ``f_c`` and ``f_m`` in Hz, ``gamma`` in octave/s, ``fold``.
@@ -37,10 +38,10 @@ def arpeggio_grid(n_steps: int = 30) -> pd.DataFrame:
     >>> arpeggio_grid(30).fold.value_counts().to_dict()
     {'train': 21556, 'validation': 2744, 'test': 2700}
     """
-    return _grid(Arpeggio.parameters, n_steps, 6, 14 / 30, "raw", ARPEGGIO_SEED)
+    return _grid(Arpeggio.parameters, n_steps, 6, 14 / 30, "raw", seed)
 
 
-def drum_grid(n_steps: int = 10) -> pd.DataFrame:
+def drum_grid(n_steps: int = 10, seed: int = DRUM_SEED) -> pd.DataFrame:
     """The drum's data set: n⁵ cells, n = ``n_steps``, a point each, uniform in log ω, log p, log D, in τ and in α.
 
     With 10 steps the folds have the authors' sizes, 82 224 train, 7 776 validation, 10 000 test items; the draw is
@@ -49,6 +50,7 @@ def drum_grid(n_steps: int = 10) -> pd.DataFrame:
 
     Args:
         n_steps: cells an axis, at least 4, so that the core has neighbours on all sides.
+        seed: of Python's own generator.
 
     Returns:
         Columns ``id`` (0 … n⁵ − 1; ω slowest, α fastest), ``omega`` in rad/s, ``tau`` in s, ``p``, ``D``, ``alpha``,
@@ -62,10 +64,10 @@ def drum_grid(n_steps: int = 10) -> pd.DataFrame:
     >>> drum_grid(5).fold.value_counts().to_dict()
     {'train': 2570, 'test': 312, 'validation': 243}
     """
-    return _grid(RectangularDrum.parameters, n_steps, 4, 6 / 10, "log", DRUM_SEED)
+    return _grid(RectangularDrum.parameters, n_steps, 4, 6 / 10, "log", seed)
 
 
-def parameter_grid(space: ParameterSpace, n_steps: int) -> pd.DataFrame:
+def parameter_grid(space: ParameterSpace, n_steps: int, seed: int = 0) -> pd.DataFrame:
     """The data set of a synthesiser that brings none: n^d cells, n = ``n_steps``, a point each, uniform on its scale.
 
     Validation is the core of the grid, about a tenth of it; the periphery is shuffled into test, a tenth, and train.
@@ -73,6 +75,7 @@ def parameter_grid(space: ParameterSpace, n_steps: int) -> pd.DataFrame:
     Args:
         space: the synthesiser's parameters.
         n_steps: cells an axis, at least 6; 10 where there is one parameter only.
+        seed: of Python's own generator.
 
     Returns:
         ``id``, the parameters in their units, ``fold``; as :func:`arpeggio_grid`.
@@ -83,7 +86,7 @@ def parameter_grid(space: ParameterSpace, n_steps: int) -> pd.DataFrame:
     >>> parameter_grid(Arpeggio.parameters, 6).fold.value_counts().to_dict()
     {'train': 168, 'validation': 27, 'test': 21}
     """
-    return _grid(space, n_steps, 10 if len(space) == 1 else 6, 0.1 ** (1 / len(space)), "log", 0)
+    return _grid(space, n_steps, 10 if len(space) == 1 else 6, 0.1 ** (1 / len(space)), "log", seed)
 
 
 def theta_of(table: pd.DataFrame, parameters: ParameterSpace) -> Tensor:
@@ -94,7 +97,7 @@ def theta_of(table: pd.DataFrame, parameters: ParameterSpace) -> Tensor:
 def _grid(space: ParameterSpace, n_steps: int, smallest: int, core: float, coordinates: str, seed: int) -> pd.DataFrame:
     """One point a cell, uniform in the given coordinates, in the order of the cells; folds by core and by shuffle.
 
-    ``core`` is the share of the cells of an axis that is for validation; ``seed`` is of Python's own generator.
+    ``core`` is the share of the cells of an axis that is for validation.
     """
     if n_steps < smallest:
         raise ValueError(f"n_steps must be at least {smallest}, so that every fold has items; got {n_steps}")
@@ -170,14 +173,14 @@ def sublattice(side: int, counts: Sequence[int]) -> NDArray[np.int64]:
     return np.ravel_multi_index(np.meshgrid(*axes, indexing="ij"), (side,) * len(counts))
 
 
-def apart(values: Tensor, axis: int, cells: int) -> tuple[Tensor, Tensor]:
+def apart(values: Tensor, axis: int, cells: int, d: int = 3) -> tuple[Tensor, Tensor]:
     """Values of all pairs of items that lie ``cells`` cells apart along one axis, the lower ones and the upper ones.
 
     >>> lower, upper = apart(torch.arange(8), axis=2, cells=1)
     >>> lower.tolist(), upper.tolist()
     ([0, 2, 4, 6], [1, 3, 5, 7])
     """
-    grid = on_grid(values)
+    grid = on_grid(values, d)
     pairs = grid.shape[axis] - cells
     lower, upper = grid.narrow(axis, 0, pairs), grid.narrow(axis, cells, pairs)
-    return lower.flatten(0, 2), upper.flatten(0, 2)
+    return lower.flatten(0, d - 1), upper.flatten(0, d - 1)

@@ -75,6 +75,10 @@ PROFILES: dict[str, Profile] = {
             "the laptop's recipe to its end with SP", shares="laptop",  # the study's first seed that has probes
         ),
         Profile(
+            "of-sounds", _LAPTOP.grid, replace(_LAPTOP, gain="attached"), ("sp-linear", "mss"), (2,),
+            "the laptop's recipe to its end with other losses of sounds: SP linearised, and DDSP's", shares="laptop",
+        ),
+        Profile(
             "finetune", _LAPTOP.grid, replace(_LAPTOP, learning_rate=1e-4), ("sp", "pnp"), (0, 1),
             "from the laptop's PNP networks on, a tenth as fast and for the same time: an epoch of SP, or ten of PNP",
             shares="laptop",

@@ -21,15 +21,16 @@ from pnpkit.experiment.precompute.inputs import compute_inputs
 from pnpkit.experiment.precompute.metric_store import MetricConfig, load_metrics
 from pnpkit.experiment.precompute.metric_table import MetricTable
 from pnpkit.experiment.precompute.metrics import compute_metrics
+from pnpkit.experiment.precompute.tangents import how_it_sounds
 from pnpkit.experiment.problem import Problem, get_problem
 from pnpkit.experiment.profiles import get_profile
 from pnpkit.experiment.remedies import command, data_root
 from pnpkit.experiment.results.keep import read_results, write_results
 from pnpkit.experiment.results.rows import build_results
 from pnpkit.experiment.training import run_folder
-from pnpkit.experiment.training.checkpoint import load_weights
+from pnpkit.experiment.training.checkpoint import run_weights
 from pnpkit.experiment.training.loop import train
-from pnpkit.experiment.training.objective import TrainingData
+from pnpkit.experiment.training.objective import OF_SOUNDS, TrainingData
 from pnpkit.experiment.training.run_folder import RunResult
 
 Progress = Callable[[str, int, int], None]  # stage, done, in all
@@ -123,10 +124,10 @@ class Workspace:
             return finished  # before metrics and inputs, which it does not need
         if callback := _named(f"{LOSS_LABELS[loss]}, seed {seed}", progress):
             options["progress"] = lambda done, total, _: callback(done, total)
-        if loss == "sp":
-            problem = replace(self.problem.with_gain(config.gain))  # its Φ is its own, and may move to the device
-            problem.phi.to(options.get("device", "cpu"))
-            options["listen"] = problem.listen
+        if loss in OF_SOUNDS:
+            options["listen"] = how_it_sounds(
+                loss, self.problem.with_gain(config.gain), self.base.folder, options.get("device", "cpu"), progress
+            )
         if config.start_from:
             options["start"] = partial(self._weights, config.start_from, seed)
         return train(config, self.data(config), folder, **options)
@@ -139,7 +140,7 @@ class Workspace:
             again = "train that run again into another folder of artefacts (--out), or in place (--no-resume)"
             raise FileNotFoundError(f"{path} is needed to start from, and is not kept with its run: {again}")
         require_same_config(folder, run_folder.config_of(folder), self.shared.profile.run(loss, seed))
-        return load_weights(path)
+        return run_weights(path)
 
     def _finished(self, loss: str, seed: int) -> Path:
         """The folder of a run that must be finished."""

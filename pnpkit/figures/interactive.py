@@ -47,7 +47,8 @@ class Interactive:
 
     def _repr_html_(self) -> str:
         data = "\n".join(_script(name, value) for name, value in self.data.items())
-        scripts = "\n".join(f'<script defer src="{self.static}/{name}"></script>' for name in SCRIPTS[self.kind])
+        # not deferred: they would wait for MathJax, which takes longer than the figure
+        scripts = "\n".join(f'<script src="{self.static}/{name}"></script>' for name in SCRIPTS[self.kind])
         return (
             f'<link rel="stylesheet" href="{self.static}/explorer.css">\n'
             f'<div class="pnp" data-kind="{self.kind}" role="group" aria-label="{html.escape(self.label)}">\n'
@@ -55,21 +56,17 @@ class Interactive:
         )
 
 
-def explorer(
-    theta: ArrayLike, M: ArrayLike, error: tuple[float, float], fallback: str, start: int | None = None
-) -> Interactive:
-    """Sliders for a sound and a guess, with the metric's ellipse and both losses.
+def explorer(theta: ArrayLike, M: ArrayLike, error: tuple[float, float], fallback: str) -> Interactive:
+    """Sliders for a sound, at first the middle one, and a guess, with the metric's ellipse and both losses.
 
     Args:
         theta: (n, 3), sounds of the grid, raw units.
         M: (n, 3, 3), their metrics in raw units.
         error: median and 90 % quantile of :func:`pnpkit.figures.between.interpolation_error`.
         fallback: as in :class:`Interactive`.
-        start: row of the first sound shown; by default the one nearest to the middle.
     """
     points, metrics = np.asarray(theta, np.float64), np.asarray(M, np.float64)
-    middle = np.sqrt(points.min(0) * points.max(0))
-    first = int(np.abs(np.log(points / middle)).sum(1).argmin()) if start is None else start
+    first = int(np.abs(np.log(points**2 / points.min(0) / points.max(0))).sum(1).argmin())
     i, j = np.triu_indices(3)
     settings = {"kernel": KERNEL, "neighbours": NEIGHBOURS, "error": [round(e, 4) for e in error], "start": first}
     data = {"settings": settings, "theta": points, "M": metrics[:, i, j]}
@@ -99,25 +96,24 @@ def listening(
     return Interactive("listening", "The test sounds and each network's answers, to be heard", data, fallback)
 
 
-def atlas(theta: ArrayLike, predicted: ArrayLike, fallback: str, heard: ArrayLike | None = None) -> Interactive:
+def atlas(theta: ArrayLike, predicted: ArrayLike, fallback: str, heard: ArrayLike) -> Interactive:
     """A map of sounds over f_m and γ, each to be heard beside itself with a raised carrier.
 
     Args:
         theta: (n, 3), a sound for each cell of a square map, γ fastest, as one layer of the grid is.
         predicted: (n,), distance between it and the other by the metric, units of Φ.
         fallback: as in :class:`Interactive`.
-        heard: (n,), the same by Φ itself, which a step of that size bends; None leaves it out.
+        heard: (n,), the same by Φ itself, which a step of that size bends.
 
     Raises:
         ValueError: if the cells make no square.
     """
-    n, parts = len(np.asarray(theta)), {"predicted": predicted} | ({} if heard is None else {"heard": heard})
+    n, shapes = len(np.asarray(theta)), [np.shape(predicted), np.shape(heard)]
     side = round(n**0.5)
-    if side * side != n or {np.shape(part) for part in parts.values()} != {(n,)}:
-        raise ValueError(f"{n} sounds and distances of {[np.shape(p) for p in parts.values()]} make no square map")
-    data = {"settings": {"raised": RAISED, "side": side}, "theta": theta, **parts}
-    label = "A carrier one per cent higher: what the metric says, and what you hear"
-    return Interactive("atlas", label, data, fallback)
+    if side * side != n or set(shapes) != {(n,)}:
+        raise ValueError(f"{n} sounds and distances of {shapes} make no square map")
+    data = {"settings": {"raised": RAISED, "side": side}, "theta": theta, "predicted": predicted, "heard": heard}
+    return Interactive("atlas", "A carrier a little higher: what the metric says, and what you hear", data, fallback)
 
 
 def _script(name: str, value: Any) -> str:

@@ -15,8 +15,8 @@ from pnpkit.synth import ParameterSpace
 
 # In the order of LOSS_LABELS; the shape says what the colour says
 _LOOKS = (
-    "#E69F00 o", "#882255 <", "#D55E00 s", "#777777 >", "#000000 D", "#0072B2 v", "#56B4E9 ^", "#009E73 P", "#999933 *",
-    "#CC79A7 X",
+    "#E69F00 o", "#882255 <", "#D55E00 s", "#777777 >", "#000000 D", "#444444 d", "#332288 p", "#0072B2 v", "#56B4E9 ^",
+    "#009E73 P", "#999933 *", "#CC79A7 X",
 )  # fmt: skip
 LOSS_COLOURS, LOSS_MARKERS = (
     dict(zip(LOSS_LABELS, part, strict=True)) for part in zip(*map(str.split, _LOOKS), strict=True)

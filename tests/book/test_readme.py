@@ -4,6 +4,10 @@ import importlib.util
 import pathlib
 import re
 
+import yaml
+
+from tools.execute import LAUNCH
+
 ROOT = pathlib.Path(__file__).parents[2]
 _spec = importlib.util.spec_from_file_location("readme", ROOT / "tools" / "readme.py")
 assert _spec is not None
@@ -22,3 +26,22 @@ def test_what_the_readme_links_to_is_there() -> None:
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_citation_launch_and_site_mean_the_same_repository_and_works() -> None:
+    cff = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    bibtex = (ROOT / "book" / "src" / "index.md").read_text().partition("```bibtex")[2].partition("```")[0]
+    home = cff["repository-code"]
+    assert home == config["repository"]["url"]
+    assert f" {home} " in LAUNCH
+    assert home.removeprefix("https://github.com/") in (ROOT / "book" / "_ext" / "page.py").read_text()
+    for value in (home, cff["title"], cff["version"], cff["preferred-citation"]["url"]):
+        assert f"{{{value}}}" in bibtex
+
+
+def test_the_launch_cell_does_nothing_elsewhere() -> None:
+    plain = "\n".join(
+        f"    raise AssertionError({line!r})" if line.startswith("    ") else line for line in LAUNCH.splitlines()
+    )
+    exec(plain, {})

@@ -360,4 +360,4 @@ def test_wrong_shapes_are_named():
     with pytest.raises(ValueError, match="3"):
         interactive.listening(np.ones((4, 3)), {"PNP": (np.ones((3, 3)), np.ones(4))}, np.ones(4), FALLBACK)
     with pytest.raises(ValueError, match="square"):
-        interactive.atlas(np.ones((5, 3)), np.ones(5), FALLBACK)
+        interactive.atlas(np.ones((5, 3)), np.ones(5), FALLBACK, np.ones(5))

@@ -6,7 +6,7 @@
     const off = i => Math.abs(Math.log2(theta[3 * i + 1] / theta[3 * i + 2] / 3)); // octaves from the line
     const pools = [cells.filter(i => off(i) < 0.1), cells.filter(i => off(i) > 0.5), cells];
     const percent = `${+P.digits(100 * (raised - 1), 2)} %`, low = Math.min(...predicted), high = Math.max(...predicted);
-    const says = i => `${P.digits(predicted[i], 2)} units by the metric` + (heard ? `, ${P.digits(heard[i], 2)} by Φ itself` : "");
+    const says = i => `${P.digits(predicted[i], 2)} units by the metric, ${P.digits(heard[i], 2)} by Φ itself`;
     let chosen = cells.reduce((a, b) => (predicted[b] > predicted[a] ? b : a)), trial = null, tally = KINDS.map(() => [0, 0]);
     P.atlas = { get state() { return { chosen, trial, tally }; } };
     try {
@@ -17,7 +17,6 @@
       try { localStorage.setItem(STORE, JSON.stringify(tally)); } catch { /* it lasts as long as the page */ }
       show();
     };
-
     const tint = t => P.magma(0.12 + 0.82 * t), bound = v => P.clamp(v, 0, side - 1, 0);
     const map = P.plot({
       x: P.axis(1), y: P.axis(2), ratio: 0.62, most: 380,
@@ -69,10 +68,8 @@
         : [...P.words(sound(chosen)), `. A carrier ${percent} higher is away by ${says(chosen)}.`]));
       say.forEach(b => (b.disabled = !trial));
       const median = (values, k) => (k === 2 ? "0" : P.digits(pools[k].map(i => values[i]).sort((a, b) => a - b)[pools[k].length >> 1], 2));
-      const columns = Object.entries({ "the metric": predicted, ...(heard && { "Φ itself": heard }) });
-      table.replaceChildren(P.table(["hidden pairs", ...columns.map(([name]) => `${name}<small>median</small>`), "you said different"],
-        KINDS.map((kind, k) => [k === 2 ? kind : `${percent} apart, ${kind}`, ...columns.map(([, values]) => median(values, k)),
-          `${tally[k][1]} of ${tally[k][0]}`])));
+      table.replaceChildren(P.table(["hidden pairs", "the metric<small>median</small>", "Φ itself<small>median</small>", "you said different"],
+        KINDS.map((kind, k) => [k === 2 ? kind : `${percent} apart, ${kind}`, median(predicted, k), median(heard, k), `${tally[k][1]} of ${tally[k][0]}`])));
       play.refresh();
       map.draw();
     };

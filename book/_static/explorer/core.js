@@ -11,7 +11,6 @@ window.PNP ??= {};
   P.triple = (values, i) => Array.from(values.subarray(3 * i, 3 * i + 3));
   P.clamp = (v, low, high, otherwise) => (Number.isFinite(v) ? Math.min(high, Math.max(low, v)) : otherwise);
   P.digits = (v, n = 4) => (!Number.isFinite(v) ? "not a number" : Math.abs(v) < 10 ** n ? v.toPrecision(n) : v.toFixed(0));
-
   // ---- elements -----------------------------------------------------------------------------------------------
   const PROPERTIES = ["innerHTML", "checked", "disabled"];
   const grow = (node, attributes, children) => {
@@ -39,7 +38,6 @@ window.PNP ??= {};
     if (!soon.has(work)) requestAnimationFrame(() => { soon.delete(work); work(); });
     soon.add(work);
   };
-
   // ---- data: base64 in the page with its SHA-256, computed here because crypto.subtle is not everywhere -------------
   const primes = P.range(312).filter(p => p > 1 && !P.range(p).some(d => d > 1 && p % d === 0));
   const bits = power => p => ((p ** power % 1) * 2 ** 32) | 0;
@@ -76,7 +74,6 @@ window.PNP ??= {};
     if (P.sha256(bytes) !== sha256) throw new Error(`The data “${name}” of this figure do not match their digest, so nothing is drawn.`);
     return [name, type === "json" ? JSON.parse(new TextDecoder().decode(bytes)) : new Float32Array(bytes.buffer)];
   }));
-
   // ---- colours: magma, and white above it, so that silence is the ground of the page by night and, reversed, by day ---
   const MAGMA = "000004 180f3d 440f76 721f81 9e2f7f cd4071 f1605d fd9668 feca8d fcfdbf ffffff";
   const STOPS = MAGMA.split(" ").map(hex => [0, 2, 4].map(i => parseInt(hex.slice(i, i + 2), 16)));
@@ -101,7 +98,6 @@ window.PNP ??= {};
     Object.assign(canvas, { width, height: rows.length });
     canvas.getContext("2d").putImageData(image, 0, 0);
   };
-
   // ---- axes: a canvas, an SVG over it, drawn again when the width or the theme changes ---------------------------
   const redraws = new Set(), repaint = () => redraws.forEach(P.frame);
   new MutationObserver(repaint).observe(document.documentElement, { attributeFilter: ["data-theme"] });
@@ -157,7 +153,6 @@ window.PNP ??= {};
     const { left, bottom, width, height } = ground.getBoundingClientRect();
     return [(clientX - left) / width, (bottom - clientY) / height].map(v => P.clamp(v, 0, 1, 0));
   };
-
   // ---- figures start when they come near the window, after its first paint -----------------------------------------
   P.boot = (kind, build) => {
     const start = root => {

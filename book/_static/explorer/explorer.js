@@ -7,7 +7,6 @@
   const place = ({ low, high }, share) => low * (high / low) ** share;
   const percent = v => `${+P.digits(100 * v, 2)} %`;
   const note = (...text) => P.h("p", { class: "pnp-note" }, ...text);
-
   /** A slider and a number for each parameter; `change` hears of every move. */
   const sliders = (who, theta, change) => {
     const rows = P.parameters.map((p, i) => {
@@ -26,7 +25,6 @@
     });
     return { show: () => rows.forEach(r => r.show()), nodes: rows.map(r => r.row) };
   };
-
   const scalogram = (who, theta) => P.plot({
     canvas: { "aria-label": `Scalogram of ${who}: frequency against time` }, ratio: 0.56,
     x: { linear: true, low: -1, high: 1, ticks: [-1, -0.5, 0, 0.5, 1], label: "time (s)" },
@@ -37,7 +35,6 @@
     const level = v => P.clamp(1 + (20 * Math.log10(v / top + 1e-9)) / LEVELS, 0, 1, 0);
     P.image(ground, shown, v => P.magma(dark ? 0.04 + 0.96 * level(v) : 1 - level(v)));
   });
-
   /** The ellipse ⟨δ | M | δ⟩ = r² around θ in one plane, through a Cholesky factor of M's block, on the plot's axes. */
   const ellipse = (M, theta, [a, b], r, { x, y }) => {
     const l = Math.sqrt(M[a][a]), k = M[a][b] / l, m = Math.sqrt(M[b][b] - k * k);
@@ -56,13 +53,11 @@
       return [P.pLoss(d), P.quadratic(metric.M, d)];
     };
     const steps = () => P.parameters.map((_, i) => RADIUS / Math.sqrt(metric.M[i][i]));
-
     const pictures = [scalogram("the sound", sound), scalogram("your guess", guess)];
     const drawPlanes = () => planes.forEach(p => p.draw());
     const moved = () => { metric = metrics.at(sound); pictures[0].draw(); drawPlanes(); numbers(); };
     const guessed = () => { pictures[1].draw(); drawPlanes(); numbers(); };
     const ours = sliders("The sound", sound, moved), theirs = sliders("Your guess", guess, guessed);
-
     const planes = PLANES.map(([a, b]) => {
       const [p, q] = [P.parameters[a], P.parameters[b]];
       const canvas = { "aria-label": `Plane of ${p.name} and ${q.name}: the sound, its ellipse, your guess` };
@@ -91,7 +86,6 @@
       ["pointerdown", "pointermove", "click"].forEach(type => plane.ground.addEventListener(type, drag));
       return plane;
     });
-
     const both = active => () => [P.prepare([sound, guess].map(t => P.synth(t))), { active }];
     const listen = P.button("Play the sound", both(0)), other = P.button("Play your guess", both(1));
     /** One after the other at one level: the sound, then a step along each parameter. */
@@ -109,7 +103,6 @@
       return [[P.join(parts)], { began, ended }];
     });
     const tours = [tour("Equal steps in θ", () => [1, 1, 1]), tour("Equal steps in M", steps)];
-
     const table = P.h("div", { class: "pnp-numbers" }), source = note(), lengths = note(), said = P.h("p", { class: "pnp-said", role: "status" });
     const nearest = P.press("Take the nearest exact one", () => {
       sound.splice(0, 3, ...metrics.point(metrics.nearest(sound, 1)[0]));
@@ -134,7 +127,6 @@
         + `in M ${sizes}: ${RADIUS} units of Φ each.`;
       [listen, other, ...tours].forEach(b => b.refresh());
     };
-
     const column = (kind, title, picture, controls, button) => P.h("section", { class: `pnp-column ${kind}` },
       P.h("p", { class: "pnp-title" }, title), picture.box, ...controls.nodes, P.h("div", { class: "pnp-buttons" }, button));
     const set = (s, g) => { sound.splice(0, 3, ...inside(s)); guess.splice(0, 3, ...inside(g)); ours.show(); theirs.show(); guessed(); moved(); };

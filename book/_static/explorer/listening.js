@@ -8,7 +8,6 @@
     const cap = 10 * Math.ceil(numbers[Math.floor(0.97 * (numbers.length - 1))] / 10); // of the colours
     let shown = names.length - 1, chosen = 0, order = networks, hidden = false, places = [];
     P.listening = { get state() { return { chosen, shown, order, hidden }; } };
-
     // ---- the map: colour, size and shape say the same ------------------------------------------------------------
     const tint = t => `rgb(${P.magma(P.dark() ? 0.36 + 0.6 * t : 0.74 - 0.6 * t)})`;
     const map = P.plot({
@@ -38,7 +37,6 @@
       const [du, dv] = [0, 1].map(j => places[i][j] - places[chosen][j]), ahead = du * right - dv * up;
       return i === chosen ? 1e6 : ahead > 0.5 ? ahead + 2.5 * Math.abs(du * up + dv * right) : 1e7;
     })));
-
     // ---- the sounds ------------------------------------------------------------------------------------------------
     const now = P.h("p", { id: "pnp-listening-now", role: "status" }), choices = P.h("fieldset"), table = P.h("div", { class: "pnp-table" });
     const sounds = () => [target(chosen), ...order.map(k => answer(k, chosen))], playable = t => t.every(Number.isFinite);
@@ -83,7 +81,6 @@
     const next = go("", () => all.find(i => i > chosen && failed(shown, i)) ?? all.find(i => failed(shown, i)) ?? chosen);
     const blind = P.h("input", { type: "checkbox", onchange: shuffle }), reveal = P.press("Reveal", () => { hidden = false; show(); blind.focus(); });
     const select = P.h("select", { onchange: () => { shown = select.selectedIndex; show(); } }, ...names.map(name => P.h("option", {}, name)));
-
     select.selectedIndex = shown;
     chosen = ranked(0.5);
     show();

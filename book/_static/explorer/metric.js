@@ -1,7 +1,5 @@
 // The metric between the sounds of the grid: kriging of its matrix logarithm, as pnpkit.figures.interactive.interpolate.
 (P => {
-  if (P.Metrics) return;
-
   /** f of a symmetric 3 × 3 matrix, through its eigenvalues (Jacobi's rotations). */
   P.ofMatrix = (A, f) => {
     const a = A.map(row => [...row]), v = [[1, 0, 0], [0, 1, 0], [0, 0, 1]];
@@ -17,10 +15,8 @@
     return v.map(r => v.map(t => r[0] * g[0] * t[0] + r[1] * g[1] * t[1] + r[2] * g[2] * t[2]));
   };
   const full = m => [[m[0], m[1], m[2]], [m[1], m[3], m[4]], [m[2], m[4], m[5]]];
-
   P.quadratic = (M, d) => 0.5 * d.reduce((sum, u, i) => sum + d.reduce((t, w, j) => t + u * M[i][j] * w, 0), 0);
   P.pLoss = d => d.reduce((sum, u) => sum + u * u, 0) / d.length;
-
   P.Metrics = class {
     constructor(theta, M, kernel, neighbours) {
       Object.assign(this, { theta, M, kernel, neighbours, n: theta.length / 3, logs: new Map() });

@@ -2,7 +2,6 @@
 (P => {
   if (P.synth) return;
   P.rate = 8192;
-
   /** pnpkit.Arpeggio, variant "code". */
   P.synth = ([fc, fm, gamma], n = 2 ** 15) => Float64Array.from({ length: n }, (_, i) => {
     const t = (i - n / 2) / P.rate, a = gamma * Math.LN2 * t;
@@ -10,7 +9,6 @@
     const window = Math.exp(-((((t + 0.5 / P.rate) * gamma) / 0.2) ** 2) / 2);
     return gamma * Math.sin(phase) * Math.sin(2 * Math.PI * fm * t) * window;
   });
-
   /** In place, length a power of two; sign −1 forwards, 1 backwards without the factor 1/n. */
   P.fft = (re, im, sign) => {
     const n = re.length;
@@ -46,7 +44,6 @@
       return a.map((v, i) => Math.hypot(v, b[i]));
     });
   };
-
   /** One gain for all, 0.9 of full scale for the loudest, and 0.2 s of silence around them: all, or each on its own. */
   P.prepare = (waves, together = true) => {
     const peaks = waves.map(x => x.reduce((m, v) => Math.max(m, Math.abs(v)), 0)), gain = 0.9 / (Math.max(...peaks) || 1);

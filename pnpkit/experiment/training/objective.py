@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,22 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pnpkit._names import require_known
+from pnpkit.distances import ddsp_mss_distance
 from pnpkit.experiment.config import LOSS_LABELS, SCHEDULES, TrainingConfig
 from pnpkit.experiment.dataset import theta_of
-from pnpkit.losses import AdaptivePNPLoss, ParameterLoss, PNPLoss, SpectralLoss, WeightedParameterLoss
+from pnpkit.losses import (
+    AdaptivePNPLoss,
+    ParameterLoss,
+    PNPLoss,
+    SpectralLoss,
+    WaveformLoss,
+    WeightedParameterLoss,
+)
 from pnpkit.metric import damp, mean_metric, unit_trace
 from pnpkit.synth import ParameterSpace
 
 Loss = Callable[[Tensor, Tensor, Any], Tensor]
+OF_SOUNDS = ("sp", "sp-linear", "mss")  # losses that compare two sounds, and need to know how a θ sounds
 
 
 @dataclass(frozen=True)
@@ -100,15 +110,15 @@ def build_losses(
 ) -> tuple[Loss, Loss]:
     """The loss to train with and the loss to validate with, both called as ``loss(prediction, target, metric)``.
 
-    Validation is undamped: for a loss of one constant matrix that loss, the bare PNP loss for the others. For ``sp``
-    too, being its second-order picture at a thousandth of its cost; without metrics, the P-loss.
+    Validation is undamped: for a loss of one constant matrix that loss, the bare PNP loss for the others. For losses
+    of sounds too, being their second-order picture at a thousandth of the cost; without metrics, the P-loss.
 
     The λ of ``pnp-adaptive`` is counted in mean eigenvalues of M̄, so that 1 is large: a metric's spectrum decays fast.
 
     Args:
         config: of the run.
         data: whose train fold gives M̄.
-        listen: Φ∘g, raw θ → descriptor, for ``sp``.
+        listen: for losses of sounds, from raw θ: Φ∘g for ``sp``, its tangents for ``sp-linear``, g for ``mss``.
 
     Raises:
         ValueError: if the loss is unknown, λ or the jitter is negative, or the loss lacks metrics or ``listen``.
@@ -124,12 +134,13 @@ def build_losses(
     if name == "sigma-p":
         variance = data.space.encode(theta_of(data.table, data.space), config.coordinates)[data.rows("train")].var(0)
         return (scaled := WeightedParameterLoss(1 / variance)), scaled
-    if name == "sp":
+    if name in OF_SOUNDS:
         if listen is None:
-            raise ValueError("loss 'sp' needs listen, the descriptor of a synthesised sound as one function of theta")
+            raise ValueError(f"loss {name!r} needs listen: what is compared of a sound, as a function of theta")
         decode = lambda u: data.space.decode(u, config.coordinates)  # noqa: E731
         low, high = (data.space.encode(end, config.coordinates) for end in (data.space.low, data.space.high))
-        return SpectralLoss(listen, decode, (low, high)), ParameterLoss() if metric is None else PNPLoss()
+        compared: Any = partial(WaveformLoss, ddsp_mss_distance) if name == "mss" else SpectralLoss
+        return compared(listen, decode, (low, high)), ParameterLoss() if metric is None else PNPLoss()
     if metric is None:
         raise ValueError(f"loss {name!r} needs the metrics of its data set, and there are none: compute them first")
     M_mean = mean_metric(metric[torch.from_numpy(data.rows("train"))])

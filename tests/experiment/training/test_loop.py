@@ -16,13 +16,14 @@ import pytest
 import torch
 
 from pnpkit.analyser.network import Analyser, predict
+from pnpkit.distances import ddsp_mss_distance
 from pnpkit.experiment.artefacts import ArtefactMismatch, config_hash
 from pnpkit.experiment.config import LOSS_LABELS, GridConfig, TrainingConfig
 from pnpkit.experiment.dataset import arpeggio_grid, theta_of
 from pnpkit.experiment.training.checkpoint import WEIGHTS, HistoryRow, RunState, load_analyser, load_weights
 from pnpkit.experiment.training.learner import Learner
 from pnpkit.experiment.training.loop import fit, train
-from pnpkit.experiment.training.objective import TrainingData, build_losses, metric_of
+from pnpkit.experiment.training.objective import OF_SOUNDS, TrainingData, build_losses, metric_of
 from pnpkit.experiment.training.run_folder import read_run
 from pnpkit.losses import ParameterLoss, PNPLoss, quadratic_form
 from pnpkit.synth import Arpeggio
@@ -237,11 +238,17 @@ def test_the_losses(data: TrainingData, coordinates: str) -> None:
         "pnp-permuted": quadratic_form(delta, M + 0.5 * M_mean).mean(),  # given metrics; who gives which, below
         "pnp-adaptive": quadratic_form(delta, M + 0.5 * M_mean.trace() / 3 * torch.eye(3)).mean(),
     }
+    expected["sp-linear"] = expected["sp"]  # of a phi that is given; which, the workspace says
+    g = lambda th: torch.sin(th[..., :1].log() * torch.arange(4096.0))  # noqa: E731
+    silence, cost = (
+        ddsp_mss_distance(y, g(theta)) for y in (torch.zeros(40, 4096), g(SPACE.decode(inside, coordinates)))
+    )
+    expected["mss"] = (cost + silence * (torch.sqrt(1 + way.square().sum(-1)) - 1)).mean()
     assert set(expected) == set(LOSS_LABELS)
     for name, value in expected.items():
-        loss, validation = build_losses(replace(config, loss=name), data, listen)
+        loss, validation = build_losses(replace(config, loss=name), data, g if name == "mss" else listen)
         torch.testing.assert_close(loss(target + delta, target, M), value)
-        if name.startswith(("pnp", "sp")):
+        if name in OF_SOUNDS or name.startswith("pnp"):
             torch.testing.assert_close(validation(target + delta, target, M), quadratic_form(delta, M).mean())
         else:
             torch.testing.assert_close(validation(target + delta, target, M), value)
@@ -439,6 +446,7 @@ def test_scalars_for_tensorboard(data: TrainingData, tmp_path: Path) -> None:
         ({"epochs": 0}, "epochs must be ≥ 1"),
         ({"learning_rate": 0.0}, "learning_rate positive"),
         ({"loss": "sp"}, "loss 'sp' needs listen"),
+        ({"loss": "sp-linear"}, "loss 'sp-linear' needs listen"),
     ],
 )
 def test_bad_configurations(data: TrainingData, tmp_path: Path, change: dict[str, Any], message: str) -> None:

@@ -1,0 +1,91 @@
+"""How well one loss stands in for another where a network's answers have been: their gradients and values compared."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pnpkit.experiment.artefacts import provenance, read_csv, read_record, write_record
+from pnpkit.experiment.dataset import theta_of
+from pnpkit.experiment.files import write_atomically
+from pnpkit.experiment.precompute.tangents import how_it_sounds
+from pnpkit.experiment.training.objective import Loss, build_losses
+from pnpkit.experiment.workspace import Workspace
+
+TABLE, RECORD = "gradients.csv", "gradients.json"
+
+
+def gradient_agreement(
+    exact: Loss, other: Loss, guess: Float[Tensor, "items d"], target: Float[Tensor, "items d"]
+) -> pd.DataFrame:
+    """Item by item: cosine of two losses' gradients at a guess, and the other's size and loss over the exact one's.
+
+    Args:
+        exact, other: losses, called as ``loss(prediction, target, metric)`` with no metric.
+        guess, target: in the coordinates of the network.
+
+    Returns:
+        Columns ``cosine``, ``size``, ``loss``.
+    """
+    rows = []
+    for u, wanted in zip(guess, target, strict=True):
+        slopes, values = [], []
+        for loss in (exact, other):
+            at = u[None].clone().requires_grad_()
+            value = loss(at, wanted[None], None)
+            slopes.append(torch.autograd.grad(value, at)[0][0].double())
+            values.append(value.item())
+        cosine = torch.cosine_similarity(slopes[0], slopes[1], dim=0).item()
+        rows.append((cosine, (slopes[1].norm() / slopes[0].norm()).item(), values[1] / values[0]))
+    return pd.DataFrame(rows, columns=["cosine", "size", "loss"])
+
+
+def linearised_agreement(
+    workspace: Workspace, journeys: Sequence[tuple[Workspace, str, int]], epochs: Sequence[int], n: int
+) -> pd.DataFrame:
+    """The gradient of SP linearised against that of SP itself, at the answers of runs after some of their epochs.
+
+    Args:
+        workspace: that has ``sp-linear``; all runs have its grid and its coordinates.
+        journeys: runs that have a probe.
+        epochs: after which of them.
+        n: sounds of the probe, evenly taken.
+
+    Returns:
+        As of :func:`gradient_agreement`, with ``journey``, ``epoch`` and ``id``.
+    """
+    config = workspace.run_config("sp-linear", workspace.profile.seeds[0])
+    data = workspace.data(config)
+    problem, folder = workspace.problem.with_gain(config.gain), workspace.base.folder
+    exact, other = (
+        build_losses(replace(config, loss=loss), data, how_it_sounds(loss, problem, folder))[0]
+        for loss in ("sp", "sp-linear")
+    )
+    tables = []
+    for home, loss, seed in journeys:
+        probe = home.probe(loss, seed)
+        for epoch in epochs:
+            answers = probe[probe.epoch == epoch].iloc[:: max(1, (probe.epoch == epoch).sum() // n)].head(n)
+            pairs = [
+                data.space.encode(theta_of(table, data.space), config.coordinates)
+                for table in (answers, data.table.loc[answers.id])
+            ]
+            table = gradient_agreement(exact, other, *pairs)
+            tables.append(table.assign(journey=loss, epoch=epoch, id=answers.id.to_numpy()))
+    return pd.concat(tables, ignore_index=True)
+
+
+def write_agreement(folder: Path, table: pd.DataFrame, config: object, seconds: float) -> None:
+    """Keep a table of :func:`linearised_agreement` with its record."""
+    write_atomically(folder / TABLE, lambda p: table.round(6).to_csv(p, index=False))
+    write_record(folder / RECORD, provenance(config, seconds), [TABLE])
+
+
+def read_agreement(folder: Path) -> pd.DataFrame:
+    """Read what :func:`write_agreement` kept, after checking it."""
+    read_record(folder / RECORD)
+    return read_csv(folder / TABLE, ["cosine", "size", "loss"])

@@ -1,0 +1,148 @@
+"""Φ∘g and its tangents at every train sound, in principal components: what the linearised spectral loss looks up."""
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pnpkit.experiment.artefacts import config_hash, provenance, read_record, write_record
+from pnpkit.experiment.config import GridConfig
+from pnpkit.experiment.dataset import theta_of
+from pnpkit.experiment.files import write_atomically
+from pnpkit.experiment.machine import locked, run_tasks
+from pnpkit.experiment.problem import Problem, get_problem
+from pnpkit.landscape import LinearisedListening
+from pnpkit.matching.atlas import principal_components
+from pnpkit.matching.stored import read_arrays, write_arrays
+from pnpkit.metric import value_and_jacobian
+
+SUBSET = 2048  # sounds, evenly over the train fold, whose Φ give the components
+BASIS = "basis.npz"
+
+
+@dataclass(frozen=True)
+class TangentConfig:
+    """Which tangents: those of all train sounds of a grid, the gain's gradient attached, as SP follows it."""
+
+    grid: GridConfig
+    phi: str  # Φ, as of Problem.phi_name
+    every: int = 1  # one of so many sounds of the train fold
+    components: int = 256
+    chunk: int = 128  # sounds a task and a file
+
+
+def tangents_folder(root: Path, config: TangentConfig) -> Path:
+    """Where they are kept: large, made again in an hour, hence not shipped."""
+    return root / f"tangents-{config_hash(config)}"
+
+
+def compute_tangents(
+    folder: Path,
+    config: TangentConfig,
+    *,
+    workers: int = 1,
+    executor: Executor | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> LinearisedListening:
+    """Fill a folder with what it lacks, a file a chunk, then read it. Killed at any moment, it goes on where it was.
+
+    Args:
+        folder: as of :func:`tangents_folder`.
+        config: which tangents.
+        workers, executor: as of :func:`pnpkit.experiment.precompute.metrics.compute_metrics`.
+        progress: called with (sounds done, sounds in all).
+
+    Raises:
+        ValueError: if a file is not what its record says; names it.
+    """
+    folder, problem = folder.absolute(), get_problem(config.grid)
+    theta = _train_sounds(problem, config)
+    chunks = [slice(start, min(start + config.chunk, len(theta))) for start in range(0, len(theta), config.chunk)]
+    with locked(folder):
+        if not (folder / BASIS).is_file():
+            _write_basis(folder / BASIS, problem, theta, config.components)
+        missing = [chunk for chunk in chunks if not _path(folder, chunk).with_suffix(".json").is_file()]
+        done = len(theta) - sum(chunk.stop - chunk.start for chunk in missing)
+
+        def count(items: int) -> None:
+            nonlocal done
+            done += items
+            if progress is not None:
+                progress(done, len(theta))
+
+        count(0)
+        run_tasks(_task, [(folder, config, c) for c in missing], workers=workers, executor=executor, finished=count)
+    parts = [_read(_path(folder, chunk)) for chunk in chunks]
+    values, J = (torch.cat([torch.from_numpy(part[name]) for part in parts]) for name in ("values", "J"))
+    return LinearisedListening(theta, values, J, partial(problem.space.encode, coordinates="logminmax"))
+
+
+def how_it_sounds(
+    loss: str,
+    problem: Problem,
+    folder: Path,
+    device: str = "cpu",
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Callable[[Tensor], Tensor]:
+    """What a loss of sounds compares of a θ: Φ∘g for ``sp``, its tangents for ``sp-linear``, g for ``mss``.
+
+    Args:
+        loss: one of :data:`pnpkit.experiment.training.objective.OF_SOUNDS`.
+        problem: whose gain's gradient is followed or not.
+        folder: in which tangents are kept.
+        device: of Φ.
+        progress: called with ("tangents", done, in all).
+
+    Raises:
+        ValueError: if tangents are asked for with the gain held: they follow it.
+    """
+    if loss == "mss":
+        return problem.synth
+    if loss == "sp":
+        own = replace(problem)  # its Φ is its own, and may move to the device
+        own.phi.to(device)
+        return own.listen
+    if problem.synth != problem.with_gain("attached").synth:
+        raise ValueError("the tangents of sp-linear follow the gain: its run needs gain='attached'")
+    config = TangentConfig(problem.grid, problem.phi_name)
+    count = None if progress is None else partial(progress, "tangents")
+    return compute_tangents(tangents_folder(folder, config), config, progress=count)
+
+
+def _train_sounds(problem: Problem, config: TangentConfig) -> Tensor:
+    return theta_of(problem.table[problem.table.fold == "train"][:: config.every], problem.space)
+
+
+def _path(folder: Path, chunk: slice) -> Path:
+    return folder / f"{chunk.start:05d}.npz"
+
+
+def _write_basis(path: Path, problem: Problem, theta: Tensor, components: int) -> None:
+    some = theta[torch.linspace(0, len(theta) - 1, min(SUBSET, len(theta))).round().long()]
+    with torch.no_grad():
+        values = torch.cat([problem.listen(part) for part in some.split(1)])
+    mean, basis = principal_components(values, components)
+    write_atomically(path, partial(write_arrays, kind="basis", values={"mean": mean, "basis": basis}))
+
+
+def _task(folder: Path, config: TangentConfig, chunk: slice) -> int:
+    """Compute and write one file, and the record that vouches for it; the number of its sounds."""
+    problem = get_problem(config.grid).with_gain("attached")
+    axes = {name: torch.from_numpy(array) for name, array in read_arrays(folder / BASIS, "basis").items()}
+    pairs = [value_and_jacobian(problem.synth, problem.phi, t[None]) for t in _train_sounds(problem, config)[chunk]]
+    values, J = (torch.cat(column) for column in zip(*pairs, strict=True))
+    compressed = {"values": (values - axes["mean"]) @ axes["basis"].mT, "J": axes["basis"] @ J}
+    path = _path(folder, chunk)
+    write_atomically(path, partial(write_arrays, kind="tangents", values=compressed))
+    write_record(path.with_suffix(".json"), provenance(config, 0), [path.name])
+    return chunk.stop - chunk.start
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    read_record(path.with_suffix(".json"))
+    return read_arrays(path, "tangents")

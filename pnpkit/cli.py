@@ -147,7 +147,7 @@ def _told(error: BaseException) -> tuple[int, str]:
 def _misuse(said: str) -> str:
     """Click's message, with the option that a stray argument was meant for."""
     if "unexpected extra argument" in said:
-        stray = said.rstrip(")").rpartition("(")[2].split()[0]
+        stray = (said.rstrip(")").rpartition("(")[2].split() or [""])[0]
         meant = {"--profile": stray in PROFILES, "--loss": stray in LOSS_LABELS, "--seed": stray.isdigit()}
         said += "".join(f": did you mean {option} {stray}?" for option, fits in meant.items() if fits)
     return said

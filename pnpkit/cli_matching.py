@@ -27,8 +27,14 @@ PARTIAL = 3  # exit code: some files could not be matched
 
 def register(app: typer.Typer) -> None:
     """Add the verbs to the command line."""
-    for verb in (match_, transform, morph_, analyse):
+    for verb in (match_, transform, morph_):
         app.command(verb.__name__.rstrip("_"))(verb)
+
+    @app.command("analyse", help="The old name of `match`, which says so.")
+    @wraps(match_)
+    def analyse(**options: Any) -> None:
+        print("pnpkit: `analyse` is `match`", file=sys.stderr)
+        match_(**options)
 
 
 def _print_columns(wanted: bool) -> bool:
@@ -51,7 +57,7 @@ def match_(
     jobs: Annotated[int, typer.Option(min=1, help="Processes, of one thread each.")] = 1,
     scheduler: Annotated[str | None, typer.Option(help="Dask scheduler, tcp://host:port, instead.")] = None,
     starts: Starts = 4,
-    steps: Steps = 32,
+    steps: Steps = 48,
     finish: Finish = "phi",
     columns: Annotated[
         bool, typer.Option("--columns", callback=_print_columns, is_eager=True, help="Say what is in a row.")
@@ -92,15 +98,6 @@ def match_(
         raise typer.Exit(PARTIAL if len(sources) > 1 else 1)
 
 
-@wraps(match_)
-def analyse(**options: Any) -> None:
-    print("pnpkit: `analyse` is `match`", file=sys.stderr)
-    match_(**options)
-
-
-analyse.__name__, analyse.__doc__ = "analyse", "The old name of `match`, which says so."
-
-
 def transform(
     file: Annotated[str, typer.Argument(help="A sound, or a match (.npz) that `pnpkit match --out` has left.")],
     out: Annotated[Path, typer.Option("--out", help="WAV file to write, mono, 16 bits.")],
@@ -109,7 +106,7 @@ def transform(
     synth: Synth = "arpeggio",
     variant: Variant = None,
     starts: Starts = 4,
-    steps: Steps = 32,
+    steps: Steps = 48,
 ) -> None:
     """Analyse a sound, change its parameters, and synthesise it again, at its level and its place."""
     from pnpkit.audio import save_wav
@@ -118,9 +115,7 @@ def transform(
 
     config = _config(synth, variant, starts, steps, "phi", atlas=False)
     g, space = config.synth, config.synth.parameters
-    changes = [
-        (*_change(text, space), factor) for texts, factor in ((set_, False), (scale, True)) for text in texts or ()
-    ]
+    changes = [(*_change(text, space), k) for k, texts in enumerate((set_, scale)) for text in texts or ()]
     if out.suffix.lower() != ".wav":
         raise ValueError(f"{out} must end in .wav, which is what is written")
     found = _answer(file, config)
@@ -153,7 +148,7 @@ def morph_(
     from pnpkit.experiment.matches import instrument
     from pnpkit.matching import morph
 
-    config = _config(synth, variant, starts, 32, "phi", atlas=False)
+    config = _config(synth, variant, starts, 48, "phi", atlas=False)
     a, b = (_answer(file, config) for file in (first, second))
     g, phi = config.synth, instrument(config.atlas)[1]
     path = morph(a.theta, b.theta, steps, g=g, phi=phi)
@@ -206,16 +201,15 @@ def _matched(source: str, config: "MatchConfig", out: Path | None, name: str) ->
     if out is not None:
         from pnpkit.figures.report import report
 
-        page = report(name, sound.told, sound.x, found, config.synth.sample_rate)
-        write_atomically(out / f"{name}.html", lambda path: path.write_text(page, encoding="utf-8"))
+        page = report(name, sound.told, sound.x, found, config.synth.sample_rate).encode()
+        write_atomically(out / f"{name}.html", lambda path: path.write_bytes(page))
         write_atomically(out / f"{name}.npz", found.save)
     return row(source, config, found, sound)
 
 
 def _names(sources: list[str]) -> list[str]:
     """Of the reports: the file's, or its whole path where several files have one name."""
-    short = ["standard input" if s == "-" else Path(s).name for s in sources]
-    count = Counter(short)
+    count = Counter(short := ["standard input" if s == "-" else Path(s).name for s in sources])
     return [n if count[n] == 1 else "_".join(Path(s).parts).lstrip("/_") for n, s in zip(short, sources, strict=True)]
 
 

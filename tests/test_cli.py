@@ -22,6 +22,7 @@ import torch
 from distributed import LocalCluster
 
 from pnpkit import cli
+from pnpkit.audio import read_sound
 from pnpkit.experiment import machine as parallel
 from pnpkit.experiment.artefacts import config_hash
 from pnpkit.experiment.config import GridConfig
@@ -40,6 +41,7 @@ from pnpkit.experiment.profiles import PROFILES
 from pnpkit.experiment.workspace import Workspace
 from pnpkit.progress import pace
 from pnpkit.synth import Arpeggio
+from tests.campaign.arguments import ten_hours
 
 Run = Callable[..., tuple[int, str, str]]  # arguments → exit code, stdout, stderr
 
@@ -323,6 +325,7 @@ def test_ends_that_are_nobodys_fault(
         (["train"], "Missing option '--loss'"),
         (["train", "--loss", "p", "paper"], "did you mean --profile paper?"),
         (["evaluate", "--loss", "p", "3"], "did you mean --seed 3?"),
+        (["profiles", ""], "unexpected extra argument"),
         (["table", "--seed", "x"], "'--seed'"),
     ],
 )
@@ -364,6 +367,22 @@ def test_analyse_is_match_and_says_so(run: Run, tmp_path: Path) -> None:
     code, _, error = run("analyse", "--synth", "x", tmp_path / "x.wav")
     assert code == 2
     assert "`analyse` is `match`" in error
+
+
+def test_a_sound_is_refused_from_its_header_and_a_pipe_at_once(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten hours of FLAC, by what its header says; nothing of it is decoded."""
+
+    def read(*_of: object, **_options: object) -> None:
+        raise AssertionError("samples are read")
+
+    ten_hours(tmp_path / "long.flac")
+    os.mkfifo(tmp_path / "pipe.wav")
+    monkeypatch.setattr(soundfile.SoundFile, "read", read)
+    for name, said in (("long.flac", "lasts 10.0 hours: an hour is the most"), ("pipe.wav", "is no regular file")):
+        with pytest.raises(ValueError, match=said):
+            read_sound(tmp_path / name)
 
 
 def test_a_file_system_without_locks_is_said_with_a_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,8 +51,6 @@ def gradient(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 @pytest.mark.parametrize("name", DISTANCES)
 def test_a_distance_has_a_finite_gradient_and_none_between_equals(name: str, sound: str) -> None:
     x, distance = SOUNDS[sound], DISTANCES[name]
-    if name == "jtfs" and sound == "huge":
-        pytest.xfail("squares inside Φ overflow float32 beyond 1e16")
     assert not gradient(lambda a: distance(a, x), x).any(), "zero at zero"
     for y in (NOISE.flip(-1), torch.zeros_like(x)):
         assert bool(torch.isfinite(gradient(lambda a, y=y: distance(a, y), x)).all())
@@ -62,15 +60,13 @@ def test_a_distance_has_a_finite_gradient_and_none_between_equals(name: str, sou
     if name != "mss, pooled":
         together = gradient(lambda a: distance(a, torch.stack([x[0], NOISE.flip(-1)[1]])), pair)
         assert not together[0].any()
-        if sound != "huge":  # which is computed in float64, with its whole batch
+        if sound != "huge" or name == "jtfs":  # which MSS computes in float64, with its whole batch
             torch.testing.assert_close(together[1:], alone)
 
 
 @pytest.mark.parametrize("sound", SOUNDS)
 @pytest.mark.parametrize("name", MAPS)
 def test_a_map_has_a_finite_gradient(name: str, sound: str) -> None:
-    if name == "phi" and sound == "huge":
-        pytest.xfail("squares inside Φ overflow float32 beyond 1e16")
     found = gradient(MAPS[name], SOUNDS[sound])
     assert bool(torch.isfinite(found).all())
     if sound == "silence":

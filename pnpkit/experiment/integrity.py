@@ -18,23 +18,43 @@ from pnpkit.experiment.remedies import remedy
 
 KEY = "sha256"
 BLANK = "0" * 64  # in the place of a text's own digest while it is computed
+WHOLE, FRESH = 2**20, 8  # bytes; what is smaller is read in one piece, and so many are kept until they are parsed
 OPTIONAL = ".safetensors"  # weights are large, computed again in minutes, and not shipped: they may be absent
 
-_known: dict[tuple[str, int, int, int], str] = {}
+_State = tuple[str, int, int, int]  # path, date, size, inode
+_known: dict[_State, str] = {}
+_fresh: dict[_State, bytes] = {}  # what was read to be checked, and is most likely read next
 
 
 class Damaged(ValueError):
     """A file is not what its record says."""
 
 
+def _state(name: str) -> _State:
+    status = os.stat(name)
+    return name, status.st_mtime_ns, status.st_size, status.st_ino
+
+
 def sha256_of_file(path: Path) -> str:
     """SHA-256 of a file, from memory if this process has read it as it is now."""
-    status = path.stat()
-    key = (str(path), status.st_mtime_ns, status.st_size, status.st_ino)
+    key = _state(str(path))
     if key not in _known:
-        with path.open("rb") as file:
-            _known[key] = hashlib.file_digest(file, "sha256").hexdigest()
+        with open(key[0], "rb", buffering=0) as file:
+            if key[2] > WHOLE:
+                sha = hashlib.file_digest(file, "sha256")
+            else:
+                sha = hashlib.sha256(content := file.readall())
+                _fresh[key] = content
+                if len(_fresh) > FRESH:
+                    del _fresh[next(iter(_fresh))]
+        _known[key] = sha.hexdigest()
     return _known[key]
+
+
+def content_of(path: Path) -> bytes:
+    """What a file holds; read once if it was checked just now, and is as it was then."""
+    found = _fresh.pop(_state(str(path)), None)
+    return path.read_bytes() if found is None else found
 
 
 def sha256_of_content(content: Any) -> str:
@@ -91,7 +111,9 @@ def opened(
         found = sha256_of_content({**record, KEY: {"files": digests["files"]}})
     else:
         head, _, tail = text.rpartition(own.encode("utf-8", "surrogatepass") or b"\0")
-        found = hashlib.sha256(head + BLANK.encode() + tail).hexdigest()
+        sha = hashlib.sha256(head)
+        sha.update(BLANK.encode() + tail)
+        found = sha.hexdigest()
     if found != own:
         raise Damaged(
             f"{path} was changed after it was written: its SHA-256 is {found[:12]}…, not {own[:12]}…. {remedy(path)}"

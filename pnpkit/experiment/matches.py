@@ -59,7 +59,7 @@ class MatchConfig:
 
     atlas: AtlasConfig
     starts: int = 4
-    steps: int = 32
+    steps: int = 48
     finish: str = "phi"
 
     @property

@@ -28,7 +28,7 @@ from pnpkit.experiment.remedies import command, data_root
 from pnpkit.experiment.results.keep import read_results, write_results
 from pnpkit.experiment.results.rows import build_results
 from pnpkit.experiment.training import run_folder
-from pnpkit.experiment.training.checkpoint import load_weights
+from pnpkit.experiment.training.checkpoint import run_weights
 from pnpkit.experiment.training.loop import train
 from pnpkit.experiment.training.objective import OF_SOUNDS, TrainingData
 from pnpkit.experiment.training.run_folder import RunResult
@@ -140,7 +140,7 @@ class Workspace:
             again = "train that run again into another folder of artefacts (--out), or in place (--no-resume)"
             raise FileNotFoundError(f"{path} is needed to start from, and is not kept with its run: {again}")
         require_same_config(folder, run_folder.config_of(folder), self.shared.profile.run(loss, seed))
-        return load_weights(path)
+        return run_weights(path)
 
     def _finished(self, loss: str, seed: int) -> Path:
         """The folder of a run that must be finished."""

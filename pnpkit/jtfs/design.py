@@ -14,6 +14,7 @@ from pnpkit.jtfs.sizes import Sizes
 # A filter's bins below these shares of its peak are left out: 4.8 and 4.3 standard deviations of a Gaussian
 FIRST_THRESHOLD, SECOND_THRESHOLD = 1e-5, 1e-4
 # A modulus has wider spectrum than what it is taken of. Envelopes are sampled at so many times their band's support …
+# (of a cusp at the peak of one, no rate is enough: see what tests/jtfs/test_laws.py says of a node in a band)
 FIRST_OVERSAMPLING, FIRST_SHORTEST = 4, 128
 SECOND_SHORTEST = 64  # … and second-order planes, of which only averages are wanted, at less: see plane_length
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch._compile import _disable_dynamo
 from torch.autograd import forward_ad
 
-from pnpkit._checks import require_finite, require_floating
+from pnpkit._checks import require_finite, require_floating, somewhere
 from pnpkit.jtfs.autograd import PushForward, Scatter
 from pnpkit.jtfs.design import design
 from pnpkit.jtfs.modulus import modulus
@@ -17,6 +17,8 @@ from pnpkit.jtfs.sizes import Sizes, one_quality, require_whole
 from pnpkit.jtfs.stages import Envelopes, JointFirstOrder, LowPass, SecondOrder, fit, rfft_back
 
 EPS = 1e-3  # ε of Φ: GRETSI 2023, Eq (9)
+LOUD = 2.0**40  # peak above which squares, summed, come near the end of float32: such a sound is scaled, and S back
+LOUDEST = 2.0**100  # beyond, S itself may not fit
 
 
 class JTFS(nn.Module):
@@ -105,7 +107,8 @@ class JTFS(nn.Module):
 
         Raises:
             NotImplementedError: if it is traced, to be exported.
-            ValueError: if the waveform is not floating-point, not finite, or of another length than ``n_samples``.
+            ValueError: if the waveform is not floating-point, not finite, beyond 10³⁰, or of another length than
+                ``n_samples``.
         """
         if torch.compiler.is_exporting() or torch.jit.is_tracing():  # type: ignore[attr-defined]
             raise NotImplementedError(
@@ -120,7 +123,9 @@ class JTFS(nn.Module):
         require_floating("x", x)
         if x.ndim == 0 or x.shape[-1] != self.n_samples:
             raise ValueError(f"x has shape {tuple(x.shape)}; its last dimension must be n_samples = {self.n_samples}")
-        require_finite("x", x)
+        if somewhere(~(x.abs() <= LOUDEST)):
+            require_finite("x", x)
+            raise ValueError(f"x must be at most {LOUDEST:.2g} anywhere (full scale is 1), not {x.abs().max():.2g}")
         if x.numel() == 0:  # which FFTs do not take
             return x.to(self.low_pass.bins).new_zeros(*x.shape[:-1], self.n_coefficients)
         flat = x.reshape(-1, self.n_samples).to(self.low_pass.bins)
@@ -137,8 +142,14 @@ class JTFS(nn.Module):
     ) -> Float[Tensor, "parts items k"]:
         """Coefficients of a jet: waveforms (part 0) and their derivatives along directions (the other parts).
 
-        What :meth:`pull_back` needs of the way there is appended to ``kept``.
+        What :meth:`pull_back` needs of the way there is appended to ``kept``: that of a scaled waveform serves as well,
+        as the gradient of a homogeneous function does not depend on the level.
         """
+        peaks = x[0].abs().amax(-1, keepdim=True)
+        if bool((peaks > LOUD).any()):
+            ones = torch.ones_like(peaks)
+            level = torch.where(peaks > LOUD, ones.ldexp(torch.frexp(peaks).exponent), ones)  # powers of two are exact
+            return self.scatter(x / level, kept) * level
         spectrum = torch.fft.rfft(x, n=self.length)
         envelopes, second, ways = [], [], []
         for stage in self.first:

@@ -15,6 +15,7 @@ from pnpkit.synth import ParameterSpace
 
 TOGETHER = 2**19  # samples, of waveforms and their tangents, that pass at once: a few hundred megabytes
 STALLED = 1e8  # λ, in mean eigenvalues, at which no step worth the name is left
+LEAST = 1e-6  # λ falls no further: where the way grows rough it would take as many steps to come back
 FREE = 10.0  # λ up to which a step is free enough to judge by
 FLAT = 1e-12  # eigenvalues of M below this share of the largest are taken as zero
 
@@ -82,11 +83,12 @@ def refine(
     .. math:: (\mathbf{M} + \lambda\,\mathbf{I})\,\delta = -\mathbf{J}^\top\big(\Phi(g(\tilde\theta)) - \Phi(x)\big),
               \qquad \mathbf{M} = \mathbf{J}^\top\mathbf{J}
 
-    A step that comes closer is kept, and λ divided by ten; one that does not is undone, and λ multiplied by ten. With
-    λ = 0 that is Gauss and Newton's method, every step kept. A parameter at a bound that wants to leave stays there
-    while the others go on. An item ends when the linear picture has nothing more to offer: the undamped step would
-    change Φ by no more than ``tolerance``, or by no more than ``cosine`` of the distance (the residual is orthogonal
-    to all that θ can do). Level and delay join as parameters of :class:`~pnpkit.matching.placed.Placed`.
+    A step that comes closer is kept, and λ divided by ten (to a millionth at least); one that does not is undone, and λ
+    multiplied by ten. With λ = 0 that is Gauss and Newton's method, every step kept. A parameter at a bound that wants
+    to leave stays there while the others go on. An item ends when the linear picture has nothing more to offer: the
+    undamped step would change Φ by no more than ``tolerance``, or by no more than ``cosine`` of the distance (the
+    residual is orthogonal to all that θ can do). Level and delay join as parameters of
+    :class:`~pnpkit.matching.placed.Placed`.
 
     Args:
         g: synthesiser, its gain's gradient attached: a detached gain sends the steps astray.
@@ -172,7 +174,8 @@ def refine(
         u[moved], M[moved], gradient[moved], distance[moved] = (
             value[closer] for value in (guess, M_there, gradient_there, there)
         )
-        damping[todo] *= torch.where(closer, 1 / RELAXATION, RELAXATION).to(damping)
+        eased = (damping[todo] / RELAXATION).clamp_min(min(lam, LEAST))
+        damping[todo] = torch.where(closer, eased, damping[todo] * RELAXATION)
         jacobians[todo] += 1
         rows.append((tried, used, kept, u.clone()))
         tangent, converged = ended()

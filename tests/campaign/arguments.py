@@ -10,11 +10,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
+import numpy as np
+import soundfile
+
 from pnpkit import cli
+from pnpkit.audio import read_sound
 from tests.campaign import Outcome
 from tests.campaign.plant import NAME, Plant
 
-VERBS = ("profiles", "dataset", "metrics", "train", "evaluate", "table", "synth", "run", "tabel", "")
+VERBS = (
+    "profiles", "dataset", "metrics", "train", "evaluate", "table", "synth", "run", "match", "transform", "morph",
+    "tabel", "",
+)  # fmt: skip
 JUNK = ("", "0", "-1", "1e400", "nan", "p", "paper", "ein Wort", "λ", "--", "-", "/dev/null", "x" * 300, "\udcff", "🙂")
 # Metrics and trainings of real profiles take minutes, and so do matches, whose atlas comes first: profiles that have
 # nothing in the folder, and the toy one
@@ -23,12 +30,12 @@ PROFILES = (NAME, NAME, NAME, "smoke", "study", "tin", "")
 
 def outcomes(plant: Plant, n: int, seed: int) -> Iterator[Outcome]:
     """Of n argument lists."""
-    rng = random.Random(seed)
+    rng, sounds = random.Random(seed), _sounds(plant.root / "sounds")
     scratch = plant.root / "scratch"
     scratch.mkdir(exist_ok=True)
     before = _names(plant.root)
     for _ in range(n):
-        arguments = _drawn(plant, rng, scratch)
+        arguments = _drawn(plant, rng, sounds, scratch)
         outcome = one(plant, arguments)
         left = _names(plant.root) - before
         if left and outcome.fine and outcome.kind not in ("metrics", "train", "run"):  # whose work it is to make
@@ -44,7 +51,34 @@ def _names(root: Path) -> set[Path]:
     return {path for path in root.rglob("*") if "scratch" not in path.parts}
 
 
-def _drawn(plant: Plant, rng: random.Random, scratch: Path) -> list[str]:
+def _sounds(folder: Path) -> list[str]:
+    folder.mkdir(exist_ok=True)
+    x = np.sin(np.arange(2**15))
+    for name, sound, rate in (
+        ("right.wav", x, 8192), ("short.wav", x[:100], 8192), ("rate.wav", x, 44100), ("silent.wav", 0 * x, 8192),
+        ("stereo.wav", np.stack([x, x], 1), 8192),
+    ):  # fmt: skip
+        soundfile.write(folder / name, sound, rate)
+    soundfile.write(folder / "loud.wav", 1e30 * x, 8192, subtype="FLOAT")
+    soundfile.write(folder / "nan.wav", np.nan * x, 8192, subtype="FLOAT")
+    ten_hours(folder / "long.flac")
+    (folder / "empty.wav").write_bytes(b"")
+    (folder / "text.wav").write_text("no sound")
+    if not (folder / "fifo.wav").exists():
+        os.mkfifo(folder / "fifo.wav")
+    return sorted(map(str, folder.iterdir()))
+
+
+def ten_hours(path: Path) -> None:
+    """A small FLAC whose header claims ten hours."""
+    soundfile.write(path, np.sin(np.arange(8192)), 8192)
+    content = bytearray(path.read_bytes())
+    field = int.from_bytes(content[18:26], "big")  # of STREAMINFO; its last 36 bits count the samples
+    content[18:26] = (field >> 36 << 36 | 36000 * 8192).to_bytes(8, "big")
+    path.write_bytes(content)
+
+
+def _drawn(plant: Plant, rng: random.Random, sounds: list[str], scratch: Path) -> list[str]:
     verb = rng.choice(VERBS)
     junk = lambda: rng.choice(JUNK)  # noqa: E731
     good: dict[str, list[str]] = {
@@ -54,19 +88,28 @@ def _drawn(plant: Plant, rng: random.Random, scratch: Path) -> list[str]:
         "--out": [str(rng.choice((plant.root, plant.root / "nowhere", "/dev/null")))], "--fewer": [], "--curve": [],
         "--synth": [rng.choice(("arpeggio", "drum", "bell"))], "--variant": [rng.choice(("code", "paper", "all", "x"))],
         "--max-hours": [rng.choice(("0", "-1", "x"))], "--device": [rng.choice(("cpu", "cuda:7", "tpu"))],
-        "--threads": [rng.choice(("1", "0"))], "-h": [], "--los": ["p"],
+        "--threads": [rng.choice(("1", "0"))], "-h": [], "--los": ["p"], "--jobs": [rng.choice(("1", "0", "two"))],
+        "--starts": [rng.choice(("4", "0", "x"))], "--steps": [rng.choice(("3", "0", "-1"))], "--json": [],
+        "--finish": [rng.choice(("phi", "waveform", "x"))], "--columns": [],
+        "--set": [rng.choice(("f_c=700", "gamma=nan", "f_c", "pitch=3", "=", "f_m=1e999"))],
+        "--scale": [rng.choice(("f_c=2", "f_c=x", "tau=0"))],
     }  # fmt: skip
-    if verb in ("synth", "dataset"):
+    if verb in ("match", "morph"):
+        good["--out"] = [str(rng.choice((scratch / "out", "/dev/null")))]
+    if verb in ("synth", "dataset", "transform"):
         good["--out"] = [str(scratch / rng.choice(("x.wav", "x.csv", "no/such/x.wav")))]
     of = {
         "dataset": ["--profile", "--out"], "metrics": ["--profile", "--verify", "--workers", "--out"],
         "train": ["--loss", "--profile", "--seed", "--max-hours", "--device", "--threads", "--out"],
         "evaluate": ["--loss", "--profile", "--seed", "--curve", "--out"],
         "table": ["--profile", "--seed", "--form", "--fewer", "--out"], "synth": ["--out", "--synth", "--variant"],
-        "run": ["--workers", "--profile"],
+        "run": ["--workers", "--profile"], "match": ["--synth", "--out", "--jobs", "--finish"],
+        "transform": ["--out", "--set", "--scale", "--synth"], "morph": ["--out", "--steps", "--synth"],
     }  # fmt: skip
     arguments = [verb] if verb else []
-    arguments += ["700", "8", "2"] if verb == "synth" else []
+    some = rng.choice(([rng.choice(sounds)], rng.choices(sounds, k=2), [str(plant.root / "sounds")], ["nowhere.wav"]))
+    positional = {"synth": ["700", "8", "2"], "match": some, "transform": some[:1], "morph": rng.choices(sounds, k=2)}
+    arguments += positional.get(verb, [])
     for option in of.get(verb, []):
         if rng.random() < 0.7 or option in ("--loss", "--profile"):
             arguments += [option, *good[option]]
@@ -93,6 +136,10 @@ def one(plant: Plant, arguments: list[str]) -> Outcome:
     def stop(*_args: object, **_options: object) -> None:
         raise ValueError("stopped by the campaign: this would compute")
 
+    def match_file(source: str, _config: object) -> None:
+        read_sound(source)
+        raise ValueError(f"{source}: stopped by the campaign: this would compute")
+
     with (
         mock.patch.dict(os.environ, {"PNPKIT_DATA": str(plant.root)}),
         mock.patch.object(sys, "argv", ["pnpkit", *arguments]),
@@ -103,6 +150,9 @@ def one(plant: Plant, arguments: list[str]) -> Outcome:
         mock.patch("pnpkit.experiment.precompute.metrics.create_store", stop),
         mock.patch("pnpkit.experiment.workspace.compute_inputs", stop),
         mock.patch("pnpkit.experiment.evaluation.folder.evaluate", stop),
+        mock.patch("pnpkit.experiment.precompute.atlases.find_atlas"),
+        mock.patch("pnpkit.experiment.machine.run_tasks", stop),
+        mock.patch("pnpkit.experiment.matches.match_file", match_file),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):

@@ -1,10 +1,18 @@
-"""Kills: a process ends at a drawn moment, another goes on, and the bits are those of one that nothing stopped."""
+"""Kills: a process ends at a drawn moment, another goes on, and the bits are those of one that nothing stopped.
 
+Most are forks of one warm process, which end themselves at a drawn event. Some are processes of their own, which have
+nothing in common with this one and are killed from outside: ``python -m tests.campaign.kills ROOT KIND FOLDER``.
+"""
+
+import contextlib
 import json
 import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -32,11 +40,42 @@ def outcomes(plant: Plant, n: int, seed: int) -> Iterator[Outcome]:
     for i in range(n):
         kind = kinds[i % len(kinds)]
         if kind not in known:
-            folder = plant.root / "kills" / "whole"
-            folder.mkdir(parents=True)
+            folder = _empty(plant.root / "kills" / "whole")
             known[kind] = _events(jobs[kind], folder), _products(folder)
-            shutil.rmtree(folder)
         yield one(kind, jobs[kind], plant.root / "kills" / "killed", *known[kind], rng)
+
+
+def real(plant: Plant, n: int, seed: int) -> Iterator[Outcome]:
+    """Of n kills of real processes, which another process, or this one, goes on from."""
+    rng, jobs = random.Random(seed), _jobs(plant)
+    kinds, root = ("metrics", "features", "evaluation", "curve", "training"), plant.root / "kills"
+    known: dict[str, tuple[float, dict[str, bytes]]] = {}
+    for i in range(n):
+        kind = kinds[i % len(kinds)]
+        if kind not in known:
+            begin = time.monotonic()
+            _events(jobs[kind], _empty(root / "whole"))
+            known[kind] = time.monotonic() - begin, _products(root / "whole")
+        seconds, whole = known[kind]
+        folder, after = _empty(root / "killed"), rng.uniform(0, 1.5 * seconds)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.campaign.kills", str(plant.root), kind, str(folder)], stdout=subprocess.PIPE
+        )
+        assert process.stdout is not None
+        process.stdout.readline()  # it begins
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(after)
+        process.kill()
+        alive = process.wait() == -signal.SIGKILL
+        process.stdout.close()
+        when = f"after {after:.3f} of {seconds:.3f} s" if alive else "at its end"
+        yield _judged(f"{kind}, a process", jobs[kind], folder, whole, when)
+
+
+def _empty(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
 
 
 def _jobs(plant: Plant) -> dict[str, Callable[[Path], Any]]:
@@ -109,8 +148,7 @@ def one(
     kind: str, job: Callable[[Path], Any], folder: Path, events: int, whole: dict[str, bytes], rng: random.Random
 ) -> Outcome:
     """Kill once or twice, then go on to the end."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    _empty(folder)
     moments = [rng.randrange(1, events + 1) for _ in range(rng.choice((1, 1, 2)))]
 
     def killed(moment: int) -> int:
@@ -118,14 +156,19 @@ def one(
         job(folder)
         return 0
 
+    for moment in moments:
+        _forked(lambda moment=moment: killed(moment))
+    return _judged(kind, job, folder, whole, f"at {moments} of {events}")
+
+
+def _judged(kind: str, job: Callable[[Path], Any], folder: Path, whole: dict[str, bytes], at: str) -> Outcome:
+    """Go on to the end, and compare."""
+
     def resumed() -> int:
         job(folder)
         return 0
 
-    for moment in moments:
-        _forked(lambda moment=moment: killed(moment))
     status, _ = _forked(resumed)
-    at = f"at {moments} of {events}"
     if status != 0:
         return Outcome("kill", kind, "lost", f"{at}: the second process ended with {status}")
     found = _products(folder)
@@ -157,3 +200,15 @@ def _without_times(value: Any) -> Any:
         times = ("commit", "date", "seconds", "sessions", "self", "history.csv", "items", "zarr.json", "made")
         return {k: _without_times(v) for k, v in value.items() if k not in times}
     return value
+
+
+def main() -> None:
+    """One job, in a process of its own."""
+    root, kind, folder = sys.argv[1:]
+    job = _jobs(Plant(Path(root)))[kind]
+    print("begins", flush=True)
+    job(Path(folder))
+
+
+if __name__ == "__main__":
+    main()

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from tests.campaign import Outcome, arguments, damage, kills, records
 from tests.campaign.plant import Plant
 
-SHARES = {"damage": 0.46, "record": 0.24, "arguments": 0.23, "kill": 0.07}
+SHARES = {"damage": 0.46, "record": 0.24, "arguments": 0.222, "kill": 0.07, "process": 0.008}
 
 
 def campaign(plant: Plant, counts: Mapping[str, int], seed: int) -> Iterator[Outcome]:
@@ -16,3 +16,4 @@ def campaign(plant: Plant, counts: Mapping[str, int], seed: int) -> Iterator[Out
     yield from records.outcomes(plant, counts.get("record", 0), seed)
     yield from arguments.outcomes(plant, counts.get("arguments", 0), seed)
     yield from kills.outcomes(plant, counts.get("kill", 0), seed)
+    yield from kills.real(plant, counts.get("process", 0), seed)

@@ -21,6 +21,13 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
 
 
 @pytest.mark.slow
+def test_real_processes_are_killed_and_gone_on_from(plant: Plant) -> None:
+    found = list(kills.real(plant, 12, seed=7))
+    assert [o.detail for o in found if o.verdict != "same bits"] == []
+    assert sum("of" in o.detail for o in found) >= 6, "most were killed while they worked"
+
+
+@pytest.mark.slow
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("family", "n"),

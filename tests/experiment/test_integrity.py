@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from pnpkit.experiment import artefacts, integrity
@@ -23,7 +24,7 @@ from pnpkit.experiment.results import keep
 from pnpkit.experiment.schema import BadRecord, check
 from pnpkit.experiment.seals import check_all, seal_all
 from pnpkit.experiment.training.loop import train
-from pnpkit.experiment.training.run_folder import RunProvenance
+from pnpkit.experiment.training.run_folder import RunProvenance, read_history
 from pnpkit.experiment.workspace import Workspace
 from pnpkit.synth import Arpeggio
 from tests.campaign.plant import FEATURES, NAME, TABLE, Plant, data
@@ -290,7 +291,7 @@ def test_weights_may_be_absent_and_may_not_be_others(plant: Plant) -> None:
     run = plant.workspace.run_folder("p", 0)
     shutil.copy(plant.workspace.run_folder("pnp", 0) / "weights.safetensors", run)
     with pytest.raises(Damaged, match=r"p/0/weights\.safetensors is not the file"):
-        plant.reader("run", run / "weights.safetensors")()
+        plant.reader("weights", run / "weights.safetensors")()
     (run / "weights.safetensors").unlink()
     plant.reader("run", run / "weights.safetensors")()
     verify_files(run / "provenance.json", {"best.safetensors": "0"}, only=())
@@ -304,3 +305,13 @@ def test_sealing_changes_no_number(plant: Plant) -> None:
     assert json.loads((run / "provenance.json").read_text()) == stored
     assert seal_all(run) == []
     assert replace(plant.config("p"), seed=1) != plant.config("p")
+
+
+def test_a_history_that_lacks_its_last_row_is_read_whole(plant: Plant) -> None:
+    """As it does after a kill between the checkpoint and it; the checkpoint has the row."""
+    path = plant.newest.parents[1] / "history.csv"
+    whole = read_history(path.parent)
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    pd.testing.assert_frame_equal(read_history(path.parent), whole)
+    assert len(whole) == 2
+    assert train(plant.unfinished, data(), path.parent, max_hours=0.0).history.epoch.tolist() == [1, 2, 3]

@@ -83,6 +83,23 @@ def test_s_is_homogeneous(jtfs, sounds, gain):
     assert relative(jtfs(gain * sounds), gain * jtfs(sounds)) < 1e-6
 
 
+@pytest.mark.parametrize("power", [36, 41, 98])
+def test_s_is_homogeneous_at_any_level_to_the_last_bit(jtfs, sounds, power):
+    """A power of two changes no mantissa, whether a sound is scaled on the way or not; nor does it another's."""
+    x, gain = sounds.float(), torch.tensor([[1.0], [2.0**power], [1.0]])
+    u = x.flip(-1)
+    S, slope = torch.func.jvp(jtfs, (x,), (u,))
+    loud, loud_slope = torch.func.jvp(jtfs, (gain * x,), (u,))
+    assert torch.equal(loud, gain * S)
+    torch.testing.assert_close(loud_slope, slope, rtol=1e-5, atol=1e-5)
+    share = torch.randn(S.shape, generator=torch.Generator().manual_seed(0))
+    (gradient,) = torch.func.vjp(jtfs, x)[1](share)
+    (loud_gradient,) = torch.func.vjp(jtfs, gain * x)[1](share)
+    torch.testing.assert_close(loud_gradient, gradient, rtol=1e-4, atol=1e-4)
+    mapped = torch.func.vmap(jtfs)(gain * x)
+    torch.testing.assert_close(mapped, loud, rtol=1e-6, atol=0)
+
+
 def test_transposition_by_one_bin_moves_the_coefficients_by_one_row():
     """A chirp a twelfth of an octave lower; rows go from high to low frequency."""
     n = 2**13
@@ -350,6 +367,7 @@ def test_bad_sizes_name_themselves(sizes, message):
         (torch.tensor(1.0), r"x has shape \(\); its last dimension must be n_samples = 1024"),
         (torch.zeros(1024, dtype=torch.int64), r"x must be a floating-point tensor .*, not torch.int64"),
         (torch.full((2, 1024), torch.nan), "x must be finite: 2048 of its 2048 values are NaN or infinite"),
+        (torch.full((2, 1024), 1e31), r"x must be at most 1.3e\+30 anywhere \(full scale is 1\), not 1e\+31"),
     ],
 )
 def test_bad_waveforms_name_themselves(unchecked, small, x, message):

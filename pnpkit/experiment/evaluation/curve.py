@@ -72,7 +72,7 @@ def distance_curve(
     if not (run / "history.csv").exists():
         raise FileNotFoundError(f"{run} holds no run of which an epoch has ended: `pnpkit train` makes it")
     if (run / "provenance.json").exists():
-        read_provenance(run)
+        read_provenance(run, ["history.csv", "probe.csv"])
     if not (run / "probe.csv").exists():
         raise FileNotFoundError(f"{run} was trained before probes were kept: train it again, into another folder")
     history = read_history(run)  # first: the probe of a run that goes on is never behind it

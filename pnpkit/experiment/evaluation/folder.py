@@ -119,8 +119,8 @@ def evaluate_run(
         ArtefactMismatch: if ``out`` holds another evaluation, or ``folder`` another run; names both hashes.
         FileNotFoundError: if the run is not finished.
     """
-    made, file, grid = read_provenance(folder), folder / "predictions.csv", config_dict(problem.grid)
-    run = made["config"]
+    made, file = read_provenance(folder, ["predictions.csv"]), folder / "predictions.csv"
+    run, grid = made["config"], config_dict(problem.grid)
     if config is not None:
         require_same_config(folder, run, config)
     if run.get("grid") != grid:
@@ -185,7 +185,7 @@ def verify_evaluation(folder: Path, out: Path, problem: Problem, n: int, seed: i
     table = problem.table
     ids = table.id[table.fold == "test"].to_numpy()
     sample = np.random.default_rng(seed).choice(ids, min(n, len(ids)), replace=False)
-    read_provenance(folder)
+    read_provenance(folder, ["predictions.csv"])
     predictions, index = read_csv(folder / "predictions.csv", ["id"]), ["weights", "id"]
     part = table[table.id.isin(sample)]
     again = evaluate(predictions[predictions.id.isin(sample)], part, problem.synth, problem.phi)

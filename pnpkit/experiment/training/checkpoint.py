@@ -186,9 +186,7 @@ def load_analyser(folder: Path, weights: str = "last") -> Analyser:
         weights: ``"last"`` (of the last epoch), ``"best"`` (of the lowest validation loss) or ``"average"``.
     """
     path = folder / WEIGHTS[weights]
-    state = load_weights(path)
-    if (folder / "provenance.json").exists():
-        read_record(folder / "provenance.json", only=[path.name])
+    state = run_weights(path)
     config = read_record(folder / "config.json", dict, "train", only=())
     try:
         analyser = Analyser(len(state["network.classifier.bias"]), config["head"])
@@ -196,6 +194,14 @@ def load_analyser(folder: Path, weights: str = "last") -> Analyser:
     except (KeyError, RuntimeError, TypeError) as error:
         raise ValueError(f"{path} holds no weights of this network ({str(error).splitlines()[0]})") from error
     return analyser.eval()
+
+
+def run_weights(path: Path) -> dict[str, Tensor]:
+    """Weights from the folder of a run, after checking them against its record if it is finished."""
+    state = load_weights(path)
+    if (path.parent / "provenance.json").exists():
+        read_record(path.parent / "provenance.json", only=[path.name])
+    return state
 
 
 def save_weights(path: Path, weights: dict[str, Tensor]) -> None:

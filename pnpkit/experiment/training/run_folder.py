@@ -1,5 +1,6 @@
 """The folder of a training run: what the loop writes there, and reading it back."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,19 +72,19 @@ def read_run(folder: Path) -> RunResult:
     """
     finished = (folder / "provenance.json").exists()
     if finished:
-        read_provenance(folder)
+        read_provenance(folder, ["history.csv", "predictions.csv"])
     predictions = read_csv(folder / "predictions.csv", ["id"]) if finished else None
     return RunResult(folder, finished, read_history(folder), predictions)
 
 
-def read_provenance(folder: Path) -> dict[str, Any]:
-    """How a finished run came to be, after checking the run's files.
+def read_provenance(folder: Path, names: Iterable[str] = ()) -> dict[str, Any]:
+    """How a finished run came to be, after checking its configuration and the named files of it, which are to be read.
 
     Raises:
         FileNotFoundError: if it is not finished.
-        ValueError: if it, or a file of the run, is not what the run left there; names it.
+        ValueError: if it, or one of those files, is not what the run left there; names it.
     """
-    made = read_record(folder / "provenance.json", RunProvenance, "train")
+    made = read_record(folder / "provenance.json", RunProvenance, "train", only=["config.json", *names])
     require_same_config(folder / "config.json", config_of(folder), made["config"])
     return made
 
@@ -95,7 +96,7 @@ def read_answers(folder: Path, file: str) -> pd.DataFrame:
 
 
 def read_history(folder: Path) -> pd.DataFrame:
-    """A row an epoch; of a run that goes on, checked against its newest checkpoint, whose epoch it may not have yet.
+    """A row an epoch; of a run that goes on, as its newest checkpoint has it, whose epoch the file may lack as yet.
 
     Raises:
         FileNotFoundError: if no epoch has ended.
@@ -109,13 +110,15 @@ def read_history(folder: Path) -> pd.DataFrame:
     newest = None if (folder / "provenance.json").exists() else newest_history(folder / "checkpoint")
     if newest is not None:
         record, rows = newest
-        known = pd.DataFrame(rows, columns=list(history)).head(len(history))
+        known = pd.DataFrame(rows, columns=list(history))
         try:  # Python's own reading of a number is exact, pandas' is not
             exact = read_csv(path, dtype=str).head(len(known)).astype(float)
         except ValueError:
             exact = history.head(0)
-        if not len(rows) - 1 <= len(history) <= len(rows) or not np.array_equal(exact, known.astype(float)):
+        same = np.array_equal(exact, known.head(len(history)).astype(float))
+        if not len(rows) - 1 <= len(history) <= len(rows) or not same:
             raise Damaged(f"{path} is not the history that {record} holds: delete it, and go on with the run")
+        return known.astype(history.dtypes)
     return history
 
 

@@ -1,5 +1,6 @@
 """axe-core on every page of the built site, folds open: by day and by night, on a desk and on a telephone."""
 
+import contextlib
 import importlib.resources
 import pathlib
 
@@ -45,6 +46,8 @@ CHECK = """async rules => {
     return (await axe.run(document, options)).violations.flatMap(({ id, impact, nodes }) =>
         ['serious', 'critical'].includes(impact) ? nodes.map(n => `${id}: ${n.html.slice(0, 120)}`) : []);
 }"""
+SETTLED = """() => [...document.querySelectorAll('pre, .cell_output > .output')].every(e =>
+    e.tabIndex === 0 || e.scrollWidth <= e.clientWidth && e.scrollHeight <= e.clientHeight)"""
 WIDTHS = (1280, 390)
 OF_COLOUR = ["color-contrast"]
 OF_WIDTH = [*OF_COLOUR, "scrollable-region-focusable", "button-name", "link-name"]  # of what only a telephone shows
@@ -65,10 +68,13 @@ def page(browser, axe):
 
 def findings(page):
     """Of the page as it is now: all rules on a desk by day, else those whose answer may be another one there."""
+    from playwright.sync_api import TimeoutError
+
     found = {}
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": 800})
-        page.wait_for_timeout(350)  # the theme looks for what scrolls a third of a second after a resize
+        with contextlib.suppress(TimeoutError):  # the theme looks for what scrolls a while after a resize
+            page.wait_for_function(SETTLED, timeout=5000)
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme)
             page.evaluate(LOOKS)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pandas as pd
 
@@ -25,7 +25,6 @@ from pnpkit.experiment.machine import run_tasks
 from pnpkit.experiment.schema import at_least
 
 RECORD, ROWS, UNFINISHED = "study.json", "rows.csv", "rows.partial.csv"
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class Study:
     measure: Callable[[Any], list[dict[str, Any]]]
 
 
-def spread(items: Sequence[Item]) -> list[Item]:
+def spread(items: Sequence[Any]) -> list[Any]:
     """The items in an order of which every beginning is spread evenly over them (van der Corput's).
 
     >>> spread("abcdefgh")

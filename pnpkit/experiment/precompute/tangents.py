@@ -92,7 +92,7 @@ def how_it_sounds(
     """What a loss of sounds compares of a θ: Φ∘g for ``sp``, its tangents for ``sp-linear``, g for ``mss``.
 
     Args:
-        loss: one of :data:`pnpkit.experiment.training.objective.OF_SOUNDS`.
+        loss: ``sp``, ``sp-linear`` or ``mss``.
         problem: whose gain's gradient is followed or not.
         folder: in which tangents are kept.
         device: of Φ.

@@ -12,7 +12,7 @@ import torch
 from pnpkit.experiment.artefacts import ArtefactMismatch, config_dict
 from pnpkit.experiment.evaluation.matching import AFTER, cramer_rao
 from pnpkit.experiment.evaluation.studies import studies
-from pnpkit.experiment.evaluation.study import RECORD, ROWS, UNFINISHED, Study, pursue, read_study, spread
+from pnpkit.experiment.evaluation.study import RECORD, ROWS, Study, pursue, read_study, spread, unfinished
 from pnpkit.experiment.results.matching import continued, descents
 from pnpkit.experiment.seals import check_all
 
@@ -65,11 +65,21 @@ def test_what_a_failure_or_a_kill_left_is_kept(tmp_path):
         pursue(study(measure=failing), tmp_path)
     kept = read_study(tmp_path / "squares")
     assert 1 < kept.item.nunique() < 20
-    (tmp_path / "squares" / ROWS).rename(tmp_path / "squares" / UNFINISHED)  # as if killed in the first session
+    (tmp_path / "squares" / ROWS).rename(unfinished(tmp_path / "squares", study()))  # as if killed in the first session
     (tmp_path / "squares" / RECORD).unlink()
     asked = []
     pursue(study(measure=lambda i: asked.append(i) or square(i)), tmp_path)
     assert sorted([*asked, *kept.item.unique()]) == list(range(20))
+
+
+def test_what_a_kill_left_of_another_configuration_is_not_taken(tmp_path):
+    pursue(study(lam=1), tmp_path, count=3)
+    here = tmp_path / "squares"
+    (here / ROWS).rename(unfinished(here, study(lam=1)))
+    (here / RECORD).unlink()
+    asked = []
+    pursue(study(measure=lambda i: asked.append(i) or square(i), lam=2), tmp_path)
+    assert sorted(asked) == list(range(20))
 
 
 def test_another_configuration_and_other_rows_are_refused(tmp_path):

@@ -14,6 +14,7 @@ import pandas as pd
 
 from pnpkit.experiment.artefacts import (
     Provenance,
+    config_hash,
     provenance,
     read_csv,
     read_record,
@@ -24,7 +25,7 @@ from pnpkit.experiment.artefacts import (
 from pnpkit.experiment.machine import run_tasks
 from pnpkit.experiment.schema import at_least
 
-RECORD, ROWS, UNFINISHED = "study.json", "rows.csv", "rows.partial.csv"
+RECORD, ROWS = "study.json", "rows.csv"
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,11 @@ class Study:
     config: dict[str, Any]
     items: Sequence[Any]
     measure: Callable[[Any], list[dict[str, Any]]]
+
+
+def unfinished(here: Path, study: Study) -> Path:
+    """The rows so far, in a file of the configuration's own: no record speaks of them yet."""
+    return here / f"rows-{config_hash(study.config)}.partial.csv"
 
 
 def spread(items: Sequence[Any]) -> list[Any]:
@@ -86,6 +92,7 @@ def pursue(
         ArtefactMismatch: if the folder holds a study of other configuration; names both hashes.
     """
     here, began = folder / study.name, time.monotonic()
+    so_far = unfinished(here, study)
     rows, made = _kept(here, study)
     wanted = spread(study.items)[:count]
     done = set() if rows.empty else set(rows.item)
@@ -95,7 +102,7 @@ def pursue(
     def finished(new: list[dict[str, Any]]) -> None:
         nonlocal rows
         rows = pd.concat([rows, pd.DataFrame(new)], ignore_index=True)
-        _write(here / UNFINISHED, rows)
+        _write(so_far, rows)
         if progress is not None:
             progress(study.name, rows.item.nunique(), len(done) + len(todo))
 
@@ -108,13 +115,13 @@ def pursue(
             else:
                 run_tasks(_measured, [(study.measure, i) for i in batch], workers=workers, finished=finished)
     finally:
-        if (here / UNFINISHED).is_file():
+        if so_far.is_file():
             rows = rows.sort_values("item", kind="stable", ignore_index=True)
             _write(here / ROWS, rows)
             made = [*made, first | {"seconds": round(time.monotonic() - began, 1)}]
             record = {"config": first["config"], "made": made, "items": rows.item.nunique(), "of": len(study.items)}
             write_record(here / RECORD, record, [ROWS])
-            (here / UNFINISHED).unlink()
+            so_far.unlink()
     return rows
 
 
@@ -137,8 +144,8 @@ def _kept(here: Path, study: Study) -> tuple[pd.DataFrame, list[dict[str, Any]]]
         record = read_record(here / RECORD, StudyRecord)
         require_same_config(here, record["config"], study.config)
         rows, made = read_csv(here / ROWS), record["made"]
-    if (here / UNFINISHED).is_file():
-        rows = read_csv(here / UNFINISHED)
+    if (so_far := unfinished(here, study)).is_file():
+        rows = read_csv(so_far)
     return rows, made
 
 

@@ -9,9 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pnpkit.experiment.artefacts import provenance, read_csv, read_record, write_record
+from pnpkit.experiment.artefacts import provenance, read_csv, read_record, write_csv, write_record
 from pnpkit.experiment.dataset import theta_of
-from pnpkit.experiment.files import write_atomically
 from pnpkit.experiment.precompute.tangents import how_it_sounds
 from pnpkit.experiment.training.objective import Loss, build_losses
 from pnpkit.experiment.workspace import Workspace
@@ -81,7 +80,7 @@ def linearised_agreement(
 
 def write_agreement(folder: Path, table: pd.DataFrame, config: object, seconds: float) -> None:
     """Keep a table of :func:`linearised_agreement` with its record."""
-    write_atomically(folder / TABLE, lambda p: table.round(6).to_csv(p, index=False))
+    write_csv(folder / TABLE, table.round(6))
     write_record(folder / RECORD, provenance(config, seconds), [TABLE])
 
 

@@ -5,18 +5,17 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from pnpkit.distances import mss_distance
-from pnpkit.experiment.artefacts import read_csv
 from pnpkit.experiment.dataset import theta_of
 from pnpkit.experiment.matches import instrument
 from pnpkit.experiment.precompute.atlases import atlas_config
 from pnpkit.experiment.problem import Problem, get_problem
-from pnpkit.experiment.remedies import data_root
-from pnpkit.experiment.training.run_folder import read_provenance
+from pnpkit.experiment.workspace import Workspace
 from pnpkit.matching import Match, Placed, match, refine
 from pnpkit.matching.noise import noise_in
 from pnpkit.matching.search import FINE, LAM
@@ -25,8 +24,7 @@ from pnpkit.metric import value_and_jacobian
 from pnpkit.synth import Synthesiser
 
 AFTER = (0, 1, 2, 4, 8)  # steps
-RUNS = {"p": "paper", "weighted-p": "paper-controls", "pnp": "paper", "pnp-mean": "paper"}  # where each loss has run
-STARTS = ("train-mean", "random", "nearest", *RUNS)
+STARTS = ("train-mean", "random", "nearest", "p", "weighted-p", "pnp", "pnp-mean")  # the last four: of networks
 NOISES = (20, 40, 60)  # dB below the mean power of the whole sound
 LEVEL, DELAY = 6.0, 0.1  # dB and s, either way
 MAP = 11  # starts an axis of the picture of basins
@@ -141,10 +139,9 @@ def target_of(item: int) -> tuple[Synthesiser, Callable[[Tensor], Tensor], Float
 
 
 @cache
-def _answers(loss: str) -> Any:
-    run = data_root() / RUNS[loss] / "runs" / loss / "0"
-    read_provenance(run, ["predictions.csv"])
-    return read_csv(run / "predictions.csv", ["id"]).set_index("id")
+def _answers(loss: str) -> pd.DataFrame:
+    """Of the networks at the paper's scale, seed 0."""
+    return Workspace.open("paper-controls").predictions(loss, 0)
 
 
 def named(g: Synthesiser, theta: Tensor) -> dict[str, float]:

@@ -61,8 +61,9 @@ def read_results(folder: Path) -> dict[str, Any]:
         ValueError: if it is not what was written, or of items that have changed since; names the file.
     """
     path = folder / FILE
-    results = read_record(path, Results, "table", only=())
-    for name, digest in (read_with_digests(path)[1] or {}).items():
+    results, digests = read_with_digests(path, "table")
+    check(results, Results, path)
+    for name, digest in (digests or {}).items():
         file = folder / name
         try:
             found = sha256_of_file(file)

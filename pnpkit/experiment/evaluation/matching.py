@@ -80,7 +80,7 @@ def clean(item: int) -> list[dict[str, Any]]:
     g, phi, theta = target_of(item)
     found = match(g(theta), g.sample_rate, g, phi, starts=instrument(atlas_config("arpeggio"))[2], **CLEAN)
     starts = int(found.history.start.nunique())
-    return [facts_of(found) | {"starts": starts} | errors_of(found.theta, theta, g)]
+    return [facts_of(found) | {"starts": starts} | named(g, found.theta) | errors_of(found.theta, theta, g)]
 
 
 def in_noise(noise: float, item: int) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pnpkit._names import require_known
 from pnpkit.progress import bars
 
 if TYPE_CHECKING:
@@ -178,7 +179,6 @@ def _config(
     jobs: int = 1, progress: Any = None, executor: Any = None, atlas: bool = True,
 ) -> "MatchConfig":  # fmt: skip
     """The options of a match; its atlas is there afterwards, so that no task builds it."""
-    from pnpkit._names import require_known
     from pnpkit.experiment.matches import MatchConfig
     from pnpkit.experiment.precompute.atlases import atlas_config, find_atlas
 
@@ -241,8 +241,6 @@ def _answer(file: str, config: "MatchConfig") -> "Match":
 
 def _change(text: str, space: "ParameterSpace") -> tuple[int, float]:
     """Which parameter, and the number, of NAME=NUMBER."""
-    from pnpkit._names import require_known
-
     name, _, number = text.partition("=")
     require_known("parameter", name, space.names)
     try:

@@ -7,6 +7,7 @@ from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.docutils import SphinxDirective
 
@@ -58,10 +59,17 @@ def template(app: Sphinx, name: str, _: str, context: dict[str, Any], tree: node
     return "slides.html"
 
 
+def rename(app: Sphinx, env: BuildEnvironment) -> list[str]:
+    """What leads there says what it is; its own title is that of the talk."""
+    env.titles[PAGE] = nodes.title("", "Ten slides")
+    return []
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     app.add_node(shown)
     app.add_directive("shown", Shown)
     app.add_post_transform(Fetch)
+    app.connect("env-updated", rename)
     app.connect("html-page-context", template)
     app.connect(
         "config-inited", lambda _, config: config.templates_path.append(str(Path(__file__).parent / "templates"))

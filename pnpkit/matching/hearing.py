@@ -7,8 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pnpkit.jtfs import log_compress
-from pnpkit.jtfs.operator import EPS
+from pnpkit.jtfs.descriptor import EPS, log_compress
 from pnpkit.matching.noise import Mask, Noise
 
 DRAWS = 24  # of noise, to learn what it does to Φ: a covariance of the parameters takes several times as many

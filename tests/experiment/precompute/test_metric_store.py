@@ -26,7 +26,7 @@ from pnpkit.experiment.precompute.metric_store import (
     write_chunk,
 )
 from pnpkit.experiment.precompute.metric_table import check_metrics
-from pnpkit.jtfs.operator import EPS
+from pnpkit.jtfs.descriptor import EPS
 from pnpkit.synth import Arpeggio
 
 CONFIG = MetricConfig(GridConfig(n_steps=6), chunk=50)

@@ -1,5 +1,9 @@
-"""How well one loss stands in for another where a network's answers have been: their gradients and values compared."""
+"""How well one loss stands in for another where a network's answers have been: their gradients and values compared.
 
+python -m pnpkit.experiment.evaluation.gradients     # SP linearised against SP, along three runs; some minutes
+"""
+
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +20,8 @@ from pnpkit.experiment.training.objective import Loss, build_losses
 from pnpkit.experiment.workspace import Workspace
 
 TABLE, RECORD = "gradients.csv", "gradients.json"
+JOURNEYS = {"study": ("p", "pnp"), "of-sounds": ("sp-linear",)}  # runs of seed 2, the first that has probes
+EPOCHS, SOUNDS = (1, 5, 20), 32
 
 
 def gradient_agreement(
@@ -88,3 +94,17 @@ def read_agreement(folder: Path) -> pd.DataFrame:
     """Read what :func:`write_agreement` kept, after checking it."""
     read_record(folder / RECORD)
     return read_csv(folder / TABLE, ["cosine", "size", "loss"])
+
+
+def main() -> None:
+    """Compare SP linearised with SP, and keep the table beside its runs."""
+    began, workspace = time.monotonic(), Workspace.open("of-sounds")
+    journeys = [(Workspace.open(name), loss, 2) for name, losses in JOURNEYS.items() for loss in losses]
+    table = linearised_agreement(workspace, journeys, EPOCHS, SOUNDS)
+    config = {"journeys": JOURNEYS, "epochs": EPOCHS, "sounds": SOUNDS}
+    write_agreement(workspace.folder, table, config, time.monotonic() - began)
+    print(table.groupby(["journey", "epoch"])[["cosine", "size", "loss"]].median())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,5 +1,6 @@
 """Φ∘g and its tangents at every train sound, in principal components: what the linearised spectral loss looks up."""
 
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
@@ -132,14 +133,14 @@ def _write_basis(path: Path, problem: Problem, theta: Tensor, components: int) -
 
 def _task(folder: Path, config: TangentConfig, chunk: slice) -> int:
     """Compute and write one file, and the record that vouches for it; the number of its sounds."""
-    problem = get_problem(config.grid).with_gain("attached")
+    began, problem = time.monotonic(), get_problem(config.grid).with_gain("attached")
     axes = {name: torch.from_numpy(array) for name, array in read_arrays(folder / BASIS, "basis").items()}
     pairs = [value_and_jacobian(problem.synth, problem.phi, t[None]) for t in _train_sounds(problem, config)[chunk]]
     values, J = (torch.cat(column) for column in zip(*pairs, strict=True))
     compressed = {"values": (values - axes["mean"]) @ axes["basis"].mT, "J": axes["basis"] @ J}
     path = _path(folder, chunk)
     write_atomically(path, partial(write_arrays, kind="tangents", values=compressed))
-    write_record(path.with_suffix(".json"), provenance(config, 0), [path.name])
+    write_record(path.with_suffix(".json"), provenance(config, time.monotonic() - began), [path.name])
     return chunk.stop - chunk.start
 
 

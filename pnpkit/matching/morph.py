@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -13,8 +14,8 @@ from pnpkit.metric import value_and_jacobian
 from pnpkit.synth import ParameterSpace
 
 SETTLED = 1e-4  # relative change of the energy at which the path stands still
-EVENNESS = 10.0  # weight of the spread of the steps in the energy: with few steps, equal only nearly otherwise
-EVENINGS = 12  # times the points are moved along the path, at most
+EVENNESS = (10.0, 100.0, 1000.0)  # weights of the spread of the steps in the energy, until they are equal: a large one
+# at once holds the path where it begins
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,9 @@ def morph(
     .. math:: E = \tfrac12 \sum_{i=0}^{n-1} \ell_i^2, \qquad
               \ell_i = \big\|\Phi(g(\theta_{i+1})) - \Phi(g(\theta_i))\big\|
 
-    With few steps that are not small they are equal only nearly, so the spread of the lengths counts ten times more.
-    Damped Gauss–Newton steps on E take each inner point's Jacobian and solve one block-tridiagonal system for the whole
-    path. What unevenness is left, moves of the points along the path take away.
+    With few steps that are not small they are equal only nearly, so the spread of the lengths counts ten times more,
+    and where that leaves them uneven, a hundred and a thousand times. Damped Gauss–Newton steps on E take each inner
+    point's Jacobian and solve one block-tridiagonal system for the whole path.
 
     Args:
         a, b: θ of the ends, raw units, within the ranges.
@@ -72,7 +73,7 @@ def morph(
         phi: descriptor.
         space: of θ; by default that of the synthesiser.
         coordinates: in which it begins, as a straight line.
-        iterations: of Gauss–Newton, at most.
+        iterations: of Gauss–Newton with each weight, at most.
         tolerance: of the unevenness of the steps.
 
     Raises:
@@ -93,28 +94,26 @@ def morph(
     low, high = (space.encode(end, coordinates) for end in (space.low, space.high))
     line = torch.lerp(first, last, torch.linspace(0, 1, n + 1, dtype=first.dtype).unsqueeze(-1))
 
-    def listen(u: Tensor) -> Tensor:
-        with torch.no_grad():
-            return torch.stack([phi(g(space.decode(v, coordinates))).double() for v in u])
-
-    def at(inner: Tensor) -> Normal:
+    def at(inner: Tensor, weight: float) -> Normal:
         pairs = [value_and_jacobian(lambda v: g(space.decode(v, coordinates)), phi, v) for v in inner]
         path = torch.cat([ends[:1], torch.stack([v.double() for v, _ in pairs]), ends[1:]])
-        return *_normal(path, torch.stack([J.double() for _, J in pairs])), path
+        return *_normal(path, torch.stack([J.double() for _, J in pairs]), weight), path
 
-    path = listen(line)
-    ends, straight_lengths = path[[0, -1]], _lengths(path)
-    u, settled = line, n == 1
-    if n > 1:
-        inner, (*_, path), settled = damped(at, line[1:-1], low, high, lam=1e-2, steps=iterations, settled=SETTLED)
-        u, path = _evened(torch.cat([line[:1], inner, line[-1:]]), path, listen, tolerance)
-    lengths = _lengths(path)
+    with torch.no_grad():
+        straight = torch.stack([phi(g(space.decode(v, coordinates))).double() for v in line])
+    inner, path, ends, converged = line[1:-1], straight, straight[[0, -1]], n == 1
+    for weight in EVENNESS if n > 1 else ():
+        inner, (*_, path), settled = damped(
+            partial(at, weight=weight), inner, low, high, lam=1e-2, steps=iterations, settled=SETTLED
+        )
+        if converged := settled and unevenness(_lengths(path)) <= tolerance:
+            break
     return Morph(
-        theta=space.decode(u, coordinates),
-        lengths=lengths,
+        theta=space.decode(torch.cat([line[:1], inner, line[-1:]]), coordinates),
+        lengths=_lengths(path),
         straight=space.decode(line, coordinates),
-        straight_lengths=straight_lengths,
-        converged=settled and unevenness(lengths) <= tolerance,
+        straight_lengths=_lengths(straight),
+        converged=converged,
         coordinates=coordinates,
     )
 
@@ -128,7 +127,7 @@ def _lengths(path: Tensor) -> Tensor:
     return path.diff(dim=0).norm(dim=-1)
 
 
-def _normal(path: Tensor, J: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _normal(path: Tensor, J: Tensor, weight: float) -> tuple[Tensor, Tensor, Tensor]:
     """Gauss–Newton matrix, gradient and energy of a path, of its inner points' coordinates."""
     steps = path.diff(dim=0)
     count, _, d = J.shape
@@ -144,22 +143,6 @@ def _normal(path: Tensor, J: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     slopes = torch.zeros(count + 1, count, d, dtype=J.dtype)  # of each length by each inner point
     for i in range(count):
         slopes[i, i], slopes[i + 1, i] = J[i].mT @ along[i], -J[i].mT @ along[i + 1]
-    spread = EVENNESS * (slopes - slopes.mean(0)).flatten(1).mT
-    energy = 0.5 * (steps.square().sum() + EVENNESS * (lengths - lengths.mean()).square().sum())
+    spread = weight * (slopes - slopes.mean(0)).flatten(1).mT
+    energy = 0.5 * (steps.square().sum() + weight * (lengths - lengths.mean()).square().sum())
     return H.reshape(count * d, count * d) + spread @ slopes.flatten(1), gradient + spread @ lengths, energy
-
-
-def _evened(u: Tensor, path: Tensor, listen: Callable[[Tensor], Tensor], tolerance: float) -> tuple[Tensor, Tensor]:
-    """Inner points moved along the polygon of the path until its steps are even, or no longer get so."""
-    best = (unevenness(_lengths(path)), u, path)
-    for _ in range(EVENINGS):
-        if best[0] <= tolerance:
-            break
-        at = torch.cat([torch.zeros(1), _lengths(path).cumsum(0)]).double()
-        wanted = torch.linspace(0, 1, len(u), dtype=at.dtype)[1:-1] * at[-1]
-        k = (torch.searchsorted(at, wanted) - 1).clamp(0, len(u) - 2)
-        share = ((wanted - at[k]) / (at[k + 1] - at[k]).clamp_min(1e-300)).unsqueeze(-1)
-        u = torch.cat([u[:1], torch.lerp(u[k], u[k + 1], share), u[-1:]])
-        path = torch.cat([path[:1], listen(u[1:-1]), path[-1:]])
-        best = min(best, (unevenness(_lengths(path)), u, path), key=lambda b: b[0])
-    return best[1], best[2]

@@ -4,6 +4,8 @@ A strict build accepts a notebook that was never executed, and nbval passes one 
 that every chapter is executed, equals its text, holds something that nbval compares, and nothing of the machine.
 """
 
+import base64
+import io
 import pathlib
 import re
 
@@ -11,6 +13,7 @@ import jupytext
 import nbformat
 import pytest
 import yaml
+from PIL import Image
 
 ROOT = pathlib.Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "book" / "src").glob("*.md"))
@@ -96,6 +99,19 @@ def test_every_figure_is_there(src):
     for i, cell in enumerate(notebook(src).cells):
         if cell.cell_type == "code" and "figure" in cell.metadata.get("mystnb", {}):
             assert any("image/png" in output.get("data", {}) for output in cell.outputs), f"cell {i} shows no figure"
+
+
+@each_chapter
+def test_letters_of_figures_have_eight_points_on_a_desk_and_on_a_telephone(src):
+    """Nine in the figure are eight on the page, whose own inch has 96 pixels; a telephone's figures are 620 wide."""
+    assert not re.search(r"\b(?:font|label|title|\b)size=[1-8]\b", src.read_text())
+    for i, cell in enumerate(notebook(src).cells):
+        for output in cell.get("outputs", []):
+            if png := output.get("data", {}).get("image/png"):
+                image = Image.open(io.BytesIO(base64.b64decode(png)))
+                wide = cell.metadata["mystnb"]["image"].get("width", "700px")
+                wide = 7 * int(wide[:-1]) if wide.endswith("%") else int(wide.removesuffix("px"))
+                assert 9 * min(wide, 620) / (image.width / image.info["dpi"][0]) / 96 >= 8, f"cell {i}"
 
 
 @each_chapter

@@ -43,6 +43,7 @@ from pnpkit.experiment.matches import MatchConfig, instrument, match_file
 from pnpkit.experiment.precompute.atlases import atlas_config
 from pnpkit.experiment.remedies import data_root
 from pnpkit.matching import match, morph
+from pnpkit.matching.morph import EVENNESS
 from pnpkit.matching.search import FINE, LAM
 from pnpkit.matching.starting import lowest_peak
 
@@ -67,7 +68,7 @@ def studies(recordings: Path | None = None) -> dict[str, Study]:
     found += [Study(f"noise-{n}", atlas | placed | {"noise": n}, every, partial(in_noise, n)) for n in NOISES]
     drum = {"atlas": config_dict(atlas_config("drum")), "steps": DRUM_STEPS}
     found += [Study("drum", drum | CLEAN, tuple(sounds_of("drum")), stroke)]
-    found += [Study("morphs", {"steps": 10}, tuple(range(PAIRS)), between)]
+    found += [Study("morphs", {"steps": 10, "evenness": EVENNESS}, tuple(range(PAIRS)), between)]
     if recordings is not None:
         files = tuple(sorted(p.name for p in recordings.glob("*.wav")))
         config = config_dict(MatchConfig(atlas_config("drum")))

@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from torch import Tensor
 from pnpkit._checks import clipped_share, require_finite
 
 PEAK = 0.9  # of full scale: room for the resampling of the browser
+UNKNOWN = 2**63 - 1  # frames, says libsndfile of a header without a length
 LONGEST = 3600  # seconds: what is longer is no sound to be matched
 CLIPPED = 0.001  # share of the samples at the peak, several in a row, from which a sound is taken as clipped
 
@@ -24,7 +26,7 @@ CLIPPED = 0.001  # share of the samples at the peak, several in a row, from whic
 def read_sound(source: Path | str) -> tuple[Float[Tensor, " n"], int]:
     """Read a sound, mixed to mono: WAV, FLAC, OGG, MP3 or AIFF of any rate, depth and number of channels.
 
-    The header is checked before anything is read: a sound may last ten hours.
+    The header of a file is checked before anything is read: it may last ten hours. Standard input is read whole.
 
     Args:
         source: a file, or ``-`` for standard input.
@@ -44,8 +46,10 @@ def read_sound(source: Path | str) -> tuple[Float[Tensor, " n"], int]:
     else:
         raise ValueError(f"{name} is no regular file" if Path(source).exists() else f"{name}: there is no such file")
     try:
-        with soundfile.SoundFile(file) as sound:
+        with soundfile.SoundFile(os.fsencode(file) if isinstance(file, Path) else file) as sound:
             frames, rate = sound.frames, sound.samplerate
+            if frames == UNKNOWN:
+                raise ValueError(f"{name} does not say how long it is, as one written to a pipe: convert it again")
             if frames > LONGEST * rate:
                 raise ValueError(f"{name} lasts {frames / rate / 3600:.1f} hours: an hour is the most that is read")
             channels = sound.read(dtype="float32", always_2d=True)

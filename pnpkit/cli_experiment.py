@@ -82,7 +82,7 @@ def metrics(
     with bars() as progress, dask_executor(scheduler) as executor:
         if atlas:
             grid = workspace.problem.grid
-            path = shipped_atlas(grid.synth, out)
+            path = shipped_atlas(grid, out)
             store_atlas(path, AtlasConfig(grid, atlas), workers, progress, executor)
             print(f"an atlas at {path}")
             return

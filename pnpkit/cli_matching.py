@@ -1,8 +1,11 @@
 """Verbs of the instrument: ``match``, ``transform`` and ``morph``; sounds in, parameters and sounds out."""
 
 import json
+import os
 import sys
 from collections import Counter
+from collections.abc import Iterable
+from contextlib import nullcontext
 from functools import wraps
 from importlib import import_module
 from pathlib import Path
@@ -23,6 +26,7 @@ Variant = Annotated[str | None, typer.Option(help="Of the synthesiser; its headl
 Starts = Annotated[int, typer.Option(min=1, help="Nearest sounds of the atlas from which a descent begins.")]
 Steps = Annotated[int, typer.Option(min=1, help="Of each descent, at most.")]
 Finish = Annotated[str, typer.Option(help="phi, or waveform: goes on with the waveform where that explains the sound.")]
+LONG = 120  # bytes of a file's name: what is longer leaves no room for what is added to it
 PARTIAL = 3  # exit code: some files could not be matched
 
 
@@ -65,16 +69,20 @@ def match_(
     ] = False,
 ) -> None:
     """Find the parameters of sounds, with how sure one can be, and whether the synthesiser made them at all."""
-    from pnpkit.experiment.machine import dask_executor, run_tasks
+    from pnpkit.experiment.machine import dask_executor, locked, run_tasks
     from pnpkit.experiment.matches import Table, sounds_in
 
     if out is not None:
         import_module("pnpkit.figures.report")  # what a bare installation lacks is said before the work
-    with bars() as progress, dask_executor(scheduler) as executor:
+    if scheduler is not None:  # a worker elsewhere has another working folder
+        out, files = out and out.absolute(), [f if f == "-" else str(Path(f).absolute()) for f in files]
+    own: Any = nullcontext() if out is None else locked(out, wait=False)
+    with bars() as progress, dask_executor(scheduler) as executor, own:
         config = _config(synth, variant, starts, steps, finish, jobs, progress, executor)
         sources = sounds_in(files)
         table = None if out is None else Table(out / "matches.csv", config.synth.parameters)
         todo = [s for s in sources if table is None or not table.done(s, config)]
+        names = _names([*sources, *(table.rows if table is not None else ())])
         if table is not None:
             table.begin(todo)
         told = Counter({"done before": len(sources) - len(todo)})
@@ -87,12 +95,14 @@ def match_(
             if progress is not None:
                 progress("matching", told.total(), len(sources))
 
-        tasks = [(s, config, out, name) for s, name in zip(todo, _names(todo), strict=True)]
-        if jobs == 1 and executor is None:
-            for task in tasks:
+        tasks = [(s, config, out, names[s]) for s in todo]
+        alone = jobs == 1 and executor is None
+        for task in tasks:
+            if alone or task[0] == "-":  # standard input is that of this process
                 ended(_matched(*task))
-        else:
-            run_tasks(_matched, tasks, workers=jobs, executor=executor, finished=ended)
+        if not alone:
+            others = [task for task in tasks if task[0] != "-"]
+            run_tasks(_matched, others, workers=jobs, executor=executor, finished=ended)
     if told["done before"]:
         print(f"pnpkit: {told['done before']} of {len(sources)} were matched before: {out}", file=sys.stderr)
     if told["failed"]:
@@ -126,7 +136,10 @@ def transform(
     say_outside(space, theta.tolist())
     world = Placed(g, max(1.0, 2 * abs(found.level)), max(1.0, 2 * abs(found.delay)))
     x = world(theta.new_tensor([*theta.tolist(), found.level, found.delay]))
-    gain = 1.0 if float(x.abs().max()) <= 1 else None
+    peak = float(x.abs().max())
+    gain = 1.0 if peak <= 1 else None
+    if gain is None:
+        print(f"pnpkit: {out} would clip: its peak is brought from {peak:.2f} to 0.9", file=sys.stderr)
     write_atomically(out, lambda path: save_wav(path, x, g.sample_rate, gain))
     for p, before, after in zip(space.parameters, found.theta.tolist(), theta.tolist(), strict=True):
         print(f"{p.name}\t{before:.5g}\t{after:.5g}\t{p.unit}")
@@ -146,13 +159,14 @@ def morph_(
 
     from pnpkit.audio import common_gain, save_wav
     from pnpkit.experiment.files import write_atomically
-    from pnpkit.experiment.matches import instrument
+    from pnpkit.experiment.precompute.atlases import matching_problem
     from pnpkit.matching import morph
 
     config = _config(synth, variant, starts, 48, "phi", atlas=False)
     a, b = (_answer(file, config) for file in (first, second))
-    g, phi = config.synth, instrument(config.atlas)[1]
-    path = morph(a.theta, b.theta, steps, g=g, phi=phi)
+    problem = matching_problem(config.atlas.grid)
+    g = problem.synth
+    path = morph(a.theta, b.theta, steps, g=g, phi=problem.phi)
     sounds = list(g(path.theta))
     gain = common_gain(sounds)
     for k, x in enumerate(sounds):
@@ -201,16 +215,20 @@ def _matched(source: str, config: "MatchConfig", out: Path | None, name: str) ->
     if out is not None:
         from pnpkit.figures.report import report
 
-        page = report(name, sound.told, sound.x, found, config.synth.sample_rate).encode()
+        page = report(name, sound.told, sound.x, found, config.synth.sample_rate).encode("utf-8", "replace")
         write_atomically(out / f"{name}.html", lambda path: path.write_bytes(page))
         write_atomically(out / f"{name}.npz", found.save)
     return row(source, config, found, sound)
 
 
-def _names(sources: list[str]) -> list[str]:
-    """Of the reports: the file's, or its whole path where several files have one name."""
-    count = Counter(short := ["standard input" if s == "-" else Path(s).name for s in sources])
-    return [n if count[n] == 1 else "_".join(Path(s).parts).lstrip("/_") for n, s in zip(short, sources, strict=True)]
+def _names(sources: Iterable[str]) -> dict[str, str]:
+    """Of the reports: the file's, with a digest of its path where several files have one name, or it is long."""
+    from pnpkit.experiment.artefacts import digest
+
+    short = {s: "standard input" if s == "-" else Path(s).name for s in sources}
+    count = Counter(name.casefold() for name in short.values())
+    plain = {s for s, name in short.items() if count[name.casefold()] == 1 and len(os.fsencode(name)) <= LONG}
+    return {s: n if s in plain else f"{n[:30]}-{digest(os.fsencode(os.path.abspath(s)))}" for s, n in short.items()}
 
 
 def _say(row: dict[str, Any], config: "MatchConfig", as_json: bool) -> None:
@@ -230,9 +248,15 @@ def _say(row: dict[str, Any], config: "MatchConfig", as_json: bool) -> None:
 def _answer(file: str, config: "MatchConfig") -> "Match":
     """A match that was saved, or that of a sound; its sentence is told."""
     from pnpkit.experiment.matches import match_file
+    from pnpkit.experiment.precompute.atlases import find_atlas
     from pnpkit.matching import Match
 
-    found = Match.load(Path(file)) if Path(file).suffix == ".npz" else match_file(file, config)[0]
+    if Path(file).suffix == ".npz":
+        found = Match.load(Path(file))
+    else:
+        with bars() as progress:
+            find_atlas(config.atlas, progress=progress)
+        found = match_file(file, config)[0]
     if found.space != config.synth.parameters:
         raise ValueError(f"{file} is a match with another synthesiser: of {', '.join(found.space.names)}; see --synth")
     print(f"{file}: {found.sentence()}", file=sys.stderr)

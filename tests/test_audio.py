@@ -102,6 +102,21 @@ def hours(path):
         file.truncate(44 + size)
 
 
+def piped(path):
+    """A FLAC whose header has no length, as of one that was written to a pipe."""
+    soundfile.write(path, TONE.numpy(), RATE, format="FLAC")
+    content = bytearray(path.read_bytes())
+    content[21] &= 0xF0
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+
+
+def test_a_name_that_is_not_utf_8_is_read(tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9.wav")
+    path.write_bytes(wav_bytes(TONE, RATE))
+    assert read_sound(path)[1] == RATE
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -113,6 +128,7 @@ def hours(path):
         (lambda p: soundfile.write(p, np.zeros(0), RATE), "is empty"),
         (lambda p: soundfile.write(p, np.ones(1), RATE), "has one sample"),
         (hours, "lasts 10.0 hours"),
+        (piped, "does not say how long it is"),
         (lambda p: soundfile.write(p, np.zeros(99), RATE), "is silent"),
         (lambda p: soundfile.write(p, np.array([0.0, np.nan, 1.0]), RATE, subtype="FLOAT"), "1 of its 3 samples"),
         (lambda p: soundfile.write(p, (4 * TONE).clamp(-1, 1).numpy(), RATE), "is clipped"),

@@ -148,7 +148,7 @@ class Table:
         self.path, self.columns = path, columns(space)
         self.rows: dict[str, dict[str, str]] = {}
         if path.is_file():
-            whole = path.read_text(encoding="utf-8").rpartition("\n")[0]
+            whole = path.read_text("utf-8", "surrogateescape").rpartition("\n")[0]
             reader = csv.DictReader(io.StringIO(whole))
             if reader.fieldnames != self.columns:
                 raise ValueError(f"{path} has other columns than a match with this synthesiser: choose another --out")
@@ -164,11 +164,11 @@ class Table:
         for source in again:
             self.rows.pop(source, None)
         text = "".join(self._lines(self.rows.values(), header=True))
-        write_atomically(self.path, lambda p: p.write_text(text, encoding="utf-8"))
+        write_atomically(self.path, lambda p: p.write_text(text, "utf-8", "surrogateescape"))
 
     def add(self, new: Mapping[str, Any]) -> None:
         """One row more, at once on its way to the disk."""
-        with self.path.open("a", encoding="utf-8") as file:
+        with self.path.open("a", encoding="utf-8", errors="surrogateescape") as file:
             file.write("".join(self._lines([new])))
 
     def _lines(self, rows: Iterable[Mapping[str, Any]], header: bool = False) -> Iterator[str]:

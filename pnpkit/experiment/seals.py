@@ -15,6 +15,8 @@ from pnpkit.experiment.artefacts import read_record, write_record
 from pnpkit.experiment.evaluation.curve import Curve
 from pnpkit.experiment.evaluation.folder import FILES as ITEMS
 from pnpkit.experiment.evaluation.folder import Summary
+from pnpkit.experiment.evaluation.gradients import RECORD as AGREEMENT
+from pnpkit.experiment.evaluation.gradients import TABLE
 from pnpkit.experiment.evaluation.study import RECORD, ROWS, StudyRecord
 from pnpkit.experiment.files import read_bytes
 from pnpkit.experiment.integrity import KEY
@@ -28,6 +30,7 @@ RECORDS: list[tuple[str, Any, Any]] = [  # name, the files it speaks of, and sch
     ("summary.json", lambda path, _: ITEMS.values(), Summary),
     ("curve.json", lambda path, _: (), Curve),
     (RECORD, lambda path, _: [ROWS], StudyRecord),
+    (AGREEMENT, lambda path, _: [TABLE], dict),
     ("results.json", lambda path, content: items_of(path.parent, content), Results),
 ]
 

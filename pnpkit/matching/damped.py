@@ -36,12 +36,15 @@ def damped(
     for _ in range(steps):
         M, gradient, misfit, _ = here
         damping = lam * M.diagonal().mean().clamp_min(1e-300) * torch.eye(len(M), dtype=M.dtype)
-        guess = torch.clamp(u - torch.linalg.solve(M + damping, gradient).reshape(u.shape), low, high)
+        step = torch.linalg.solve(M + damping, gradient)
+        guess = torch.clamp(u - step.reshape(u.shape), low, high)
         there = at(guess)
         if there[2] < misfit:
             u, here, lam = guess, there, lam / RELAXATION
             if misfit - here[2] <= settled * misfit:
                 return u, here, True
+        elif lam <= 1 and gradient @ step <= settled * misfit:  # a free step has nothing to offer
+            return u, here, True
         elif (lam := lam * RELAXATION) > STALLED:
             break
     return u, here, False

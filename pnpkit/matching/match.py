@@ -103,7 +103,7 @@ def match(
     if known is not None and heard.mask is not None:
         known = known[0].scaled(gain), known[1] * gain
         heard = Hearing.in_noise(scattering, heard.mask, known[1])
-    begin = placed(x, guesses, world, heard, n_starts)
+    begin = placed(x, guesses, world, heard, len(guesses) if isinstance(starts, Tensor) else n_starts)
     if isinstance(starts, Atlas) and len(more := hinted(x, world, guesses)):
         begin = torch.cat([placed(x, more, world, heard, max(1, n_starts // 2)), begin])
 

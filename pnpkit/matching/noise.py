@@ -31,7 +31,7 @@ class Noise:
     @classmethod
     def white(cls, deviation: float, n: int) -> "Noise":
         """White noise of a standard deviation."""
-        return cls(torch.full((n // FRAMES // 2 + 1,), deviation**2, dtype=torch.float64), n)
+        return cls(torch.full((OVERLAP * hop_of(n) // 2 + 1,), deviation**2, dtype=torch.float64), n)
 
     @classmethod
     def estimate(cls, x: Float[Tensor, " n"]) -> "Noise":
@@ -84,9 +84,8 @@ class Mask:
 
     def __call__(self, x: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n"]:
         """x where the mask lets it through, in its dtype."""
-        n = x.shape[-1]
-        frames = torch.fft.irfft(stft(x) * self.gain.to(x), n=n // FRAMES) * _window(n).to(x)
-        hop = n // FRAMES // OVERLAP
+        hop = hop_of(n := x.shape[-1])
+        frames = torch.fft.irfft(stft(x) * self.gain.to(x), n=OVERLAP * hop) * _window(n).to(x)
         pieces = frames.unflatten(-1, (OVERLAP, hop)).unbind(-2)
         whole = sum(pad(p.flatten(-2), (i * hop, (OVERLAP - 1 - i) * hop)) for i, p in enumerate(pieces))
         assert isinstance(whole, Tensor)
@@ -128,16 +127,20 @@ def noise_in(x: Tensor, noise: str | float | None) -> Noise | None:
 
 def stft(x: Float[Tensor, "*batch n"]) -> Tensor:
     """Spectra of windows of n/32 samples, four a window's length; (…, frames, bins), plain enough for jets."""
-    n = x.shape[-1]
-    hop = n // FRAMES // OVERLAP
-    blocks = pad(x, ((OVERLAP - 1) * hop,) * 2).unflatten(-1, (-1, hop))
+    hop = hop_of(n := x.shape[-1])
+    blocks = pad(x, ((OVERLAP - 1) * hop, (OVERLAP - 1) * hop + -n % hop)).unflatten(-1, (-1, hop))
     count = blocks.shape[-2] - OVERLAP + 1
     frames = torch.cat([blocks[..., i : i + count, :] for i in range(OVERLAP)], -1)
     return torch.fft.rfft(frames * _window(n).to(x))
 
 
+def hop_of(n: int) -> int:
+    """Samples between two windows of :func:`stft`."""
+    return max(1, n // FRAMES // OVERLAP)
+
+
 def _window(n: int) -> Tensor:
-    return torch.hann_window(n // FRAMES, dtype=torch.float64)
+    return torch.hann_window(OVERLAP * hop_of(n), dtype=torch.float64)
 
 
 def _floor(noise: Noise) -> Tensor:

@@ -47,21 +47,18 @@ class Region:
         return torch.maximum(low, self.space.low), torch.minimum(high, self.space.high)
 
 
-def from_draws(
-    centre: Float[Tensor, " p"], errors: Float[Tensor, "draws p"], space: ParameterSpace, scale: float = 1.0
-) -> Region:
+def from_draws(centre: Float[Tensor, " p"], errors: Float[Tensor, "draws p"], space: ParameterSpace) -> Region:
     r"""From what draws of the noise do to the answer: Hotelling's T², as the covariance is an estimate too.
 
     Args:
         centre: û, level and delay last.
         errors: of the answer, a draw each, in the coordinates of û.
         space: of the first d parameters.
-        scale: by which the errors are larger than those of the draws.
     """
     d, n = len(space), len(errors)
     own = errors[:, :d] - errors[:, :d].mean(0)
     radius = d * (n - 1) / (n - d) * (1 + 1 / n) * f_quantile(d, n - d)
-    return Region(centre[:d], own.mT @ own / (n - 1) * scale**2, float(radius) ** 0.5, space)
+    return Region(centre[:d], own.mT @ own / (n - 1), float(radius) ** 0.5, space)
 
 
 def from_metric(

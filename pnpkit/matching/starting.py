@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pnpkit.matching.atlas import Atlas
 from pnpkit.matching.hearing import Hearing
-from pnpkit.matching.noise import FRAMES, OVERLAP, stft
+from pnpkit.matching.noise import hop_of, stft
 from pnpkit.matching.placed import Placed
 from pnpkit.matching.ranges import inside
 
@@ -81,7 +81,7 @@ def placed(
     """Each start with its level and its delay, the n that are heard nearest to x, nearest first."""
     target = heard.one_by_one(x.unsqueeze(0))[0]
     masked = x if heard.mask is None else heard.mask(x)
-    near = PUNCTUAL * hop_of(x) / g.sample_rate
+    near = PUNCTUAL * hop_of(len(x)) / g.sample_rate
     full, distance = [], []
     with torch.no_grad():
         for th in theta:
@@ -106,8 +106,8 @@ def lag(x: Float[Tensor, " n"], y: Float[Tensor, " n"], most: float) -> Tensor:
     length = 2 * len(X)
     product = torch.fft.rfft(X, n=length, dim=0) * torch.fft.rfft(Y, n=length, dim=0).conj()
     correlation = torch.fft.irfft(product.sum(-1), n=length).roll(len(X))
-    hop = hop_of(x)
-    reach = max(1, int(most / hop))
+    hop = hop_of(len(x))
+    reach = min(len(X), max(1, int(most / hop)))
     near = correlation[len(X) - reach : len(X) + reach + 1]
     best = int(near.argmax())
     at = torch.tensor(float(best - reach))
@@ -115,8 +115,3 @@ def lag(x: Float[Tensor, " n"], y: Float[Tensor, " n"], most: float) -> Tensor:
         a, b, c = near[best - 1 : best + 2]
         at = at + (a - c) / (2 * (a - 2 * b + c)).clamp_max(-1e-30)
     return (at * hop).clamp(-most, most)
-
-
-def hop_of(x: Float[Tensor, " n"]) -> int:
-    """Samples between two windows of :func:`~pnpkit.matching.noise.stft`."""
-    return x.shape[-1] // FRAMES // OVERLAP

@@ -1,7 +1,7 @@
 """One file of named arrays that says what it is: no pickle, so that a stranger's file can do no harm."""
 
 import os
-import zipfile
+import platform
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,13 @@ SCHEMA = 1
 def write_arrays(path: Path, kind: str, values: dict[str, Any]) -> None:
     """Write tensors, numbers and strings; the file is there whole or not at all."""
     arrays = {k: v.numpy(force=True) if isinstance(v, Tensor) else np.asarray(v) for k, v in values.items()}
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, kind=kind, schema=SCHEMA, **arrays)
-    os.replace(partial, path)
+    partial = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, kind=kind, schema=SCHEMA, **arrays)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def read_arrays(path: Path, kind: str) -> dict[str, NDArray[Any]]:
@@ -26,10 +29,12 @@ def read_arrays(path: Path, kind: str) -> dict[str, NDArray[Any]]:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = dict(file)
-    except (ValueError, zipfile.BadZipFile, EOFError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # whatever numpy, zipfile and zlib make of damaged bytes
         raise ValueError(f"{path} is not one of {kind}: {error}") from error
     if str(arrays.pop("kind", "")) != kind:
         raise ValueError(f"{path} is not one of {kind}")
-    if (schema := int(arrays.pop("schema"))) != SCHEMA:
+    if (schema := int(arrays.pop("schema", np.array(0)))) != SCHEMA:
         raise ValueError(f"{path} is of version {schema}; this pnpkit reads {SCHEMA}")
     return arrays

@@ -28,7 +28,7 @@ from pnpkit.experiment.results.tables import claim_table, error_table, table
 from pnpkit.experiment.training.checkpoint import load_analyser, load_checkpoint
 from pnpkit.experiment.training.loop import train
 from pnpkit.experiment.training.objective import TrainingData
-from pnpkit.experiment.training.run_folder import read_answers, read_config, read_finished, read_history
+from pnpkit.experiment.training.run_folder import config_of, read_answers, read_finished, read_history
 from pnpkit.experiment.workspace import Workspace
 from pnpkit.synth import Arpeggio
 
@@ -164,7 +164,7 @@ class Plant:
         found = read_finished(folder, self.config(folder.parent.name))
         if found is None:
             raise FileNotFoundError(f"{folder} holds no finished run")
-        read_config(folder)
+        config_of(folder, TrainingConfig)
         return found.history, found.predictions, read_answers(folder, "probe.csv")
 
     def _evaluation(self, folder: Path) -> Any:

@@ -16,7 +16,7 @@ from pnpkit.experiment.pipeline import run_profile
 from pnpkit.experiment.precompute import metrics as precompute
 from pnpkit.experiment.profiles import PROFILES
 from pnpkit.experiment.results.tables import claim_table, summary_table, table
-from pnpkit.experiment.training.run_folder import read_config
+from pnpkit.experiment.training.run_folder import config_of
 from pnpkit.experiment.workspace import Workspace
 
 
@@ -71,7 +71,7 @@ def test_profile_end_to_end(profile: Profile, tmp_path: Path, monkeypatch: pytes
     assert int(one["best", "items ok"]) + int(one["best", "items not finite"]) <= len(workspace.problem.table)
     assert {"error of f_c (Hz), median", "gamma out of range"} <= set(one["last"].index)
     for config in profile.runs():
-        assert read_config(workspace.run_folder(config.loss, config.seed)) == config
+        assert config_of(workspace.run_folder(config.loss, config.seed)) == config_dict(config)
     exact_carrier = results["references"]["f_c exact, rest train mean"]["jtfs"]["mean"]
     assert exact_carrier < results["references"]["train mean"]["jtfs"]["mean"]
 
@@ -89,7 +89,7 @@ def test_profile_end_to_end(profile: Profile, tmp_path: Path, monkeypatch: pytes
     constant = sharing.reference("train mean").of("last").jtfs
     assert constant.mean() == pytest.approx(results["references"]["train mean"]["jtfs"]["mean"]), "those it shares"
     tuned = sharing.run_folder("pnp", 0)
-    assert read_config(tuned).start_from == "p"
+    assert config_of(tuned)["start_from"] == "p"
     assert (tuned / "probe.csv").read_text().splitlines()[1] != (
         workspace.run_folder("pnp", 0) / "probe.csv"
     ).read_text().splitlines()[1], "its first answers are those of the network it started from"

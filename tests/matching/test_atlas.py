@@ -107,3 +107,29 @@ def test_bad_input(atlas, tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             Atlas.load(tmp_path / name)
+
+
+def test_whatever_bit_is_flipped_the_file_is_named_or_whole(atlas, tmp_path):
+    path, generator = tmp_path / "atlas.npz", np.random.default_rng(0)
+    atlas.save(path)
+    content = path.read_bytes()
+    for at in generator.integers(len(content), size=200):
+        damaged = bytearray(content)
+        damaged[at] ^= 1 << generator.integers(8)
+        path.write_bytes(damaged)
+        said = ""
+        try:
+            read = Atlas.load(path)
+        except ValueError as error:
+            said = str(error)
+        assert "atlas.npz" in said if said else torch.equal(read.theta, atlas.theta)
+
+
+def test_what_cannot_be_written_leaves_nothing(atlas, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez_compressed", full)
+    with pytest.raises(OSError, match="No space"):
+        atlas.save(tmp_path / "atlas.npz")
+    assert not list(tmp_path.iterdir())

@@ -52,6 +52,13 @@ def test_the_same_sound_at_both_ends_goes_nowhere():
     path = morph(A, A, 4, g=plane, phi=same, space=POLAR)
     assert torch.allclose(path.theta, A.expand(5, 2))
     assert path.unevenness == 0
+    assert path.converged
+
+
+def test_a_straight_line_that_is_the_geodesic_has_converged_where_it_began():
+    path = morph(A, B, 4, g=same, phi=same, space=POLAR, coordinates="minmax")
+    assert path.converged
+    assert torch.allclose(path.theta, path.straight)
 
 
 def test_bad_input():

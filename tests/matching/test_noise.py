@@ -26,6 +26,15 @@ def test_a_mask_of_ones_lets_all_through_and_every_mask_is_a_linear_self_adjoint
     assert some(x).norm() < x.norm()
 
 
+@pytest.mark.parametrize("n", [44100, 20000, 4160, 4101, 100])
+def test_sounds_of_any_length_have_a_spectrum_a_mask_and_a_noise(n):
+    x = white(n)
+    assert torch.allclose(Mask(torch.ones(stft(x).shape))(x), x)
+    assert Noise.white(0.1, n).power.shape == stft(x).shape[-1:]
+    if n > 1000:
+        assert Noise.estimate(0.1 * x).deviation == pytest.approx(0.1, rel=0.2)
+
+
 def test_a_mask_keeps_the_sound_and_drops_the_noise():
     sound, noise = Bell()(drawn(1)[0]), Noise.white(0.05, N)
     draw = noise.draw(1, GENERATOR)[0]
@@ -85,3 +94,8 @@ def test_lag_is_the_delay_between_hops_too():
     x = Bell()(drawn(1)[0])
     for samples in (-70.0, 0.0, 51.0, 200.0):
         assert float(lag(delayed(x, torch.tensor(samples)), x, 400.0)) == pytest.approx(samples, abs=16)
+
+
+def test_lag_of_a_sound_that_is_shorter_than_it_may_be_late():
+    x = Bell()(drawn(1)[0])
+    assert float(lag(delayed(x, torch.tensor(200.0)), x, 4.0 * N)) == pytest.approx(200, abs=16)

@@ -1,6 +1,8 @@
 """``pnpkit match``, ``transform`` and ``morph`` as their users meet them: files in, files and lines out."""
 
+import io
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from bell import Bell, drawn, phi
 
 from pnpkit.experiment import matches
 from pnpkit.experiment.precompute import atlases
-from pnpkit.experiment.precompute.atlases import SHIPPED, atlas_config, atlas_sounds, find_atlas
+from pnpkit.experiment.precompute.atlases import SHIPPED, atlas_config, atlas_sounds, find_atlas, shipped_atlas
 from pnpkit.experiment.problem import get_problem
 from pnpkit.matching import Atlas, Match
 from pnpkit.synth import Arpeggio
@@ -39,7 +41,7 @@ def run(verb, monkeypatch, cache):
 
 
 def bell(path, theta=THETA):
-    soundfile.write(path, Bell()(theta).numpy(), 4096, subtype="FLOAT")
+    soundfile.write(os.fsencode(path), Bell()(theta).numpy(), 4096, subtype="FLOAT", format="WAV")
     return path
 
 
@@ -120,6 +122,31 @@ def test_processes_say_the_same(run, tmp_path):
     assert rows[0] == rows[1]
 
 
+def test_standard_input_is_read_here_whoever_does_the_rest(run, tmp_path, monkeypatch):
+    class Stdin:
+        buffer = io.BytesIO(bell(tmp_path / "x.wav").read_bytes())
+
+    monkeypatch.setattr("sys.stdin", Stdin)
+    code, out, _ = run("match", "-", tmp_path / "x.wav", "--synth", BELL, "--json", "--jobs", 2)
+    assert code == 0
+    f = [json.loads(line)["f"] for line in out.splitlines()]
+    assert f == pytest.approx([float(THETA[0])] * 2, rel=0.01)
+
+
+def test_files_of_one_name_keep_a_report_each_and_any_name_will_do(run, tmp_path):
+    names = ["kicks/01.wav", "snares/01.wav", os.fsdecode(b"caf\xe9.wav"), 60 * "キ" + ".wav"]
+    for k, name in enumerate(names):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        bell(tmp_path / name, drawn(4, seed=5)[k])
+        assert run("match", tmp_path / name, "--synth", BELL, "--out", tmp_path / "out")[0] == 0
+    found = sorted(float(Match.load(path).theta[0]) for path in (tmp_path / "out").glob("*.npz"))
+    assert found == pytest.approx(sorted(drawn(4, seed=5)[:, 0].tolist()), rel=0.01)
+    code, _, error = run("match", *(tmp_path / n for n in names), "--synth", BELL, "--out", tmp_path / "out")
+    assert code == 0
+    assert "4 of 4 were matched before" in error
+    assert len(list((tmp_path / "out").glob("*.npz"))) == 4
+
+
 def test_transformed_by_nothing_it_is_itself_and_by_something_that(run, tmp_path):
     x, file = Bell()(THETA), bell(tmp_path / "x.wav")
     code, out, error = run("transform", file, "--out", tmp_path / "y.wav", "--synth", BELL)
@@ -186,7 +213,33 @@ def test_an_atlas_that_was_made_is_where_matching_starts(run, tmp_path, monkeypa
     assert (code, out) == (0, f"an atlas at {tmp_path / 'atlases' / 'arpeggio.npz'}\n")
     config = atlas_config("arpeggio")
     assert (config.grid.n_steps, config.every) == (6, 40)
-    assert torch.equal(find_atlas(config).theta, atlas_sounds(config).float())
+    assert torch.equal(find_atlas(config).theta, atlas_sounds(config.grid, config.every).float())
+
+
+def test_the_atlas_of_a_variant_lies_beside_that_of_the_first(monkeypatch):
+    monkeypatch.setenv("PNPKIT_DATA", str(DATA))
+    for synth, variant in (("arpeggio", "paper"), ("drum", "diagonal")):
+        config = atlas_config(synth, variant)
+        assert config.grid.variant == variant
+        assert shipped_atlas(config.grid).name == f"{synth}-{variant}.npz"
+        assert shipped_atlas(atlas_config(synth).grid).is_file()
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "null", '{"config": {}}'])
+def test_the_record_of_an_atlas_is_named_where_it_is_damaged(tmp_path, monkeypatch, content):
+    monkeypatch.setenv("PNPKIT_DATA", str(tmp_path))
+    (tmp_path / "atlases").mkdir()
+    (tmp_path / "atlases" / "drum.json").write_text(content)
+    with pytest.raises(ValueError, match=r"drum\.json"):
+        atlas_config("drum")
+
+
+def test_an_atlas_that_was_changed_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("PNPKIT_DATA", str(tmp_path))
+    shutil.copytree(DATA / "atlases", tmp_path / "atlases")
+    shutil.copy(tmp_path / "atlases" / "arpeggio.npz", tmp_path / "atlases" / "drum.npz")
+    with pytest.raises(ValueError, match=r"drum\.npz is not the file that drum\.json speaks of"):
+        find_atlas(atlas_config("drum"))
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -43,7 +43,7 @@ from pnpkit.experiment.matches import MatchConfig, instrument, match_file
 from pnpkit.experiment.precompute.atlases import atlas_config
 from pnpkit.experiment.remedies import data_root
 from pnpkit.matching import match, morph
-from pnpkit.matching.morph import EVENNESS
+from pnpkit.matching.morph import EVENNESS, unevenness
 from pnpkit.matching.search import FINE, LAM
 from pnpkit.matching.starting import lowest_peak
 
@@ -115,8 +115,7 @@ def between(item: int) -> list[dict[str, Any]]:
     row: dict[str, Any] = {"first": pair[0], "second": pair[1], "seconds": time.perf_counter() - began}
     row |= {"converged": path.converged, "uneven": path.unevenness, "sum": float(path.lengths.sum())}
     straight = path.straight_lengths
-    uneven = float((straight.max() - straight.min()) / straight.mean())
-    return [row | {"straight_sum": float(straight.sum()), "straight_uneven": uneven}]
+    return [row | {"straight_sum": float(straight.sum()), "straight_uneven": unevenness(straight)}]
 
 
 def _peak(x: Tensor, rate: float) -> float:
@@ -140,7 +139,8 @@ def main(argv: list[str] | None = None) -> int:
     for name in args.names:
         with torch_threads(1):
             rows = pursue(known[name], folder(), args.sounds, args.minutes, args.workers, _say)
-        print(f"{name}: {rows.item.nunique()} of {len(known[name].items)}: {folder() / name}", flush=True)
+        done = 0 if rows.empty else rows.item.nunique()
+        print(f"{name}: {done} of {len(known[name].items)}: {folder() / name}", flush=True)
     return 0
 
 

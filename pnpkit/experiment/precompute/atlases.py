@@ -7,19 +7,21 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from pnpkit.experiment.artefacts import config_hash, provenance, read_json, write_json
+from pnpkit.experiment.artefacts import Provenance, config_hash, provenance, read_record, write_record
 from pnpkit.experiment.config import GridConfig
 from pnpkit.experiment.dataset import theta_of
 from pnpkit.experiment.files import write_atomically
 from pnpkit.experiment.machine import processes
 from pnpkit.experiment.problem import Problem, get_problem
 from pnpkit.experiment.remedies import data_root
-from pnpkit.experiment.systems import SYSTEMS
+from pnpkit.experiment.schema import check
+from pnpkit.experiment.systems import get_system
 from pnpkit.matching import Atlas
 
 ENOUGH = 2000  # sounds of the atlas of a synthesiser from elsewhere, or more
@@ -41,6 +43,14 @@ class AtlasConfig:
     components: int = 64
 
 
+@dataclass(frozen=True, kw_only=True)
+class AtlasRecord(Provenance):
+    """What :func:`store_atlas` writes beside an atlas."""
+
+    sounds: int
+    rms_left: float  # of Φ, outside the components
+
+
 SHIPPED = {  # unless the record beside it says otherwise
     "arpeggio": AtlasConfig(GridConfig("arpeggio", "code", 30), every=10),
     "drum": AtlasConfig(GridConfig("drum", "all", 5)),
@@ -53,23 +63,23 @@ def atlas_config(synth: str, variant: str | None = None) -> AtlasConfig:
     >>> atlas_config("arpeggio").grid.n_steps
     30
     """
-    if synth in SHIPPED and variant in (None, SHIPPED[synth].grid.variant):
-        record = shipped_atlas(synth).with_suffix(".json")
-        if not record.is_file():
-            return SHIPPED[synth]
-        made = read_json(record)["config"]
-        return AtlasConfig(GridConfig(**made["grid"]), made["every"], made["components"])
-    grid = GridConfig(synth, variant or next(iter(SYSTEMS[synth].variants)) if synth in SYSTEMS else "code")
+    grid = GridConfig(synth, variant or next(iter(get_system(synth).variants)))
+    record = shipped_atlas(grid).with_suffix(".json")
+    if record.is_file():
+        made = check(read_record(record, AtlasRecord, only=())["config"], AtlasConfig, record, "config")
+        return AtlasConfig(**made | {"grid": GridConfig(**made["grid"])})
+    if synth in SHIPPED and grid.variant == SHIPPED[synth].grid.variant:
+        return SHIPPED[synth]
     d = len(get_problem(grid).space)
     problem = get_problem(GridConfig(synth, grid.variant, max(10 if d == 1 else 6, round(ENOUGH ** (1 / d)))))
     return AtlasConfig(problem.grid, max(1, 8 * len(problem.table) // 10 // ENOUGH))
 
 
-def atlas_sounds(config: AtlasConfig) -> Tensor:
-    """θ of an atlas' sounds, spread evenly over the train fold."""
-    problem = get_problem(config.grid)
+def atlas_sounds(grid: GridConfig, every: int) -> Tensor:
+    """θ of one of so many sounds, spread evenly over the train fold."""
+    problem = get_problem(grid)
     table = problem.table
-    return theta_of(table[table.fold == "train"][:: config.every], problem.space)
+    return theta_of(table[table.fold == "train"][::every], problem.space)
 
 
 def build_atlas(
@@ -86,7 +96,7 @@ def build_atlas(
         progress: called with a stage's name, how many of its sounds are done, and how many there are.
         executor: where to run the tasks instead, as of :func:`pnpkit.experiment.machine.dask_executor`.
     """
-    problem, theta = matching_problem(config.grid), atlas_sounds(config)
+    problem, theta = matching_problem(config.grid), atlas_sounds(config.grid, config.every)
     own: Any = nullcontext(executor) if executor is not None or workers == 1 else processes(workers)
     with own as pool:
 
@@ -103,6 +113,7 @@ def build_atlas(
         )
 
 
+@cache
 def matching_problem(grid: GridConfig) -> Problem:
     """The problem whose synthesiser a descent can follow: its gain's gradient attached."""
     return get_problem(grid).with_gain("attached")
@@ -116,9 +127,11 @@ def cache_folder() -> Path:
     return home / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "pnpkit"
 
 
-def shipped_atlas(synth: str, root: Path | None = None) -> Path:
-    """Where the artefacts' atlas of a synthesiser lies, if there is one."""
-    return (root or data_root()) / "atlases" / f"{synth}.npz"
+def shipped_atlas(grid: GridConfig, root: Path | None = None) -> Path:
+    """Where the artefacts' atlas of a synthesiser lies, if there is one; a variant's beside that of the first."""
+    first = grid.variant == next(iter(get_system(grid.synth).variants))
+    name = grid.synth if first else f"{grid.synth}-{grid.variant}"
+    return (root or data_root()) / "atlases" / f"{name.replace(os.sep, '_')}.npz"
 
 
 def find_atlas(
@@ -132,12 +145,14 @@ def find_atlas(
     Raises:
         ValueError: if what lies there is no atlas, or one of another synthesiser; names the file.
     """
-    shipped = shipped_atlas(config.grid.synth)
+    shipped = shipped_atlas(config.grid)
     path = cache_folder() / f"atlas-{config_hash(config)}.npz"
     if shipped.is_file() and config == atlas_config(config.grid.synth, config.grid.variant):
         path = shipped
     if not path.is_file():
         store_atlas(path, config, workers, progress, executor)
+    if (record := path.with_suffix(".json")).is_file():
+        read_record(record, AtlasRecord)
     atlas = Atlas.load(path)
     try:
         atlas.check(get_problem(config.grid).synth)
@@ -152,4 +167,5 @@ def store_atlas(path: Path, config: AtlasConfig, workers: int = 1, progress: Any
     atlas = build_atlas(config, workers, progress, executor)
     write_atomically(path, atlas.save)
     record = provenance(config, time.monotonic() - began) | {"sounds": len(atlas.theta)}
-    write_json(path.with_suffix(".json"), record | {"rms_left": float(atlas.left.float().mean().sqrt())})
+    record |= {"rms_left": float(atlas.left.float().mean().sqrt())}
+    write_record(path.with_suffix(".json"), record, [path.name])

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from pnpkit.experiment.artefacts import config_hash, provenance, read_record, write_record
 from pnpkit.experiment.config import GridConfig
-from pnpkit.experiment.dataset import theta_of
 from pnpkit.experiment.files import write_atomically
 from pnpkit.experiment.machine import locked, run_tasks
+from pnpkit.experiment.precompute.atlases import atlas_sounds, matching_problem
 from pnpkit.experiment.problem import Problem, get_problem
 from pnpkit.landscape import LinearisedListening
 from pnpkit.matching.atlas import principal_components
@@ -62,7 +62,7 @@ def compute_tangents(
         ValueError: if a file is not what its record says; names it.
     """
     folder, problem = folder.absolute(), get_problem(config.grid)
-    theta = _train_sounds(problem, config)
+    theta = atlas_sounds(config.grid, config.every)
     chunks = [slice(start, min(start + config.chunk, len(theta))) for start in range(0, len(theta), config.chunk)]
     with locked(folder):
         if not (folder / BASIS).is_file():
@@ -115,10 +115,6 @@ def how_it_sounds(
     return compute_tangents(tangents_folder(folder, config), config, progress=count)
 
 
-def _train_sounds(problem: Problem, config: TangentConfig) -> Tensor:
-    return theta_of(problem.table[problem.table.fold == "train"][:: config.every], problem.space)
-
-
 def _path(folder: Path, chunk: slice) -> Path:
     return folder / f"{chunk.start:05d}.npz"
 
@@ -133,14 +129,16 @@ def _write_basis(path: Path, problem: Problem, theta: Tensor, components: int) -
 
 def _task(folder: Path, config: TangentConfig, chunk: slice) -> int:
     """Compute and write one file, and the record that vouches for it; the number of its sounds."""
-    began, problem = time.monotonic(), get_problem(config.grid).with_gain("attached")
+    began, problem = time.monotonic(), matching_problem(config.grid)
     axes = {name: torch.from_numpy(array) for name, array in read_arrays(folder / BASIS, "basis").items()}
-    pairs = [value_and_jacobian(problem.synth, problem.phi, t[None]) for t in _train_sounds(problem, config)[chunk]]
+    pairs = [
+        value_and_jacobian(problem.synth, problem.phi, t[None]) for t in atlas_sounds(config.grid, config.every)[chunk]
+    ]
     values, J = (torch.cat(column) for column in zip(*pairs, strict=True))
     compressed = {"values": (values - axes["mean"]) @ axes["basis"].mT, "J": axes["basis"] @ J}
     path = _path(folder, chunk)
     write_atomically(path, partial(write_arrays, kind="tangents", values=compressed))
-    write_record(path.with_suffix(".json"), provenance(config, time.monotonic() - began), [path.name])
+    write_record(path.with_suffix(".json"), provenance(config, time.monotonic() - began), [path.name, BASIS])
     return chunk.stop - chunk.start
 
 

@@ -19,11 +19,11 @@ from pnpkit.experiment.artefacts import (
     write_csv,
     write_record,
 )
-from pnpkit.experiment.config import GridConfig, ScalogramConfig, TrainingConfig
+from pnpkit.experiment.config import TrainingConfig
 from pnpkit.experiment.files import sweep
 from pnpkit.experiment.integrity import Damaged
 from pnpkit.experiment.remedies import remedy
-from pnpkit.experiment.schema import BadRecord, at_least
+from pnpkit.experiment.schema import at_least
 from pnpkit.experiment.training.checkpoint import (
     WEIGHTS,
     RunState,
@@ -34,9 +34,6 @@ from pnpkit.experiment.training.checkpoint import (
 )
 from pnpkit.experiment.training.objective import TrainingData
 
-POSITIVE = {
-    "epochs", "batch_size", "learning_rate", "n_steps", "octaves", "bins_per_octave", "f_min", "hop", "eps",
-}  # fmt: skip
 PROBED = 64  # test items followed through training
 FILES = (  # of a run; the mark of its end goes first
     "provenance.json", "weights.safetensors", "best.safetensors", "average.safetensors", "predictions.csv", "probe.csv",
@@ -137,24 +134,6 @@ def read_finished(folder: Path, config: TrainingConfig) -> RunResult | None:
 def config_of(folder: Path, schema: Any = dict) -> dict[str, Any]:
     """Configuration of a run as its folder has it, after checking it against a schema."""
     return read_record(folder / "config.json", schema, "train", only=())
-
-
-def read_config(folder: Path) -> TrainingConfig:
-    """Configuration of a training run, from its folder.
-
-    Raises:
-        FileNotFoundError: if the folder holds no run.
-        ValueError: if its ``config.json`` is damaged, or of another version of this library.
-    """
-    stored = config_of(folder, TrainingConfig)
-    for name, number in {**stored, **stored["grid"], **stored["features"]}.items():
-        if name in POSITIVE and number <= 0:
-            raise BadRecord(f"{folder / 'config.json'}: {name} must be positive, not {number}")
-    try:
-        parts = {"grid": GridConfig(**stored["grid"]), "features": ScalogramConfig(**stored["features"])}
-        return TrainingConfig(**stored | parts)
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{folder / 'config.json'} is not the configuration of a training run: {error}") from error
 
 
 def clear_run(out: Path) -> None:

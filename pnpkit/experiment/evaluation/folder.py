@@ -158,6 +158,9 @@ def read_evaluation(folder: Path, run: Any = None) -> Evaluation:
         for weights, part in (stored.get(fold) or {}).items():
             for name in _PARTS.keys() | part.keys():
                 check(part.get(name), _PARTS.get(name, Median), path, f"{fold}.{weights}.{name}")
+            check(part["status"].get("ok"), int, path, f"{fold}.{weights}.status.ok")
+    if "reference" not in stored["config"]["run"]:
+        check(stored["made"].get("run"), RunProvenance, path, "made.run")
     weights = set(items.get("weights", []))
     if "status" not in items or weights != set(stored["summary"]):
         raise ValueError(f"{folder / 'items.csv'} holds weights {sorted(weights)}, not those of {path}")

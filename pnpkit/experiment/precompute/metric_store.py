@@ -242,7 +242,7 @@ def _read(path: Path) -> Iterator[None]:
         raise
     except PermissionError as error:
         raise OSError(f"{path} cannot be read ({error.strerror}): mend its permissions, nothing is lost") from error
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         what = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
         raise ValueError(
             f"{path} is not a readable store of metrics ({what}): move it away, then run again. {remedy(path)}"

@@ -105,6 +105,20 @@ def test_changed_predictions_are_blamed_not_the_good_evaluation(plant: Plant) ->
         evaluate_run(run, out, plant.problem)
 
 
+def test_a_summary_without_its_run_or_a_count_is_named_by_the_field(plant: Plant) -> None:
+    path = plant.workspace.evaluation_folder("p", 0) / "summary.json"
+    for keys in (("made", "run"), ("summary", "last", "status", "ok")):
+        content = json.loads(path.read_text())
+        whole, part = path.read_text(), content
+        for key in keys[:-1]:
+            part = part[key]
+        del part[keys[-1]]
+        write_record(path, {k: v for k, v in content.items() if k != KEY}, ["items.csv"])
+        with pytest.raises(ValueError, match=rf"summary\.json: {'.'.join(keys)} must be"):
+            plant.workspace.evaluation("p", 0)
+        path.write_text(whole)
+
+
 def test_two_whole_chunks_exchanged_are_computed_again(plant: Plant) -> None:
     before = load_metrics(plant.workspace.metrics_path, plant.workspace.metric_config)
     M = plant.workspace.metrics_path / "M"

@@ -194,6 +194,10 @@ def test_a_store_whose_description_is_damaged_is_named_with_a_remedy(file, full)
     with pytest.raises(ValueError, match=remedy):
         load_metrics(full, CONFIG)
     if file.endswith(".json"):
+        for other in ('"text"', "1.5", "[]", "null", "{}"):
+            (full / file).write_text(other)
+            with pytest.raises(ValueError, match=remedy):
+                load_metrics(full, CONFIG)
         (full / file).unlink()
         with pytest.raises(ValueError, match=remedy):
             load_metrics(full, CONFIG)

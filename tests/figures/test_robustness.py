@@ -24,7 +24,8 @@ def put(root, profile, loss, seed, jtfs, evaluated=True):
         items = pd.concat(map(pd.DataFrame, columns.values()))
         items.sample(frac=1, random_state=0).to_csv(folder / "items.csv", index=False)
         run = {"run": config_dict(workspace.run_config(loss, seed))}
-        summary = {"config": run, "summary": summarise(items), "made": {"evaluation": provenance(run, 1.0)}}
+        made = {"evaluation": provenance(run, 1.0), "run": provenance(run["run"], 1.0)}
+        summary = {"config": run, "summary": summarise(items), "made": made}
         write_json(folder / "summary.json", summary)
 
 

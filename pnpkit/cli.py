@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pnpkit import __version__, cli_experiment, cli_matching
+from pnpkit import __version__, cli_experiment, cli_matching, cli_transform
 from pnpkit._names import UnknownName
 from pnpkit.experiment.config import LOSS_LABELS
 from pnpkit.experiment.profiles import PROFILES
@@ -86,11 +86,12 @@ def synth(
     if out.suffix.lower() != ".wav":
         raise ValueError(f"{out} must end in .wav, which is what is written")
     sound = g(torch.tensor(theta, dtype=torch.float64))
-    cli_matching.say_outside(g.parameters, theta)
+    cli_transform.say_outside(g.parameters, theta)
     write_atomically(out, lambda path: save_wav(path, sound, g.sample_rate))
 
 
 cli_matching.register(app)
+cli_transform.register(app)
 
 
 def main() -> None:

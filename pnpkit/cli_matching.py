@@ -1,4 +1,4 @@
-"""Verbs of the instrument: ``match``, ``transform`` and ``morph``; sounds in, parameters and sounds out."""
+"""The instrument's verb ``match``: sounds in, parameters out, with a table and a report a sound."""
 
 import json
 import os
@@ -18,8 +18,6 @@ from pnpkit.progress import bars
 
 if TYPE_CHECKING:
     from pnpkit.experiment.matches import MatchConfig
-    from pnpkit.matching import Match
-    from pnpkit.synth import ParameterSpace
 
 Synth = Annotated[str, typer.Option("--synth", help="arpeggio, drum, or module:attribute.")]
 Variant = Annotated[str | None, typer.Option(help="Of the synthesiser; its headline one by default.")]
@@ -32,8 +30,7 @@ PARTIAL = 3  # exit code: some files could not be matched
 
 def register(app: typer.Typer) -> None:
     """Add the verbs to the command line."""
-    for verb in (match_, transform, morph_):
-        app.command(verb.__name__.rstrip("_"))(verb)
+    app.command("match")(match_)
 
     @app.command("analyse", help="The old name of `match`, which says so.")
     @wraps(match_)
@@ -109,88 +106,9 @@ def match_(
         raise typer.Exit(PARTIAL if len(sources) > 1 else 1)
 
 
-def transform(
-    file: Annotated[str, typer.Argument(help="A sound, or a match (.npz) that `pnpkit match --out` has left.")],
-    out: Annotated[Path, typer.Option("--out", help="WAV file to write, mono, 16 bits.")],
-    set_: Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE, in the parameter's unit.")] = None,
-    scale: Annotated[list[str] | None, typer.Option("--scale", help="NAME=FACTOR, after --set.")] = None,
-    synth: Synth = "arpeggio",
-    variant: Variant = None,
-    starts: Starts = 4,
-    steps: Steps = 48,
-) -> None:
-    """Analyse a sound, change its parameters, and synthesise it again, at its level and its place."""
-    from pnpkit.audio import save_wav
-    from pnpkit.experiment.files import write_atomically
-    from pnpkit.matching.placed import Placed
-
-    config = _config(synth, variant, starts, steps, "phi", atlas=False)
-    g, space = config.synth, config.synth.parameters
-    changes = [(*_change(text, space), k) for k, texts in enumerate((set_, scale)) for text in texts or ()]
-    if out.suffix.lower() != ".wav":
-        raise ValueError(f"{out} must end in .wav, which is what is written")
-    found = _answer(file, config)
-    theta = found.theta.clone()
-    for i, value, factor in changes:
-        theta[i] = theta[i] * value if factor else value
-    say_outside(space, theta.tolist())
-    world = Placed(g, max(1.0, 2 * abs(found.level)), max(1.0, 2 * abs(found.delay)))
-    x = world(theta.new_tensor([*theta.tolist(), found.level, found.delay]))
-    peak = float(x.abs().max())
-    gain = 1.0 if peak <= 1 else None
-    if gain is None:
-        print(f"pnpkit: {out} would clip: its peak is brought from {peak:.2f} to 0.9", file=sys.stderr)
-    write_atomically(out, lambda path: save_wav(path, x, g.sample_rate, gain))
-    for p, before, after in zip(space.parameters, found.theta.tolist(), theta.tolist(), strict=True):
-        print(f"{p.name}\t{before:.5g}\t{after:.5g}\t{p.unit}")
-
-
-def morph_(
-    first: Annotated[str, typer.Argument(metavar="A", help="A sound, or a match (.npz).")],
-    second: Annotated[str, typer.Argument(metavar="B", help="Another.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder of the sounds, 00.wav on, and of morph.csv.")],
-    steps: Annotated[int, typer.Option(min=1, help="Between the two: so many sounds and one.")] = 8,
-    synth: Synth = "arpeggio",
-    variant: Variant = None,
-    starts: Starts = 4,
-) -> None:
-    """Go from one sound to another in steps that sound equal: along the geodesic of the metric."""
-    import pandas as pd
-
-    from pnpkit.audio import common_gain, save_wav
-    from pnpkit.experiment.files import write_atomically
-    from pnpkit.experiment.precompute.atlases import matching_problem
-    from pnpkit.matching import morph
-
-    config = _config(synth, variant, starts, 48, "phi", atlas=False)
-    a, b = (_answer(file, config) for file in (first, second))
-    problem = matching_problem(config.atlas.grid)
-    g = problem.synth
-    path = morph(a.theta, b.theta, steps, g=g, phi=problem.phi)
-    sounds = list(g(path.theta))
-    gain = common_gain(sounds)
-    for k, x in enumerate(sounds):
-        write_atomically(out / f"{k:02d}.wav", lambda p, x=x: save_wav(p, x, g.sample_rate, gain))  # type: ignore[misc]
-    table = pd.DataFrame(path.theta.numpy(), columns=list(g.parameters.names)).rename_axis("step")
-    table["length"] = [0.0, *path.lengths.tolist()]
-    write_atomically(out / "morph.csv", lambda p: table.to_csv(p))
-    print(
-        f"{steps} steps of {float(path.lengths.mean()):.3g} in Φ, uneven by {100 * path.unevenness:.1f} %; together "
-        f"{float(path.lengths.sum()):.4g}, where the straight line has {float(path.straight_lengths.sum()):.4g}"
-        + ("" if path.converged else " (did not converge)")
-    )
-
-
-def say_outside(space: "ParameterSpace", theta: list[float]) -> None:
-    """Warn of parameters out of the range of the data set."""
-    for p, value in zip(space.parameters, theta, strict=True):
-        if not p.low <= value <= p.high:
-            print(f"pnpkit: {p.name} = {value:.4g} is out of range: {p.low:g} to {p.high:g} {p.unit}", file=sys.stderr)
-
-
 def _config(
     synth: str, variant: str | None, starts: int, steps: int, finish: str,
-    jobs: int = 1, progress: Any = None, executor: Any = None, atlas: bool = True,
+    jobs: int, progress: Any, executor: Any,
 ) -> "MatchConfig":  # fmt: skip
     """The options of a match; its atlas is there afterwards, so that no task builds it."""
     from pnpkit.experiment.matches import MatchConfig
@@ -198,8 +116,7 @@ def _config(
 
     require_known("finish", finish, ("phi", "waveform"))
     config = MatchConfig(atlas_config(synth, variant), starts, steps, finish)
-    if atlas:
-        find_atlas(config.atlas, jobs, progress, executor)
+    find_atlas(config.atlas, jobs, progress, executor)
     return config
 
 
@@ -243,31 +160,3 @@ def _say(row: dict[str, Any], config: "MatchConfig", as_json: bool) -> None:
         numbers = f"{row['distance']:.3g} where {row['usual']:.3g} is usual, {100 * row['share']:.0f} % explained"
         ended = "" if row["converged"] else " (did not converge)"
         print(f"{row['file']}: {row['verdict']}{ended}: {numbers}; {values}; {row['told']}", flush=True)
-
-
-def _answer(file: str, config: "MatchConfig") -> "Match":
-    """A match that was saved, or that of a sound; its sentence is told."""
-    from pnpkit.experiment.matches import match_file
-    from pnpkit.experiment.precompute.atlases import find_atlas
-    from pnpkit.matching import Match
-
-    if Path(file).suffix == ".npz":
-        found = Match.load(Path(file))
-    else:
-        with bars() as progress:
-            find_atlas(config.atlas, progress=progress)
-        found = match_file(file, config)[0]
-    if found.space != config.synth.parameters:
-        raise ValueError(f"{file} is a match with another synthesiser: of {', '.join(found.space.names)}; see --synth")
-    print(f"{file}: {found.sentence()}", file=sys.stderr)
-    return found
-
-
-def _change(text: str, space: "ParameterSpace") -> tuple[int, float]:
-    """Which parameter, and the number, of NAME=NUMBER."""
-    name, _, number = text.partition("=")
-    require_known("parameter", name, space.names)
-    try:
-        return space.names.index(name), float(number)
-    except ValueError as error:
-        raise ValueError(f"{text!r} must be NAME=NUMBER") from error

@@ -45,7 +45,7 @@ def wing(name):
 
 
 # The rest is the library
-ABOVE = {"experiment", "figures", "cli", "cli_experiment", "cli_matching", "progress", "__main__"}
+ABOVE = {"experiment", "figures", "cli", "cli_experiment", "cli_matching", "cli_transform", "progress", "__main__"}
 LIBRARY = {wing(name) for name in WITHIN} - ABOVE
 CORE = {"jaxtyping", "numba", "numpy", "pandas", "soundfile", "soxr", "torch"}
 ANALYSER = CORE | {"nnAudio", "timm"}
@@ -56,7 +56,8 @@ MAY_USE = dict.fromkeys(LIBRARY, CORE) | {
     "figures": {"cycler", "matplotlib", "numpy", "pandas", "scipy", "torch"},
     "cli": {"torch", "typer"},
     "cli_experiment": {"soundfile", "torch", "typer"},
-    "cli_matching": {"pandas", "typer"},
+    "cli_matching": {"typer"},
+    "cli_transform": {"pandas", "typer"},
     "progress": {"rich"},
     "__main__": set(),
 }

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +20,7 @@ from pnpkit.experiment.profiles import PROFILES
 ERRORS = (ValueError, OSError, RuntimeError, FloatingPointError, ImportError)
 REPORT = "https://github.com/pnpkit/pnpkit/issues"
 TRACEBACK = "--traceback"
+_HOME = re.compile(r"^((?:--[\w-]+=)?)(~.*)", re.DOTALL)  # a path that the shell leaves, as of --out=~/x
 INTERRUPTED, STOPPED = 130, "interrupted: what is done is kept, the same command goes on"
 
 
@@ -32,7 +34,7 @@ class _Verbs(TyperGroup):
             meant = f", did you mean {near[0]!r}?" if near else ";"
             print(f"pnpkit: unknown verb {args[0]!r}{meant} valid verbs: {verbs}", file=sys.stderr)
             raise typer.Exit(2)
-        return super().resolve_command(ctx, args)
+        return super().resolve_command(ctx, [_HOME.sub(lambda m: m[1] + os.path.expanduser(m[2]), a) for a in args])
 
 
 app = typer.Typer(
@@ -135,7 +137,7 @@ def _told(error: BaseException) -> tuple[int, str]:
         return INTERRUPTED, STOPPED
     if isinstance(error, MemoryError) or "not enough memory" in line or "can't allocate memory" in line:
         return 1, "there is not enough memory: fewer --workers, and run again; what is done is kept"
-    if type(error).__name__ == "BrokenProcessPool":
+    if type(error).__name__ in ("BrokenProcessPool", "KilledWorker"):  # the second is Dask's
         return 1, (
             "a worker was ended from outside, most likely because memory ran out: run again with fewer --workers; what "
             "is done is kept"

@@ -13,13 +13,14 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
 import torch
-from distributed import LocalCluster
+from distributed import KilledWorker, LocalCluster
 
 from pnpkit import cli
 from pnpkit.audio import read_sound
@@ -301,9 +302,10 @@ def test_what_nobody_foresaw_is_one_line_and_where_to_report_it(run: Run, monkey
             1,
             "memory ran out: run again with",
         ),
+        (KilledWorker("metrics-3", SimpleNamespace(address="tcp://a:1"), 3), 1, "memory ran out: run again with"),
         (OSError(errno.ENOSPC, "No space left on device", "a/b"), 1, "No space left on device: 'a/b'"),
     ],
-    ids=["memory", "interrupt", "worker", "disk"],
+    ids=["memory", "interrupt", "worker", "worker of Dask", "disk"],
 )
 def test_ends_that_are_nobodys_fault(
     error: BaseException, code: int, said: str, run: Run, monkeypatch: pytest.MonkeyPatch
@@ -358,6 +360,22 @@ def test_a_data_set_is_written_whole_or_not_at_all(run: Run, tmp_path: Path, mon
     assert f"{tmp_path / 'a.csv'} cannot be written (No space left on device)" in one_line(said)
     assert (tmp_path / "a.csv").read_text() == before
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+
+
+def test_home_is_found_where_the_shell_does_not_look_for_it(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in --out=~/x.csv, of any verb and any path; and a folder of that name, which is there, is not home."""
+    (work := tmp_path / "work" / "~").mkdir(parents=True)
+    monkeypatch.chdir(work.parent)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert run("dataset", "--profile=smoke", "--out=~/x.csv")[0] == 0
+    assert run("dataset", "--profile=smoke", "--out", work / "x.csv")[0] == 0
+    assert run("dataset", "--profile=smoke", "--out=./~/y.csv")[0] == 0
+    assert run("synth", "740", "8.7", "1.7", "--out", "~/x.wav")[0] == 0
+    assert f"{tmp_path}/none/smoke" in run("table", "--profile=smoke", "--out=~/none")[2]
+    written = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*")}
+    assert written == {"x.csv", "x.wav", "work/~/x.csv", "work/~/y.csv"}
 
 
 def test_analyse_is_match_and_says_so(run: Run, tmp_path: Path) -> None:

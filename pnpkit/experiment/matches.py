@@ -12,7 +12,7 @@ from typing import Any
 
 from pnpkit.audio import read_sound
 from pnpkit.experiment.artefacts import config_hash
-from pnpkit.experiment.files import write_atomically
+from pnpkit.experiment.files import write_atomically, written
 from pnpkit.experiment.precompute.atlases import AtlasConfig, find_atlas, matching_problem
 from pnpkit.jtfs import Phi
 from pnpkit.matching import Atlas, Match, match
@@ -168,7 +168,7 @@ class Table:
 
     def add(self, new: Mapping[str, Any]) -> None:
         """One row more, at once on its way to the disk."""
-        with self.path.open("a", encoding="utf-8", errors="surrogateescape") as file:
+        with written(self.path), self.path.open("a", encoding="utf-8", errors="surrogateescape") as file:
             file.write("".join(self._lines([new])))
 
     def _lines(self, rows: Iterable[Mapping[str, Any]], header: bool = False) -> Iterator[str]:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pnpkit.analyser.network import Analyser, predict
 from pnpkit.distances import ddsp_mss_distance
@@ -424,9 +425,8 @@ def test_one_process_a_folder(data: TrainingData, tmp_path: Path) -> None:
 
 
 def test_scalars_for_tensorboard(data: TrainingData, tmp_path: Path) -> None:
-    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     result = train(replace(CONFIG, epochs=2), data, tmp_path / "run", tensorboard=tmp_path / "board")
-    board = events.EventAccumulator(str(tmp_path / "board"))
+    board = EventAccumulator(str(tmp_path / "board"))
     board.Reload()
     scalars = [event.value for event in board.Scalars("validation_loss")]
     np.testing.assert_allclose(scalars, result.history.validation_loss, rtol=1e-6)

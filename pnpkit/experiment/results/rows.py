@@ -59,7 +59,9 @@ def build_results(
         rows[weights] = dict.fromkeys(LOSS_LABELS) | {
             loss: _row(runs.droplevel("loss"), configs[loss]) for loss, runs in part.groupby("loss")
         }
-        heard = {(e.run["loss"], e.run["seed"]): e.of(weights)[list(DISTANCES)] for e in evaluations}
+        heard = {
+            (e.run["loss"], e.run["seed"]): e.of(weights)[list(DISTANCES)] for e in evaluations if weights in e.summary
+        }
         comparisons[weights] = {
             f"{a} - {b}": {d: _compare(part[d], heard, a, b, d) for d in DISTANCES}
             for a, b in PAIRS

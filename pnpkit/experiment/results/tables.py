@@ -65,6 +65,7 @@ def error_table(results: Mapping[str, Any], weights: str = "last") -> pd.DataFra
 
 def _numbers(results: Mapping[str, Any], weights: str) -> list[pd.DataFrame]:
     """Means and deviations over seeds, then the paper's: a row a loss that has a run or that the paper prints."""
+    require_known("weights", weights, results["rows"])
     rows, printed = results["rows"][weights], results["paper"]["rows"]
     paper = {
         k: {d: dict(zip(STATISTICS, row[d] or (), strict=False)) for d in BOTH.values()} for k, row in printed.items()
@@ -145,10 +146,11 @@ def claim_table(results: Mapping[str, Any], weights: str = "last", more: Sequenc
 
     Args:
         results: as read from ``results.json``.
-        weights: ``"last"`` or ``"best"``.
+        weights: ``"last"``, ``"best"`` or, of runs that have it, ``"average"``.
         more: claims that no row of the table decides; see :mod:`pnpkit.experiment.results.other_claims`.
     """
     columns = ["number", "claim", "ours", "paper", "verdict", "reason"]
+    require_known("weights", weights, results["claims"])
     claims = [*results["claims"][weights], *map(asdict, more)]
     return pd.DataFrame(claims, columns=columns).set_index("number")
 

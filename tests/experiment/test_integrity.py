@@ -136,22 +136,26 @@ def test_two_whole_chunks_exchanged_are_computed_again(plant: Plant) -> None:
 
 def test_a_run_of_another_loss_or_recipe_is_refused_by_every_reader(plant: Plant) -> None:
     workspace = plant.workspace
-    with pytest.raises(ArtefactMismatch, match="loss: 'pnp' there, 'p' wanted"):
-        evaluate_run(
-            workspace.run_folder("pnp", 0),
-            workspace.evaluation_folder("pnp", 0),
-            plant.problem,
-            config=plant.config("p"),
-        )
     for place in (workspace.run_folder, workspace.evaluation_folder):
         place("p", 0).rename(plant.root / "away")
         place("pnp", 0).rename(place("p", 0))
         (plant.root / "away").rename(place("pnp", 0))
-    for read in (workspace.evaluate, workspace.evaluation, workspace.curve):
+    readers = (
+        workspace.evaluate,
+        workspace.evaluation,
+        workspace.curve,
+        lambda *run: workspace.verify_evaluation(*run, 1),
+    )
+    for read in (*readers, workspace.predictions, workspace.probe, workspace.history, workspace.provenance):
         with pytest.raises(ArtefactMismatch, match="loss: 'pnp' there, 'p' wanted"):
             read("p", 0)
     with pytest.raises(ArtefactMismatch, match="loss: 'pnp' there, 'p' wanted"):
         workspace.compute_results()
+    for loss in ("p", "pnp"):  # each configuration where it belongs again, beside the answers of the other
+        write_record(workspace.run_folder(loss, 0) / "config.json", artefacts.config_dict(plant.config(loss)))
+    for read in (workspace.predictions, workspace.probe, workspace.history, workspace.provenance):
+        with pytest.raises(Damaged, match=r"p/0/config\.json is not the file"):
+            read("p", 0)
 
 
 def test_results_give_way_to_equal_or_more_and_to_fewer_only_if_told(

@@ -88,7 +88,7 @@ def read_provenance(folder: Path, names: Iterable[str] = ()) -> dict[str, Any]:
 
 def read_answers(folder: Path, file: str) -> pd.DataFrame:
     """``predictions.csv`` or ``probe.csv`` of a finished run, after checking it against its digest."""
-    read_record(folder / "provenance.json", RunProvenance, "train", only=[file])
+    read_provenance(folder, [file])
     return read_csv(folder / file, ["id"])
 
 

@@ -10,10 +10,11 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -179,6 +180,25 @@ def test_the_bar_shows_rate_and_remaining_time(store: Path, run: Run, monkeypatc
     said = run("metrics", "--profile", "smoke")[2]
     last = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", said).splitlines()[-1]
     assert re.search(r"metrics .* 216/216 0:00:\d\d [\d.]+/s, 0:00:00 left", last)
+
+
+def test_inputs_before_a_training_and_metrics_computed_again_are_told(
+    store: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, int, int]] = []
+
+    def compute(*of: Any) -> None:
+        of[4](1, 2)
+        raise RuntimeError("enough of it")
+
+    monkeypatch.setattr("pnpkit.cli_experiment.bars", lambda: nullcontext(lambda *of: told.append(of)))
+    monkeypatch.setattr("pnpkit.experiment.workspace.compute_inputs", compute)
+    assert "enough of it" in run("train", "--profile", "smoke", "--loss", "p")[2]
+    assert told.pop() == ("inputs", 1, 2)
+    assert run("metrics", "--profile", "smoke")[0] == 0
+    told.clear()
+    assert run("metrics", "--profile", "smoke", "--verify", "3")[0] == 0
+    assert told == [("metrics again", k, 3) for k in (1, 2, 3)]
 
 
 def test_the_pace_is_that_of_this_call() -> None:

@@ -4,7 +4,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from pnpkit.experiment.artefacts import ArtefactMismatch, read_record, write_jso
 from pnpkit.experiment.evaluation.folder import evaluate_run
 from pnpkit.experiment.files import sweep, write_atomically
 from pnpkit.experiment.integrity import KEY, Damaged, verify_files
+from pnpkit.experiment.matches import Table
 from pnpkit.experiment.precompute import inputs
 from pnpkit.experiment.precompute.metric_store import load_metrics
 from pnpkit.experiment.profiles import PROFILES
@@ -48,8 +49,20 @@ def plant(original: Plant, tmp_path: Path) -> Plant:
 
 def test_what_is_shipped_is_what_was_written() -> None:
     assert check_all(SHIPPED) == []
-    unsealed = [path for path in SHIPPED.rglob("provenance.json") if KEY not in json.loads(path.read_text())]
-    assert unsealed == []
+    others = {"zarr.json", "config.json"}  # sealed elsewhere: in the store's attributes, by the run's provenance
+    records = [path for path in SHIPPED.rglob("*.json") if path.name not in others]
+    assert [path for path in records if KEY not in json.loads(path.read_text())] == []
+
+
+@pytest.mark.parametrize("name", ["atlases/drum.json", "atlases/drum.npz", "benchmark.json", "campaign.json"])
+@pytest.mark.parametrize("below", [True, False])
+def test_a_check_of_the_folder_finds_damage_beside_the_profiles(name: str, below: bool, tmp_path: Path) -> None:
+    for file in {name, name.replace(".npz", ".json"), name.replace("drum.json", "drum.npz")}:
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        shutil.copy(SHIPPED / file, tmp_path / file)
+    (path := tmp_path / name).write_bytes(path.read_bytes().replace(b"1", b"2", 1))
+    (said,) = check_all(tmp_path if below else path.parent)
+    assert str(path) in said
 
 
 @pytest.mark.parametrize(
@@ -218,10 +231,30 @@ def test_a_full_disk_is_named_by_the_file(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(OSError, match=rf"{tmp_path}/a/r\.json cannot be written \(No space left on device\)"):
         write_json(tmp_path / "a" / "r.json", {})
     assert list((tmp_path / "a").iterdir()) == []
+    with pytest.raises(OSError, match=r"/dev/full cannot be written \(No space left on device\)"):
+        Table(Path("/dev/full"), Arpeggio.parameters).add({"file": "a.wav"})
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(OSError, match=r"features-.*\.npy cannot be written \(No space left on device\)"):
         inputs.compute_inputs(TABLE.head(2), Arpeggio(), FEATURES, tmp_path / "b")
     assert not list((tmp_path / "b").glob("*.partial")), "no page is mapped that has no place"
+
+
+def test_what_was_computed_is_printed_though_it_cannot_be_kept(
+    plant: Plant, verb: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Workspace, "problem", plant.problem)
+    evaluate = ("evaluate", "--profile", NAME, "--loss", "p", "--out", plant.root)
+    printed = [verb(*evaluate, *curve)[:2] for curve in ((), ("--curve",))]
+    shutil.rmtree(plant.workspace.evaluation_folder("p", 0))
+
+    def full(*_of: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    for (code, page), curve, file in zip(printed, ((), ("--curve",)), ("items.csv", "curve.json"), strict=True):
+        assert code == 0
+        assert verb(*evaluate, *curve)[:2] == (1, page)
+        assert f"{file} cannot be written (No space left on device)" in verb(*evaluate, *curve)[2]
 
 
 def plant_synth():

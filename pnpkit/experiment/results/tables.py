@@ -10,7 +10,7 @@ import pandas as pd
 from pnpkit._names import require_known
 from pnpkit.experiment.config import LOSS_LABELS
 from pnpkit.experiment.evaluation.folder import Evaluation
-from pnpkit.experiment.evaluation.items import DISTANCES
+from pnpkit.experiment.evaluation.items import DISTANCES, STATUS, WEIGHTS
 from pnpkit.experiment.results.claims import Claim
 from pnpkit.experiment.results.frame import DASH, number, plus_minus, statistic
 from pnpkit.synth import ParameterSpace
@@ -118,15 +118,15 @@ def summary_table(summary: Mapping[str, Any], space: ParameterSpace) -> pd.DataF
     Distances are means over the items with a 95 % interval; errors are medians, in units; counts are of items.
     """
     rows = {}
-    for kind, part in summary.items():
+    for kind, part in [(w, summary[w]) for w in WEIGHTS if w in summary]:  # in one order, whether read or computed
         for name in DISTANCES:
             low, high = part[name]["interval"] or (None, None)
             rows[kind, f"{name}, mean"] = (part[name]["mean"], low, high)
         for p in space.parameters:
             rows[kind, f"error of {p.name} ({p.unit}), median"] = (part[f"error_{p.name}"]["median"], None, None)
             rows[kind, f"{p.name} out of range"] = (part["outside"][p.name], None, None)
-        for status, count in part["status"].items():
-            rows[kind, f"items {status}"] = (count, None, None)
+        for status in STATUS:
+            rows[kind, f"items {status}"] = (part["status"][status], None, None)
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=["value", "low", "high"])
     frame.index = pd.MultiIndex.from_tuples(rows, names=["weights", "quantity"])
     return frame.map(lambda x: DASH if x is None or x != x else f"{x:.4g}")

@@ -16,6 +16,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from pnpkit._names import UnknownName
 from pnpkit.analyser.network import Analyser, predict
 from pnpkit.distances import ddsp_mss_distance
 from pnpkit.experiment.artefacts import ArtefactMismatch, config_hash
@@ -149,6 +150,19 @@ def test_history_and_predictions_are_what_they_say(data: TrainingData, reference
     np.testing.assert_allclose(probe[probe.epoch == 3][list(SPACE.names)], last, rtol=1e-6)
     best = json.loads((reference / "provenance.json").read_text())["best_epoch"]
     assert best == result.history.validation_loss.idxmin() + 1
+
+
+def test_weights_that_a_run_was_made_without_are_told_from_those_that_were_not_kept(
+    reference: Path, tmp_path: Path
+) -> None:
+    old = pd.read_csv(reference / "predictions.csv").filter(regex="^(?!average_)")
+    old.to_csv(tmp_path / "predictions.csv", index=False)
+    with pytest.raises(UnknownName, match=rf"weights of {tmp_path} 'average'; valid ones: last, best"):
+        load_analyser(tmp_path, "average")
+    with pytest.raises(FileNotFoundError, match="kept without its weights"):
+        load_analyser(tmp_path, "last")
+    with pytest.raises(UnknownName, match="weights 'mean'; valid ones: last, best, average"):
+        load_analyser(reference, "mean")
 
 
 def test_the_average_follows_weights_and_buffers_and_leaves_the_run_as_it_was(data: TrainingData) -> None:

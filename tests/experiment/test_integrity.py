@@ -290,19 +290,6 @@ def test_a_users_copy_of_a_checkpoint_is_nobody_elses_business(plant: Plant) -> 
     assert sorted(path.name for path in (run / "checkpoint").iterdir()) == ["epoch-00009.bak", "epoch-keep"]
 
 
-def test_a_run_begun_before_there_were_digests_goes_on(plant: Plant, caplog: pytest.LogCaptureFixture) -> None:
-    old = plant.workspace.run_folder("pnp-mean", 0)
-    new = shutil.copytree(old, plant.root / "new")
-    path = plant.newest / "progress.json"
-    stored = json.loads(path.read_text())
-    write_json(path, {k: v for k, v in stored.items() if k not in (KEY, "probe")})
-    assert train(plant.unfinished, data(), old).finished
-    assert "progress.json holds no digests" in caplog.text
-    assert train(plant.unfinished, data(), new).finished
-    for name in ("weights.safetensors", "best.safetensors", "average.safetensors", "predictions.csv", "probe.csv"):
-        assert (old / name).read_bytes() == (new / name).read_bytes()
-
-
 def test_a_probe_that_was_changed_while_a_run_rested_is_found(plant: Plant) -> None:
     probe = plant.workspace.run_folder("pnp-mean", 0) / "probe.csv"
     lines = probe.read_text().splitlines(keepends=True)

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -336,6 +337,30 @@ def test_a_run_goes_on_from_the_weights_of_another(data: TrainingData, reference
     for bad, weights in ((config, None), (CONFIG, dict)):
         with pytest.raises(ValueError, match="weights to start with go with it, and with it only"):
             train(bad, data, tmp_path / "other", start=weights)
+
+
+def test_a_run_that_older_code_began_goes_on_as_if_it_were_ours(
+    data: TrainingData, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two epochs of this very toy by the code at 928e056, before the house had walls and records had digests, with one
+    layer in the network's place so that it is small; the folder's name is the hash that it gave the configuration."""
+    (begun,) = (Path(__file__).parent / "begun").iterdir()
+    config = replace(CONFIG, epochs=4)
+    assert config_hash(config) == begun.name
+
+    def network() -> torch.nn.Module:
+        torch.manual_seed(3)
+        return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(0.2), torch.nn.Linear(96, 3), torch.nn.Tanh())
+
+    old = shutil.copytree(begun, tmp_path / "old")
+    result = train(config, data, old, network=network())
+    assert result.finished
+    assert "progress.json holds no digests" in caplog.text
+    ours = train(config, data, tmp_path / "new", network=network())
+    for name in ("history", "predictions"):  # not to the bit: it began on another machine
+        a, b = (getattr(run, name).drop(columns="seconds", errors="ignore") for run in (result, ours))
+        pd.testing.assert_frame_equal(a, b, rtol=1e-4)
+    assert result.history.seconds.tolist()[:2] == pd.read_csv(begun / "history.csv").seconds.tolist()
 
 
 def test_any_network_and_any_loss_are_trained_alike_and_resumed(data: TrainingData, tmp_path: Path) -> None:

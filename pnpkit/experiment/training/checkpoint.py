@@ -196,7 +196,7 @@ def load_analyser(folder: Path, weights: str = "last") -> Analyser:
     require_known("weights", weights, WEIGHTS)
     path = folder / WEIGHTS[weights]
     if not path.exists() and (answers := folder / "predictions.csv").exists():  # may be of before an average was kept
-        kinds = {column.partition("_")[0] for column in read_csv(answers)}
+        kinds = {str(column).partition("_")[0] for column in read_csv(answers)}
         require_known(f"weights of {folder}", weights, [kind for kind in WEIGHTS if kind in kinds])
     state = run_weights(path)
     config = read_record(folder / "config.json", dict, "train", only=())

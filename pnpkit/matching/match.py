@@ -128,7 +128,7 @@ def match(
         u, least = world.parameters.encode(end.theta, "logminmax"), max(FINE, float(end.tangent))
         region = from_metric(u, end.metric, best.distance, freedom, g.parameters, least)
     theta, loud, late = world.parts(end.theta)
-    resynthesis, fitted, share = world(end.theta), "phi", math.nan
+    resynthesis, fitted, share, distance = world(end.theta), "phi", math.nan, best.distance
     if finish == "waveform" and bool(end.converged):
         unlevelled = Placed(g, 0.0, world.delay)
         done = finished(
@@ -139,13 +139,15 @@ def match(
             fitted, region, resynthesis = "waveform", done.region, done.resynthesis
             theta, _, late = unlevelled.parts(done.theta)
             loud = 20 * math.log10(done.gain) if world.level else 0.0
+    if fitted == "waveform" or end is not best.end:  # what moved since the search is heard again
+        distance = float((heard.one_by_one(resynthesis.unsqueeze(0))[0] - target).norm())
     rival = _rival(found, best, g.parameters)
     return Match(
         theta=theta,
         level=loud - 20 * math.log10(gain),
         delay=late,
         region=region,
-        distance=best.distance,
+        distance=distance,
         usual=best.usual,
         norm=norm,
         rival=None if rival is None else world.parts(rival.end.theta)[0],
@@ -170,8 +172,8 @@ def _polished(
     draws: Tensor,
     end: Descent,
     steps: int,
-) -> tuple[Descent, Region]:
-    """The answer again, whitened behind a mask of its own making, and its region from what the draws would do to it."""
+) -> tuple[Descent, Region | None]:
+    """The answer again, whitened behind a mask of its own making; its region, from the draws, if that converged."""
     for _ in range(POLISHES):
         model = world(end.theta)
         heard = Hearing.in_noise(scattering, Mask.of_model(model, noise), draws)
@@ -181,6 +183,8 @@ def _polished(
         target = whitened(x) - bias * whitened.weight
         least = max(WHITE, ROUNDING * float(whitened.weight.norm()))
         end = refine(world, whitened, target, end.theta, lam=1e-3, steps=steps, tolerance=least)
+    if not bool(end.converged):
+        return end, None
     space = world.parameters
     u = space.encode(end.theta, "logminmax")
     J = value_and_jacobian(lambda v: world(space.decode(v, "logminmax")), whitened, u)[1].double()

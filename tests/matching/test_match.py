@@ -6,9 +6,12 @@ import pytest
 import torch
 from bell import Bell, N, drawn, operator, phi
 
-from pnpkit.matching import Atlas, Match, Placed, match
+from pnpkit.matching import Atlas, Match, Placed, hearing, match
 from pnpkit.matching.answer import MADE, NOT
+from pnpkit.matching.hearing import Hearing
+from pnpkit.matching.noise import Mask, Noise
 
+KNOWN = {"level": "known", "delay": "known"}
 WORLD = Placed(Bell(), level=20.0, delay=0.1)
 
 
@@ -77,6 +80,32 @@ def test_the_phase_of_a_sound_is_free(atlas):
     found = match(torch.fft.irfft(spectrum), 4096, Bell(), operator(), starts=atlas, finish="waveform")
     assert found.finish == "waveform"
     assert found.theta.tolist() == pytest.approx(theta.tolist(), rel=1e-3)
+
+
+@pytest.mark.parametrize(("finish", "deviation"), [("phi", None), ("waveform", None), ("phi", 0.02)])
+def test_the_distance_is_that_of_the_answer_whatever_it_was_fitted_to_last(finish, deviation):
+    theta = drawn(1, seed=8)[0]
+    x = Bell(warp=0.02)(theta) + (noise(deviation) if deviation else 0)  # no bell's, so that each fit has its answer
+    found = match(x, 4096, Bell(), operator(), starts=theta, noise=deviation, finish=finish, **KNOWN)
+    heard = phi
+    if deviation:
+        assumed = Noise.white(deviation, N)
+        heard = Hearing.in_noise(operator(), Mask.of_sound(x, assumed), hearing.drawn(assumed, 0))
+        assert -1 in found.history.start.tolist()
+    assert found.finish == finish
+    assert found.distance == pytest.approx(float((heard(found.resynthesis) - heard(x)).norm()), rel=1e-4)
+
+
+def test_a_polish_that_did_not_converge_gives_no_region_and_says_so():
+    theta = drawn(1, seed=8)[0]
+    x = Bell()(theta) + noise(0.02)
+    way = match(x, 4096, Bell(), operator(), starts=theta, noise=0.02, **KNOWN).history
+    end = torch.tensor(way[(way.start == 0) & way.kept].iloc[-1][["f", "tau"]].tolist(), dtype=torch.float64)
+    found = match(x, 4096, Bell(), operator(), starts=end, noise=0.02, steps=0, **KNOWN)
+    assert found.history.start.tolist() == [0, -1]  # the search ended where it began, the polish had no step
+    assert found.region is None
+    assert not found.converged
+    assert found.verdict != MADE
 
 
 def test_what_no_bell_makes_is_not_made_by_it(atlas):

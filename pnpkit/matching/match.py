@@ -59,12 +59,14 @@ def match(
     from draws of the noise; those draws also give the region.
 
     Args:
-        x: the sound, as long as g's: resampled, padded or windowed by the caller.
+        x: the sound, as long as g's: resampled, padded or windowed by the caller. All goes on where it lies, so Φ must
+            lie there too.
         sample_rate: of x, in Hz; must be the synthesiser's.
         g: any synthesiser, its gain's gradient attached.
         phi: the scattering operator, x → S, homogeneous of degree one, or an object that has one as ``jtfs``; by
             default the authors' for g's length.
-        starts: an atlas of g; an analyser, x → θ; starts themselves, raw units; or None for random ones.
+        starts: an atlas of g; an analyser, x → θ (a network with what comes before and after it, ``lambda x:
+            space.decode(network(scalogram(x)), coordinates)``); starts themselves, raw units; or None for random ones.
         n_starts: how many of the atlas' nearest (or random ones) are tried.
         finish: ``"waveform"`` goes on with the waveform, phase free, once Φ is in the basin, and keeps that only where
             it explains the sound.
@@ -92,12 +94,12 @@ def match(
     if finish not in ("phi", "waveform"):
         raise ValueError(f"finish must be 'phi' or 'waveform', not {finish!r}")
     _check_sound(x, sample_rate, g)
-    scattering = getattr(phi, "jtfs", phi) if phi is not None else JTFS.reference(g.n_samples)
+    scattering = getattr(phi, "jtfs", phi) if phi is not None else JTFS.reference(g.n_samples).to(x.device)
     world = Placed(g, level_range if level == "free" else 0.0, delay_range if delay == "free" else 0.0)
     x, assumed = x.double(), noise_in(x, noise)
     known = None if assumed is None else (assumed, drawn(assumed, seed))
     heard = Hearing(scattering, None if assumed is None else Mask.of_sound(x, assumed))
-    guesses = candidates(x, world, heard, starts, n_starts, seed)
+    guesses = candidates(x, world, heard, starts, n_starts, seed).to(x)
     gain = _gain(x, g, heard, guesses[0]) if world.level else 1.0
     x = x * gain
     if known is not None and heard.mask is not None:

@@ -104,6 +104,17 @@ def test_the_distance_is_that_of_the_answer_whatever_it_was_fitted_to_last(finis
     assert found.distance == pytest.approx(float((heard(found.resynthesis) - heard(x)).norm()), rel=1e-4)
 
 
+def test_phi_is_given_one_sound_at_a_time_whatever_the_starts_and_the_draws():
+    theta, passed = drawn(1, seed=8)[0], []
+
+    def listening(x):
+        passed.append(x.shape[:-1].numel())
+        return operator()(x)
+
+    match(Bell()(theta) + noise(0.02), 4096, Bell(), listening, starts=theta.expand(6, 2), noise=0.02, **KNOWN)
+    assert max(passed) == 1
+
+
 def test_a_polish_that_did_not_converge_gives_no_region_and_says_so():
     theta = drawn(1, seed=8)[0]
     x = Bell()(theta) + noise(0.02)

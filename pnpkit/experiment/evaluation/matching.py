@@ -103,8 +103,8 @@ def in_noise(noise: float, item: int, start: str | None = None) -> list[dict[str
     row |= {"level_off": found.level - float(level), "delay_off": found.delay - float(delay)}
     if found.converged:
         began = time.perf_counter()
-        start = torch.cat([found.theta, torch.tensor([found.delay], dtype=torch.float64)])
-        done = finished(x, Placed(g, 0.0, 0.5), start, noise_in(x, "estimate"))
+        rough = torch.cat([found.theta, torch.tensor([found.delay], dtype=torch.float64)])
+        done = finished(x, Placed(g, 0.0, 0.5), rough, noise_in(x, "estimate"))
         row |= {f"{k}_waveform": v for k, v in errors_of(done.theta[: len(theta)], theta, g).items()}
         row |= {"held_waveform": _held(done.region, theta), "explained": done.explained}
         row |= {"seconds_waveform": time.perf_counter() - began}

@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import logging
 import os
+import pty
 import re
 import subprocess
 import sys
@@ -178,6 +179,16 @@ def test_the_bar_shows_rate_and_remaining_time(store: Path, run: Run, monkeypatc
     said = run("metrics", "--profile", "smoke")[2]
     last = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", said).splitlines()[-1]
     assert re.search(r"metrics .* 216/216 0:00:\d\d [\d.]+/s, 0:00:00 left", last)
+
+
+def test_bars_on_a_terminal_leave_a_pipe_its_lines() -> None:
+    code = "from pnpkit.progress import bars\nwith bars() as bar:\n    bar('work', 1, 2)\n    print('a row')"
+    ours, theirs = pty.openpty()
+    child = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=theirs, check=True)
+    assert child.stdout == b"a row\n"
+    assert b"work" in os.read(ours, 9999)
+    for end in (ours, theirs):
+        os.close(end)
 
 
 def test_the_pace_is_that_of_this_call() -> None:

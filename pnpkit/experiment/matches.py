@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pnpkit.audio import read_sound
+from pnpkit.audio import read_sound, require_unclipped
 from pnpkit.experiment.artefacts import config_hash
 from pnpkit.experiment.files import write_atomically
 from pnpkit.experiment.precompute.atlases import AtlasConfig, find_atlas, matching_problem
@@ -71,9 +72,11 @@ class MatchConfig:
 def match_file(source: str, config: MatchConfig) -> tuple[Match, Fitted]:
     """Read, fit and match one sound; ``ValueError`` in one line that names it."""
     g, phi, atlas = instrument(config.atlas)
-    x, rate = read_sound(source)
+    file = io.BytesIO(sys.stdin.buffer.read()) if source == "-" else source
+    x, rate = read_sound(file)
     try:
         sound = fitted(x, rate, g)
+        require_unclipped(file, sound.part)
         options: Any = {"n_starts": config.starts, "steps": config.steps, "finish": config.finish}
         return match(sound.x, g.sample_rate, g, phi, starts=atlas, **options), sound
     except ValueError as error:

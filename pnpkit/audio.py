@@ -51,7 +51,7 @@ def read_sound(source: Source) -> tuple[Float[Tensor, " n"], int]:
         if frames > LONGEST * rate:
             raise ValueError(f"{name} lasts {frames / rate / 3600:.1f} hours: an hour is the most that is read")
         mix, n, wrong, peak = np.empty(frames, np.float32), 0, 0, 0.0
-        for block in sound.blocks(BLOCK, dtype="float32", always_2d=True):
+        while len(block := sound.read(min(BLOCK, frames - n), dtype="float32", always_2d=True)):
             wrong += int((~np.isfinite(block)).sum())
             peak = max(peak, float(np.abs(block).max()))
             mix[n : n + len(block)] = 0 if wrong else block.mean(1)
@@ -79,8 +79,15 @@ def require_unclipped(source: Source, part: tuple[float, float]) -> None:
         raise ValueError(f"{name} is clipped: {100 * share:.1f} % of its samples are at its peak, several in a row")
 
 
+class _Stream(soundfile.SoundFile):
+    """Read from front to back: the library seeks behind every block, where the decoder of an MP3 would begin anew."""
+
+    def seekable(self) -> bool:
+        return False
+
+
 @contextmanager
-def _opened(source: Source) -> Iterator[tuple[str, soundfile.SoundFile]]:
+def _opened(source: Source) -> Iterator[tuple[str, _Stream]]:
     """A file to be read, and what it is called; what the library cannot read of it is said in one line."""
     name = "standard input" if isinstance(source, io.BytesIO) or str(source) == "-" else str(source)
     if str(source) == "-":
@@ -90,7 +97,7 @@ def _opened(source: Source) -> Iterator[tuple[str, soundfile.SoundFile]]:
     elif not Path(source).is_file():
         raise ValueError(f"{name} is no regular file" if Path(source).exists() else f"{name}: there is no such file")
     try:
-        with soundfile.SoundFile(source if isinstance(source, io.BytesIO) else os.fsencode(source)) as sound:
+        with _Stream(source if isinstance(source, io.BytesIO) else os.fsencode(source)) as sound:
             yield name, sound
     except (soundfile.LibsndfileError, TypeError) as error:
         reason = getattr(error, "error_string", "") or "its format is unknown"

@@ -305,7 +305,7 @@ def test_what_nobody_foresaw_is_one_line_and_where_to_report_it(run: Run, monkey
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [
-        (MemoryError(), 1, "not enough memory: fewer --workers"),
+        (MemoryError(), 1, "not enough memory: run again with fewer --workers"),
         (KeyboardInterrupt(), 130, "interrupted"),
         (
             BrokenProcessPool("A process in the process pool was terminated abruptly"),
@@ -326,6 +326,15 @@ def test_ends_that_are_nobodys_fault(
     answer = run("run", "--profile", "smoke")
     assert answer[0] == code
     assert said in one_line(answer[2])
+
+
+def test_out_of_memory_the_option_of_the_verb_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_of: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(parallel, "dask_executor", stop)
+    assert "fewer --jobs" in one_line(run("match", "x.wav")[2])
+    assert "fewer --workers" in one_line(run("metrics", "--profile", "smoke")[2])
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,8 @@ class Match:
         distance: ‖Φ(x̃) − Φ(x)‖, as heard in the noise.
         usual: the distance that an in-model sound in that noise would leave.
         norm: ‖Φ(x)‖, as heard in the noise.
-        rival: another answer of nearly equal distance, raw units, or None; ``rival_distance`` is its distance.
+        rival: another answer of nearly equal distance, raw units, ``rival_distance`` away; or None if no descent made
+            ended in one: the search is over with the first that explains the sound.
         resynthesis: x̃, at the level and the delay of x, as long as g's sounds.
         noise: standard deviation of the noise assumed, in units of x; 0 for none.
         converged: whether the descent ended by its own criterion. One that did not is never said to be *made by it*.

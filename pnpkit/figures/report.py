@@ -27,7 +27,7 @@ LONG = 40  # lines of history shown, at most
 INK = {MADE: "made", NEAR: "near", NOT: "not"}
 MEANING = (
     "Usual is the distance in Φ that a sound of this synthesiser would leave in the noise assumed; made by it: at most "
-    f"{MARGIN:g} times that; near it: more, or not converged, but {100 * NEARNESS:g} % of the norm of Φ explained."
+    f"{MARGIN:g} times that; near it: more, or not converged, with at least {100 * NEARNESS:g} % of Φ explained."
 )
 CSS = """
 :root{color-scheme:light dark}

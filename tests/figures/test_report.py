@@ -31,7 +31,7 @@ def test_why_there_is_no_region_and_what_the_verdict_means_is_said():
     page = report("x", "told", TONE, answer(20.0, converged=False), RATE)
     assert "none, as not converged" in page
     assert "Near it: 90 % of Φ explained, 20 where 3 is usual (did not converge)" in page
-    assert "80 % of the norm of Φ explained" in page
+    assert "at least 80 % of Φ explained" in page
 
 
 def test_the_index_links_what_has_a_page_and_says_why_another_has_none(tmp_path):

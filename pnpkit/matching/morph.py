@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 
 import torch
 from jaxtyping import Float
@@ -55,6 +56,7 @@ def morph(
     coordinates: str = "logminmax",
     iterations: int = 12,
     tolerance: float = 0.02,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> Morph:
     r"""Points between two sounds along a geodesic of M: each step as long as the next, to Φ.
 
@@ -77,6 +79,7 @@ def morph(
         coordinates: in which it begins, as a straight line.
         iterations: of Gauss–Newton with each weight, and of Newton after it, at most.
         tolerance: of the unevenness of the steps.
+        progress: called with a stage's name, how many paths have been tried, and how many will be at most.
 
     Raises:
         ValueError: if an end is not finite or outside the ranges, or n < 1.
@@ -96,7 +99,11 @@ def morph(
     low, high = (space.encode(end, coordinates) for end in (space.low, space.high))
     line = torch.lerp(first, last, torch.linspace(0, 1, n + 1, dtype=first.dtype).unsqueeze(-1))
 
+    tried = count(1)
+
     def at(inner: Tensor, weight: float) -> Normal:
+        if progress is not None:
+            progress("morph, at most", next(tried), len(EVENNESS) * (1 + iterations) + iterations)
         pairs = [value_and_jacobian(lambda v: g(space.decode(v, coordinates)), phi, v) for v in inner]
         path = torch.cat([ends[:1], torch.stack([v.double() for v, _ in pairs]), ends[1:]])
         return *_normal(path, J := torch.stack([J.double() for _, J in pairs]), weight), (path, J)

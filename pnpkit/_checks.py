@@ -31,8 +31,7 @@ def require_floating(name: str, tensor: Tensor) -> None:
 
 def clipped_share(x: Tensor) -> float:
     """Share of the samples of one sound that are at its peak, three or more in a row; 0 for silence."""
-    peak = x.abs().max()
-    if len(x) < 3 or not peak > 0:
+    if len(x) < 3 or not (peak := x.abs().max()) > 0:
         return 0.0
-    flat = (x.abs() >= peak * (1 - 1e-6)).double()
-    return float((flat[2:] * flat[1:-1] * flat[:-2]).mean())
+    flat = x.abs() >= peak * (1 - 1e-6)
+    return float((flat[2:] & flat[1:-1] & flat[:-2]).double().mean())

@@ -21,6 +21,7 @@ ERRORS = (ValueError, OSError, RuntimeError, FloatingPointError, ImportError)
 REPORT = "https://github.com/pnpkit/pnpkit/issues"
 TRACEBACK = "--traceback"
 _HOME = re.compile(r"^((?:--[\w-]+=)?)(~.*)", re.DOTALL)  # a path that the shell leaves, as of --out=~/x
+JOBS = {"match", "analyse"}  # verbs whose processes are --jobs
 INTERRUPTED, STOPPED = 130, "interrupted: what is done is kept, the same command goes on"
 
 
@@ -135,13 +136,11 @@ def _told(error: BaseException) -> tuple[int, str]:
         return 2, _misuse(" ".join(error.format_message().split()))
     if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":
         return INTERRUPTED, STOPPED
+    again = f"run again with fewer {'--jobs' if JOBS & set(sys.argv[1:2]) else '--workers'}; what is done is kept"
     if isinstance(error, MemoryError) or "not enough memory" in line or "can't allocate memory" in line:
-        return 1, "there is not enough memory: fewer --workers, and run again; what is done is kept"
+        return 1, f"there is not enough memory: {again}"
     if type(error).__name__ in ("BrokenProcessPool", "KilledWorker"):  # the second is Dask's
-        return 1, (
-            "a worker was ended from outside, most likely because memory ran out: run again with fewer --workers; what "
-            "is done is kept"
-        )
+        return 1, f"a worker was ended from outside, most likely because memory ran out: {again}"
     if isinstance(error, ERRORS) and line:
         return 2 if isinstance(error, UnknownName) else 1, line
     return 1, f"{type(error).__name__}: {line or 'no message'}. This is our fault: {REPORT} (details: {TRACEBACK})"

@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import logging
 import os
+import pty
 import re
 import subprocess
 import sys
@@ -201,6 +202,16 @@ def test_inputs_before_a_training_and_metrics_computed_again_are_told(
     assert told == [("metrics again", k, 3) for k in (1, 2, 3)]
 
 
+def test_bars_on_a_terminal_leave_a_pipe_its_lines() -> None:
+    code = "from pnpkit.progress import bars\nwith bars() as bar:\n    bar('work', 1, 2)\n    print('a row')"
+    ours, theirs = pty.openpty()
+    child = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=theirs, check=True)
+    assert child.stdout == b"a row\n"
+    assert b"work" in os.read(ours, 9999)
+    for end in (ours, theirs):
+        os.close(end)
+
+
 def test_the_pace_is_that_of_this_call() -> None:
     assert pace(0, 100, 5.0) == ""
     assert pace(30, 60, 10.0) == "3.0/s, 0:00:20 left"
@@ -315,7 +326,7 @@ def test_what_nobody_foresaw_is_one_line_and_where_to_report_it(run: Run, monkey
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [
-        (MemoryError(), 1, "not enough memory: fewer --workers"),
+        (MemoryError(), 1, "not enough memory: run again with fewer --workers"),
         (KeyboardInterrupt(), 130, "interrupted"),
         (
             BrokenProcessPool("A process in the process pool was terminated abruptly"),
@@ -337,6 +348,15 @@ def test_ends_that_are_nobodys_fault(
     answer = run("run", "--profile", "smoke")
     assert answer[0] == code
     assert said in one_line(answer[2])
+
+
+def test_out_of_memory_the_option_of_the_verb_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_of: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(parallel, "dask_executor", stop)
+    assert "fewer --jobs" in one_line(run("match", "x.wav")[2])
+    assert "fewer --workers" in one_line(run("metrics", "--profile", "smoke")[2])
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def damped(
     here = at(u)
     for _ in range(steps):
         M, gradient, misfit, _ = here
-        damping = lam * M.diagonal().mean().clamp_min(1e-300) * torch.eye(len(M), dtype=M.dtype)
+        damping = lam * M.diagonal().mean().clamp_min(1e-300) * torch.eye(len(M)).to(M)
         step = torch.linalg.solve(M + damping, gradient)
         guess = torch.clamp(u - step.reshape(u.shape), low, high)
         there = at(guess)

@@ -59,12 +59,14 @@ def match(
     from draws of the noise; those draws also give the region.
 
     Args:
-        x: the sound, as long as g's: resampled, padded or windowed by the caller.
+        x: the sound, as long as g's: resampled, padded or windowed by the caller. All goes on where it lies, so Φ must
+            lie there too.
         sample_rate: of x, in Hz; must be the synthesiser's.
         g: any synthesiser, its gain's gradient attached.
         phi: the scattering operator, x → S, homogeneous of degree one, or an object that has one as ``jtfs``; by
             default the authors' for g's length.
-        starts: an atlas of g; an analyser, x → θ; starts themselves, raw units; or None for random ones.
+        starts: an atlas of g; an analyser, x → θ (a network with what comes before and after it, ``lambda x:
+            space.decode(network(scalogram(x)), coordinates)``); starts themselves, raw units; or None for random ones.
         n_starts: how many of the atlas' nearest (or random ones) are tried.
         finish: ``"waveform"`` goes on with the waveform, phase free, once Φ is in the basin, and keeps that only where
             it explains the sound.
@@ -92,12 +94,12 @@ def match(
     if finish not in ("phi", "waveform"):
         raise ValueError(f"finish must be 'phi' or 'waveform', not {finish!r}")
     _check_sound(x, sample_rate, g)
-    scattering = getattr(phi, "jtfs", phi) if phi is not None else JTFS.reference(g.n_samples)
+    scattering = getattr(phi, "jtfs", phi) if phi is not None else JTFS.reference(g.n_samples).to(x.device)
     world = Placed(g, level_range if level == "free" else 0.0, delay_range if delay == "free" else 0.0)
     x, assumed = x.double(), noise_in(x, noise)
     known = None if assumed is None else (assumed, drawn(assumed, seed))
     heard = Hearing(scattering, None if assumed is None else Mask.of_sound(x, assumed))
-    guesses = candidates(x, world, heard, starts, n_starts, seed)
+    guesses = candidates(x, world, heard, starts, n_starts, seed).to(x)
     gain = _gain(x, g, heard, guesses[0]) if world.level else 1.0
     x = x * gain
     if known is not None and heard.mask is not None:
@@ -128,7 +130,7 @@ def match(
         u, least = world.parameters.encode(end.theta, "logminmax"), max(FINE, float(end.tangent))
         region = from_metric(u, end.metric, best.distance, freedom, g.parameters, least)
     theta, loud, late = world.parts(end.theta)
-    resynthesis, fitted, share = world(end.theta), "phi", math.nan
+    resynthesis, fitted, share, distance = world(end.theta), "phi", math.nan, best.distance
     if finish == "waveform" and bool(end.converged):
         unlevelled = Placed(g, 0.0, world.delay)
         done = finished(
@@ -139,13 +141,15 @@ def match(
             fitted, region, resynthesis = "waveform", done.region, done.resynthesis
             theta, _, late = unlevelled.parts(done.theta)
             loud = 20 * math.log10(done.gain) if world.level else 0.0
+    if fitted == "waveform" or end is not best.end:  # what moved since the search is heard again
+        distance = float((heard.one_by_one(resynthesis.unsqueeze(0))[0] - target).norm())
     rival = _rival(found, best, g.parameters)
     return Match(
         theta=theta,
         level=loud - 20 * math.log10(gain),
         delay=late,
         region=region,
-        distance=best.distance,
+        distance=distance,
         usual=best.usual,
         norm=norm,
         rival=None if rival is None else world.parts(rival.end.theta)[0],
@@ -170,8 +174,8 @@ def _polished(
     draws: Tensor,
     end: Descent,
     steps: int,
-) -> tuple[Descent, Region]:
-    """The answer again, whitened behind a mask of its own making, and its region from what the draws would do to it."""
+) -> tuple[Descent, Region | None]:
+    """The answer again, whitened behind a mask of its own making; its region, from the draws, if that converged."""
     for _ in range(POLISHES):
         model = world(end.theta)
         heard = Hearing.in_noise(scattering, Mask.of_model(model, noise), draws)
@@ -181,6 +185,8 @@ def _polished(
         target = whitened(x) - bias * whitened.weight
         least = max(WHITE, ROUNDING * float(whitened.weight.norm()))
         end = refine(world, whitened, target, end.theta, lam=1e-3, steps=steps, tolerance=least)
+    if not bool(end.converged):
+        return end, None
     space = world.parameters
     u = space.encode(end.theta, "logminmax")
     J = value_and_jacobian(lambda v: world(space.decode(v, "logminmax")), whitened, u)[1].double()

@@ -96,7 +96,7 @@ def morph_(
         write_atomically(out / f"{k:02d}.wav", lambda p, x=x: save_wav(p, x, g.sample_rate, gain))  # type: ignore[misc]
     table = pd.DataFrame(path.theta.numpy(), columns=list(g.parameters.names)).rename_axis("step")
     table = table.assign(length=[0.0, *path.lengths.tolist()], converged=path.converged)
-    write_atomically(out / "morph.csv", lambda p: table.to_csv(p))
+    write_atomically(out / "morph.csv", lambda p: p.write_bytes(table.to_csv().encode()))
     print(
         f"{steps} steps of {float(path.lengths.mean()):.3g} in Φ, uneven by {100 * path.unevenness:.1f} %; together "
         f"{float(path.lengths.sum()):.4g}, where the straight line has {float(path.straight_lengths.sum()):.4g}"

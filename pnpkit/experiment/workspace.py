@@ -239,7 +239,7 @@ class Workspace:
         if not set(wanted) <= set(self.profile.seeds):
             raise ValueError(f"profile {self.profile.name} has seeds {list(self.profile.seeds)}, not {list(wanted)}")
         if not self.finished_runs():
-            verb = command(f"run --profile {self.profile.name}", self.folder.parent)
+            verb = command(f"run --profile {self.name}", self.folder.parent)
             raise FileNotFoundError(f"{self.folder} holds no finished run: is it the right folder? `{verb}` makes them")
         found = [self.evaluate(loss, s, progress) for loss, s in self.finished_runs() if s in wanted]
         return build_results(found, self.evaluate_references(progress), wanted, config=self.profile)

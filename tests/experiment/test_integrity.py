@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
@@ -13,13 +14,16 @@ import pytest
 
 from pnpkit.experiment import artefacts, integrity
 from pnpkit.experiment.artefacts import ArtefactMismatch, read_record, write_json, write_record
+from pnpkit.experiment.evaluation import studies
 from pnpkit.experiment.evaluation.folder import evaluate_run
 from pnpkit.experiment.files import sweep, write_atomically
 from pnpkit.experiment.integrity import KEY, Damaged, verify_files
 from pnpkit.experiment.precompute import inputs
+from pnpkit.experiment.precompute.atlases import SHIPPED as ATLASES_SHIPPED
+from pnpkit.experiment.precompute.atlases import AtlasConfig
 from pnpkit.experiment.precompute.metric_store import load_metrics
-from pnpkit.experiment.profiles import PROFILES
-from pnpkit.experiment.remedies import remedy
+from pnpkit.experiment.profiles import PROFILES, get_profile
+from pnpkit.experiment.remedies import ATLASES, remedy
 from pnpkit.experiment.results import keep
 from pnpkit.experiment.schema import BadRecord, check
 from pnpkit.experiment.seals import check_all, seal_all
@@ -95,6 +99,49 @@ def test_advice_names_the_command_and_the_folder_that_was_given(
     assert f"`pnpkit {command.format(p='laptop')} --out '{tmp_path / 'a b'}'`" in said
     monkeypatch.setenv("PNPKIT_DATA", str(tmp_path / "a b"))
     assert f"`pnpkit {command.format(p='laptop')}`" in remedy(tmp_path / "a b" / "laptop" / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "what", "again"),
+    [
+        ("atlases/arpeggio.npz", "Delete it", "pnpkit metrics --profile paper --atlas 10 --out ROOT"),
+        ("atlases/drum.json", "Delete it", "pnpkit metrics --profile drum --atlas 1 --out ROOT"),
+        ("atlases/bell.npz", "Delete it", "pnpkit metrics --profile … --atlas … --out ROOT"),
+        ("matching/drum/rows.csv", "Move ROOT/matching/drum away", "PNPKIT_DATA=ROOT python -m MOD.studies drum"),
+        ("of-sounds/gradients.csv", "Delete it", "PNPKIT_DATA=ROOT python -m MOD.gradients"),
+        ("study/tangents-0/00128.npz", "Move ROOT/study/tangents-0/00128.json away", "pnpkit train --loss sp-linear …"),
+        ("study/tangents-0/basis.npz", "Move ROOT/study/tangents-0 away", "pnpkit train --loss sp-linear …"),
+        ("benchmark.json", "Delete it", "make bench OUT=ROOT/benchmark.json"),
+        ("pnpkit/atlas-0123.npz", "Delete it", "pnpkit match …"),
+    ],
+)  # fmt: skip
+def test_what_has_no_run_has_a_command_of_its_own(name: str, what: str, again: str, tmp_path: Path) -> None:
+    for short, long in (("ROOT", str(tmp_path)), ("MOD", "pnpkit.experiment.evaluation")):
+        what, again = what.replace(short, long), again.replace(short, long)
+    assert remedy(tmp_path / name) == f"{what}: `{again}` makes it again"
+
+
+def test_the_commands_that_are_named_are_there(tmp_path: Path) -> None:
+    """Their modules, their studies, and the atlases as they are shipped."""
+    assert find_spec("pnpkit.experiment.evaluation.gradients")
+    assert {"noise-20", "from-p", "drum", "morphs"} <= studies.studies().keys()
+    for name, options in ATLASES.items():
+        _, profile, _, every = options.split()
+        assert AtlasConfig(get_profile(profile).grid, int(every)) == ATLASES_SHIPPED[name]
+
+
+def test_a_profile_of_ones_own_is_called_as_the_user_calls_it(tmp_path: Path) -> None:
+    (tmp_path / "my_own.py").write_text(
+        "import dataclasses\nfrom pnpkit.experiment.profiles import PROFILES\n"
+        "STUDY = dataclasses.replace(PROFILES['smoke'], name='smoke')\n"
+    )
+    given = f"{tmp_path}/my_own.py:STUDY"
+    workspace = Workspace.open(given, tmp_path)
+    assert f"`pnpkit table --profile {given} --out {tmp_path}`" in remedy(workspace.folder / "results.json")
+    with pytest.raises(FileNotFoundError, match=f"`pnpkit run --profile {given} --out {tmp_path}` makes them"):
+        workspace.compute_results()
+    Workspace.open("smoke", tmp_path)
+    assert "--profile smoke" in remedy(workspace.folder / "results.json")
 
 
 def test_changed_predictions_are_blamed_not_the_good_evaluation(plant: Plant) -> None:

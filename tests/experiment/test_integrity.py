@@ -267,10 +267,14 @@ def test_a_full_disk_is_named_by_the_file(tmp_path: Path, monkeypatch: pytest.Mo
     assert not list((tmp_path / "b").glob("*.partial")), "no page is mapped that has no place"
 
 
-def plant_synth():
-    from pnpkit.synth import Arpeggio
-
-    return Arpeggio()
+@pytest.mark.parametrize("there", [True, False], ids=["with fallocate", "without, as on macOS"])
+def test_space_is_taken_before_it_is_mapped(there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not there:
+        monkeypatch.delattr(os, "posix_fallocate")
+    path = tmp_path / "features-0.partial"
+    array, done, _ = inputs._resume(path, path.with_suffix(".partial.json"), {}, (300, 72, 129))
+    assert (array.shape, done, array.any()) == ((300, 72, 129), [], False)
+    assert path.stat().st_blocks * 512 >= path.stat().st_size >= array.nbytes
 
 
 def test_what_dead_processes_left_is_swept_and_what_others_write_is_not(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ class InputsRecord(Provenance):
 
 @dataclasses.dataclass(frozen=True)
 class PartialRecord:
-    """The same while they are unfinished."""
+    """What the ``.partial.json`` beside unfinished inputs records."""
 
     config: dict[str, Any]
     checksums: list[int]

@@ -172,7 +172,7 @@ class Workspace:
         return distance_curve(run, out, self.problem, callback, self.run_config(loss, seed))
 
     def evaluate_references(self, progress: Progress | None = None) -> dict[str, Evaluation]:
-        """The same for the predictions that need no training."""
+        """Distances and errors of the predictions that need no training, by name, computed where missing."""
         p = self.problem
         return {
             name: evaluations.evaluate_reference(
@@ -182,7 +182,7 @@ class Workspace:
         }
 
     def reference(self, name: str) -> Evaluation:
-        """One of them, which must be there: ``"train mean"``, or ``"f_c exact, rest train mean"`` and the like."""
+        """That of such predictions, which must be there: ``"train mean"``, or ``"f_c exact, rest train mean"``, …"""
         return read_evaluation(self._reference_folder(name))
 
     def _reference_folder(self, name: str) -> Path:

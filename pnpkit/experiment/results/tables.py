@@ -145,7 +145,7 @@ def claim_table(results: Mapping[str, Any], weights: str = "last", more: Sequenc
 
     Args:
         results: as read from ``results.json``.
-        weights: ``"last"`` or ``"best"``.
+        weights: ``"last"``, ``"best"`` or ``"average"``.
         more: claims that no row of the table decides; see :mod:`pnpkit.experiment.results.other_claims`.
     """
     columns = ["number", "claim", "ours", "paper", "verdict", "reason"]

@@ -113,7 +113,8 @@ def test_under_autocast_the_networks_own_layers_are_those_of_torch(dtype):
     with torch.autocast("cpu", dtype=dtype):
         ours, theirs = trained(analyser, inputs), trained(plain, inputs)
     assert ours[0].dtype == dtype
-    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+    for a, b in zip(ours, theirs, strict=True):  # gradients in float16 overflow in both, unless they are scaled
+        torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
 
 
 def test_what_is_made_in_inference_mode_can_be_trained_outside_it():

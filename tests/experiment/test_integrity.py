@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from pnpkit.experiment import artefacts, integrity
 from pnpkit.experiment.artefacts import ArtefactMismatch, read_record, write_json, write_record
@@ -18,6 +19,7 @@ from pnpkit.experiment.evaluation import studies
 from pnpkit.experiment.evaluation.folder import evaluate_run
 from pnpkit.experiment.files import sweep, write_atomically
 from pnpkit.experiment.integrity import KEY, Damaged, verify_files
+from pnpkit.experiment.matches import Table
 from pnpkit.experiment.precompute import inputs
 from pnpkit.experiment.precompute.atlases import SHIPPED as ATLASES_SHIPPED
 from pnpkit.experiment.precompute.atlases import AtlasConfig
@@ -30,6 +32,7 @@ from pnpkit.experiment.seals import check_all, seal_all
 from pnpkit.experiment.training.loop import train
 from pnpkit.experiment.training.run_folder import RunProvenance, read_history
 from pnpkit.experiment.workspace import Workspace
+from pnpkit.matching.stored import read_arrays, write_arrays
 from pnpkit.synth import Arpeggio
 from tests.campaign.plant import FEATURES, NAME, TABLE, Plant, data
 
@@ -380,3 +383,32 @@ def test_a_history_that_lacks_its_last_row_is_read_whole(plant: Plant) -> None:
     pd.testing.assert_frame_equal(read_history(path.parent), whole)
     assert len(whole) == 2
     assert train(plant.unfinished, data(), path.parent, max_hours=0.0).history.epoch.tolist() == [1, 2, 3]
+
+
+def test_a_row_of_matches_that_is_damaged_is_matched_again(tmp_path: Path) -> None:
+    """More or fewer fields, from a comma or a line's end that came in or went; the others stay as they are."""
+    path = tmp_path / "matches.csv"
+    table = Table(path, Arpeggio.parameters)
+    table.begin(())
+    for name in ("a", "b", "c", "d"):
+        table.add(dict.fromkeys(table.columns, "15") | {"file": name})
+    head, a, *rest = path.read_text().splitlines(keepends=True)
+    for damaged in (a.replace("15,", "1,5,", 1), a.replace("15,", "15", 1), a.replace("5,", "5\r", 1), a[:9] + "\0"):
+        path.write_text("".join([head, damaged, *rest]), newline="")
+        again = Table(path, Arpeggio.parameters)
+        assert {"c", "d"} <= again.rows.keys() <= {"b", "c", "d"}
+        again.begin(())
+        assert Table(path, Arpeggio.parameters).rows == again.rows
+
+
+def test_arrays_cut_anywhere_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    write_arrays(path, "things", {"a": torch.arange(99.0), "b": "text"})
+    content = path.read_bytes()
+    for start in range(0, len(content), 7):
+        path.write_bytes(content[:start] + content[start + 5 :])
+        with pytest.raises(ValueError, match=r"x\.npz is (not one of things|of version)"):
+            read_arrays(path, "things")
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=r"x\.npz"):
+        read_arrays(path, "things")

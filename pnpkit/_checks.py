@@ -1,7 +1,22 @@
-"""Checks of tensors at the library's boundary, shared by synthesisers, Φ and losses."""
+"""Checks of tensors at the library's boundary, shared by synthesisers, Φ and losses; and its own modes of torch."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
+
+
+@contextmanager
+def plain_modes() -> Iterator[None]:
+    """Make modules as if the caller had set nothing: in float32, of tensors that can be differentiated."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.inference_mode(False):
+            yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def somewhere(mask: Tensor) -> bool:

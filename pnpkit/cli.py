@@ -4,6 +4,7 @@ import difflib
 import os
 import re
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -105,6 +106,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a terminal without Greek must not end a verb after its work
+    warnings.formatwarning = lambda message, *_, **__: f"pnpkit: {message}\n"  # no path, no line of source
     arguments = [argument for argument in sys.argv[1:] if argument != TRACEBACK]
     try:
         code = app(arguments, standalone_mode=False)

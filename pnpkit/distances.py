@@ -57,7 +57,7 @@ def mss_distance(
         equal.
 
     Raises:
-        ValueError: if the shapes differ.
+        ValueError: if the shapes differ, or the sounds are no longer than half the largest frame, which is reflected.
 
     Source: Steinmetz and Reiss, 2020 (``auraloss.freq.MultiResolutionSTFTLoss``); Yamamoto et al., 2019.
 
@@ -66,6 +66,9 @@ def mss_distance(
     tensor(0.)
     """
     _require_same_shape(x, y)
+    half = max(n_fft for n_fft, _, _ in MSS_RESOLUTIONS) // 2
+    if x.shape[-1] <= half:
+        raise ValueError(f"mss_distance needs sounds of at least {half + 1} samples, not {x.shape[-1]}")
     axes, dtype = None if pooled else (-2, -1), x.dtype
     x, y = _widened(x, y)
     total = torch.zeros(() if pooled else x.shape[:-1], dtype=x.dtype, device=x.device)

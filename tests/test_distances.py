@@ -104,3 +104,12 @@ def test_silence_is_at_a_finite_distance():
     silent, loud = torch.zeros(4096), noise(6, 4096)
     for distance in ALL.values():
         assert torch.isfinite(distance(silent, loud))
+
+
+def test_the_shortest_sounds_of_each_distance():
+    """MSS reflects half a frame at the ends; the others pad."""
+    x, y = torch.randn(2, 1025, generator=torch.Generator().manual_seed(0))
+    assert mss_distance(x, y) > 0
+    with pytest.raises(ValueError, match="mss_distance needs sounds of at least 1025 samples, not 1024"):
+        mss_distance(x[1:], y[1:])
+    assert ddsp_mss_distance(x[:2], y[:2]) > 0

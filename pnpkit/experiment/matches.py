@@ -176,12 +176,13 @@ class Table:
         self.rows: dict[str, dict[str, str]] = {}
         if path.is_file():
             whole = path.read_text("utf-8", "surrogateescape").rpartition("\n")[0]
-            reader = csv.DictReader(io.StringIO(whole))
+            reader = csv.DictReader(io.StringIO(whole, newline=""))
             if reader.fieldnames != self.columns:
                 raise ValueError(
                     f"{path} has other columns than a match with this synthesiser and pnpkit: choose another --out"
                 )
-            self.rows = {r["file"]: r for r in reader}
+            # A row of more or fewer fields is damaged: its sound is matched again
+            self.rows = {r["file"]: r for r in reader if None not in (*r, *r.values())}
 
     def done(self, source: str, config: MatchConfig) -> bool:
         """Whether there is a row of this very file, by the same options, that is no error."""

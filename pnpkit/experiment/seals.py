@@ -13,21 +13,18 @@ from typing import Any
 
 from pnpkit.experiment.artefacts import read_record, write_record
 from pnpkit.experiment.evaluation.curve import Curve
-from pnpkit.experiment.evaluation.folder import FILES as ITEMS
-from pnpkit.experiment.evaluation.folder import Summary
-from pnpkit.experiment.evaluation.gradients import RECORD as AGREEMENT
-from pnpkit.experiment.evaluation.gradients import TABLE
+from pnpkit.experiment.evaluation.folder import ITEMS, Summary
+from pnpkit.experiment.evaluation.gradients import AGREEMENT, TABLE
 from pnpkit.experiment.evaluation.study import RECORD, ROWS, StudyRecord
 from pnpkit.experiment.files import read_bytes
 from pnpkit.experiment.integrity import KEY
 from pnpkit.experiment.precompute.atlases import AtlasRecord
 from pnpkit.experiment.precompute.metric_store import seal_store, verify_store
 from pnpkit.experiment.results.keep import Results, items_of
-from pnpkit.experiment.training.run_folder import FILES as RUN
-from pnpkit.experiment.training.run_folder import RunProvenance
+from pnpkit.experiment.training.run_folder import RUN_FILES, RunProvenance
 
 RECORDS: list[tuple[str, Any, Any]] = [  # path from the right, the files it speaks of, and schema of each kind
-    ("provenance.json", lambda path, _: [name for name in RUN if name != path.name], RunProvenance),
+    ("provenance.json", lambda path, _: [name for name in RUN_FILES if name != path.name], RunProvenance),
     ("summary.json", lambda path, _: ITEMS.values(), Summary),
     ("curve.json", lambda path, _: (), Curve),
     (RECORD, lambda path, _: [ROWS], StudyRecord),

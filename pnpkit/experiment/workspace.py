@@ -173,7 +173,7 @@ class Workspace:
         return distance_curve(run, self.evaluation_folder(loss, seed), self.problem, callback, **options)
 
     def evaluate_references(self, progress: Progress | None = None) -> dict[str, Evaluation]:
-        """The same for the predictions that need no training."""
+        """Distances and errors of the predictions that need no training, by name, computed where missing."""
         p = self.problem
         return {
             name: evaluations.evaluate_reference(
@@ -183,7 +183,7 @@ class Workspace:
         }
 
     def reference(self, name: str) -> Evaluation:
-        """One of them, which must be there: ``"train mean"``, or ``"f_c exact, rest train mean"`` and the like."""
+        """That of such predictions, which must be there: ``"train mean"``, or ``"f_c exact, rest train mean"``, …"""
         return read_evaluation(self._reference_folder(name))
 
     def _reference_folder(self, name: str) -> Path:
@@ -240,7 +240,7 @@ class Workspace:
         if not set(wanted) <= set(self.profile.seeds):
             raise ValueError(f"profile {self.profile.name} has seeds {list(self.profile.seeds)}, not {list(wanted)}")
         if not self.finished_runs():
-            verb = command(f"run --profile {self.profile.name}", self.folder.parent)
+            verb = command(f"run --profile {self.name}", self.folder.parent)
             raise FileNotFoundError(f"{self.folder} holds no finished run: is it the right folder? `{verb}` makes them")
         found = [self.evaluate(loss, s, progress) for loss, s in self.finished_runs() if s in wanted]
         return build_results(found, self.evaluate_references(progress), wanted, config=self.profile)

@@ -6,27 +6,33 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from pnpkit.experiment import artefacts, integrity
 from pnpkit.experiment.artefacts import ArtefactMismatch, read_record, write_json, write_record
+from pnpkit.experiment.evaluation import studies
 from pnpkit.experiment.evaluation.folder import evaluate_run
 from pnpkit.experiment.files import sweep, write_atomically
 from pnpkit.experiment.integrity import KEY, Damaged, verify_files
 from pnpkit.experiment.matches import Table
 from pnpkit.experiment.precompute import inputs
+from pnpkit.experiment.precompute.atlases import SHIPPED as ATLASES_SHIPPED
+from pnpkit.experiment.precompute.atlases import AtlasConfig
 from pnpkit.experiment.precompute.metric_store import load_metrics
-from pnpkit.experiment.profiles import PROFILES
-from pnpkit.experiment.remedies import remedy
+from pnpkit.experiment.profiles import PROFILES, get_profile
+from pnpkit.experiment.remedies import ATLASES, remedy
 from pnpkit.experiment.results import keep
 from pnpkit.experiment.schema import BadRecord, check
 from pnpkit.experiment.seals import check_all, seal_all
 from pnpkit.experiment.training.loop import train
 from pnpkit.experiment.training.run_folder import RunProvenance, read_history
 from pnpkit.experiment.workspace import Workspace
+from pnpkit.matching.stored import read_arrays, write_arrays
 from pnpkit.synth import Arpeggio
 from tests.campaign.plant import FEATURES, NAME, TABLE, Plant, data
 
@@ -108,6 +114,49 @@ def test_advice_names_the_command_and_the_folder_that_was_given(
     assert f"`pnpkit {command.format(p='laptop')} --out '{tmp_path / 'a b'}'`" in said
     monkeypatch.setenv("PNPKIT_DATA", str(tmp_path / "a b"))
     assert f"`pnpkit {command.format(p='laptop')}`" in remedy(tmp_path / "a b" / "laptop" / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "what", "again"),
+    [
+        ("atlases/arpeggio.npz", "Delete it", "pnpkit metrics --profile paper --atlas 10 --out ROOT"),
+        ("atlases/drum.json", "Delete it", "pnpkit metrics --profile drum --atlas 1 --out ROOT"),
+        ("atlases/bell.npz", "Delete it", "pnpkit metrics --profile … --atlas … --out ROOT"),
+        ("matching/drum/rows.csv", "Move ROOT/matching/drum away", "PNPKIT_DATA=ROOT python -m MOD.studies drum"),
+        ("of-sounds/gradients.csv", "Delete it", "PNPKIT_DATA=ROOT python -m MOD.gradients"),
+        ("study/tangents-0/00128.npz", "Move ROOT/study/tangents-0/00128.json away", "pnpkit train --loss sp-linear …"),
+        ("study/tangents-0/basis.npz", "Move ROOT/study/tangents-0 away", "pnpkit train --loss sp-linear …"),
+        ("benchmark.json", "Delete it", "make bench OUT=ROOT/benchmark.json"),
+        ("pnpkit/atlas-0123.npz", "Delete it", "pnpkit match …"),
+    ],
+)  # fmt: skip
+def test_what_has_no_run_has_a_command_of_its_own(name: str, what: str, again: str, tmp_path: Path) -> None:
+    for short, long in (("ROOT", str(tmp_path)), ("MOD", "pnpkit.experiment.evaluation")):
+        what, again = what.replace(short, long), again.replace(short, long)
+    assert remedy(tmp_path / name) == f"{what}: `{again}` makes it again"
+
+
+def test_the_commands_that_are_named_are_there(tmp_path: Path) -> None:
+    """Their modules, their studies, and the atlases as they are shipped."""
+    assert find_spec("pnpkit.experiment.evaluation.gradients")
+    assert {"noise-20", "from-p", "drum", "morphs"} <= studies.studies().keys()
+    for name, options in ATLASES.items():
+        _, profile, _, every = options.split()
+        assert AtlasConfig(get_profile(profile).grid, int(every)) == ATLASES_SHIPPED[name]
+
+
+def test_a_profile_of_ones_own_is_called_as_the_user_calls_it(tmp_path: Path) -> None:
+    (tmp_path / "my_own.py").write_text(
+        "import dataclasses\nfrom pnpkit.experiment.profiles import PROFILES\n"
+        "STUDY = dataclasses.replace(PROFILES['smoke'], name='smoke')\n"
+    )
+    given = f"{tmp_path}/my_own.py:STUDY"
+    workspace = Workspace.open(given, tmp_path)
+    assert f"`pnpkit table --profile {given} --out {tmp_path}`" in remedy(workspace.folder / "results.json")
+    with pytest.raises(FileNotFoundError, match=f"`pnpkit run --profile {given} --out {tmp_path}` makes them"):
+        workspace.compute_results()
+    Workspace.open("smoke", tmp_path)
+    assert "--profile smoke" in remedy(workspace.folder / "results.json")
 
 
 def test_changed_predictions_are_blamed_not_the_good_evaluation(plant: Plant) -> None:
@@ -257,10 +306,14 @@ def test_what_was_computed_is_printed_though_it_cannot_be_kept(
         assert f"{file} cannot be written (No space left on device)" in verb(*evaluate, *curve)[2]
 
 
-def plant_synth():
-    from pnpkit.synth import Arpeggio
-
-    return Arpeggio()
+@pytest.mark.parametrize("there", [True, False], ids=["with fallocate", "without, as on macOS"])
+def test_space_is_taken_before_it_is_mapped(there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not there:
+        monkeypatch.delattr(os, "posix_fallocate")
+    path = tmp_path / "features-0.partial"
+    array, done, _ = inputs._resume(path, path.with_suffix(".partial.json"), {}, (300, 72, 129))
+    assert (array.shape, done, array.any()) == ((300, 72, 129), [], False)
+    assert path.stat().st_blocks * 512 >= path.stat().st_size >= array.nbytes
 
 
 def test_what_dead_processes_left_is_swept_and_what_others_write_is_not(tmp_path: Path) -> None:
@@ -353,3 +406,32 @@ def test_a_history_that_lacks_its_last_row_is_read_whole(plant: Plant) -> None:
     pd.testing.assert_frame_equal(read_history(path.parent), whole)
     assert len(whole) == 2
     assert train(plant.unfinished, data(), path.parent, max_hours=0.0).history.epoch.tolist() == [1, 2, 3]
+
+
+def test_a_row_of_matches_that_is_damaged_is_matched_again(tmp_path: Path) -> None:
+    """More or fewer fields, from a comma or a line's end that came in or went; the others stay as they are."""
+    path = tmp_path / "matches.csv"
+    table = Table(path, Arpeggio.parameters)
+    table.begin(())
+    for name in ("a", "b", "c", "d"):
+        table.add(dict.fromkeys(table.columns, "15") | {"file": name})
+    head, a, *rest = path.read_text().splitlines(keepends=True)
+    for damaged in (a.replace("15,", "1,5,", 1), a.replace("15,", "15", 1), a.replace("5,", "5\r", 1), a[:9] + "\0"):
+        path.write_text("".join([head, damaged, *rest]), newline="")
+        again = Table(path, Arpeggio.parameters)
+        assert {"c", "d"} <= again.rows.keys() <= {"b", "c", "d"}
+        again.begin(())
+        assert Table(path, Arpeggio.parameters).rows == again.rows
+
+
+def test_arrays_cut_anywhere_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    write_arrays(path, "things", {"a": torch.arange(99.0), "b": "text"})
+    content = path.read_bytes()
+    for start in range(0, len(content), 7):
+        path.write_bytes(content[:start] + content[start + 5 :])
+        with pytest.raises(ValueError, match=r"x\.npz is (not one of things|of version)"):
+            read_arrays(path, "things")
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=r"x\.npz"):
+        read_arrays(path, "things")

@@ -21,7 +21,7 @@ from pnpkit.experiment.schema import at_least, check
 from pnpkit.experiment.training.run_folder import RunProvenance, read_provenance
 
 Callback = Callable[[int, int], None]  # items done, items in all
-FILES = {"test": "items.csv", "validation": "validation.csv"}  # items of each fold that is evaluated
+ITEMS = {"test": "items.csv", "validation": "validation.csv"}  # items of each fold that is evaluated
 DISTANCE_TOLERANCE = 1e-3  # of distances between machines, relative; float32 inside Φ
 
 
@@ -134,7 +134,7 @@ def evaluate_run(
 def evaluate_reference(
     name: str, predictions: pd.DataFrame, out: Path, problem: Problem, progress: Callback | None = None
 ) -> Evaluation:
-    """The same for predictions that need no training; see :func:`reference_predictions`."""
+    """Evaluate predictions that need no training, those of :func:`reference_predictions`, or read what was kept."""
     key = {"run": {"reference": name, "grid": config_dict(problem.grid)}}
     return _evaluated(out, key, {}, predictions, problem, name, progress)
 
@@ -225,7 +225,7 @@ def _evaluated(
     began = time.perf_counter()
     with torch_threads(1):
         # The paper built the validation fold to test generalisation; runs of before it was predicted lack it
-        folds = [f for f in FILES if f == "test" or ("fold" in predictions and f in set(predictions.fold))]
+        folds = [f for f in ITEMS if f == "test" or ("fold" in predictions and f in set(predictions.fold))]
         hear = partial(evaluate, predictions, problem.table, problem.synth, problem.phi, source=source)
         items = {fold: hear(fold=fold, progress=progress) for fold in folds}
     made = made | {"evaluation": artefacts.provenance(key, time.perf_counter() - began)}
@@ -233,9 +233,9 @@ def _evaluated(
     show(found := Evaluation(out, key["run"], items["test"], summaries["summary"], made, summaries.get("validation")))
     with unless_read_only(f"{out} cannot be written to: what is computed here is not kept"):
         for fold in folds:
-            artefacts.write_csv(out / FILES[fold], items[fold], float_format="%.7g")
+            artefacts.write_csv(out / ITEMS[fold], items[fold], float_format="%.7g")
         # The summary goes last: its presence says that the items are whole.
         record = {"config": config_dict(key), **summaries, "made": made}
-        artefacts.write_record(out / "summary.json", record, [FILES[fold] for fold in folds])
+        artefacts.write_record(out / "summary.json", record, [ITEMS[fold] for fold in folds])
         found = read_evaluation(out)
     return found

@@ -1,7 +1,7 @@
 """The data set: one random point in each cell of a grid over θ, split into three folds."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -104,11 +104,12 @@ def _grid(space: ParameterSpace, n_steps: int, smallest: int, core: float, coord
     width = round(n_steps * core)
     start = (n_steps - width) // 2
     raw_edges = np.stack([_edges(p.low, p.high, p.scale, n_steps) for p in space.parameters], -1)
-    edges = space.encode(torch.from_numpy(raw_edges), coordinates).T.tolist()
+    edges, axis = space.encode(torch.from_numpy(raw_edges), coordinates).T.numpy(), np.arange(len(space))
     generator = random.Random(seed)
     cells = np.indices((n_steps,) * len(space)).reshape(len(space), -1).T
-    drawn = torch.tensor([_draw(generator.random, edges, cell) for cell in cells.tolist()], dtype=torch.float64)
-    theta = space.decode(drawn, coordinates).numpy()
+    uniform = np.array([generator.random() for _ in range(cells.size)]).reshape(cells.shape)
+    low, high = edges[axis, cells], edges[axis, cells + 1]
+    theta = space.decode(torch.from_numpy(low + uniform * (high - low)), coordinates).numpy()
     in_core = ((cells >= start) & (cells < start + width)).all(axis=1)
     periphery = [int(i) for i in np.flatnonzero(~in_core)]
     generator.shuffle(periphery)
@@ -125,10 +126,6 @@ def _edges(low: float, high: float, scale: str, n_steps: int) -> np.ndarray:
     if scale == "log":
         return np.logspace(np.log10(low), np.log10(high), n_steps + 1)
     return np.linspace(low, high, n_steps + 1)
-
-
-def _draw(uniform: Callable[[], float], edges: Sequence[Sequence[float]], cell: Sequence[int]) -> list[float]:
-    return [e[i] + uniform() * (e[i + 1] - e[i]) for e, i in zip(edges, cell, strict=True)]
 
 
 def grid_side(n_items: int, d: int = 3) -> int:

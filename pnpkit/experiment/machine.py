@@ -168,7 +168,7 @@ def run_tasks(
     with processes(min(workers, len(arguments) or 1), executor) as pool:
         futures = []
         try:
-            futures += [pool.submit(_on_one_thread, tuple(FOLDERS), task, *a) for a in arguments]
+            futures += [pool.submit(on_one_thread, tuple(FOLDERS), task, *a) for a in arguments]
             pending = set(futures)
             while pending:
                 done, pending = wait(pending, None if waiting is None else TICK, FIRST_COMPLETED)
@@ -244,7 +244,8 @@ def _end_with_pipe(pipe: Connection) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _on_one_thread(folders: tuple[str, ...], task: Callable[..., Any], *arguments: Any) -> Any:
+def on_one_thread(folders: tuple[str, ...], task: Callable[..., Any], *arguments: Any) -> Any:
+    """What a worker makes of a task: the user's own files importable, torch on one thread."""
     make_importable(folders)
     with torch_threads(1):  # more would also be slower on a busy machine
         return task(*arguments)

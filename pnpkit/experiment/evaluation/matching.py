@@ -13,8 +13,8 @@ from torch import Tensor
 from pnpkit.distances import mss_distance
 from pnpkit.experiment.dataset import theta_of
 from pnpkit.experiment.matches import instrument
-from pnpkit.experiment.precompute.atlases import atlas_config
-from pnpkit.experiment.problem import Problem, get_problem
+from pnpkit.experiment.precompute.atlases import atlas_config, matching_problem
+from pnpkit.experiment.problem import Problem
 from pnpkit.experiment.workspace import Workspace
 from pnpkit.matching import Match, Placed, match, refine
 from pnpkit.matching.noise import noise_in
@@ -48,7 +48,7 @@ def descent(start: str, item: int) -> list[dict[str, Any]]:
 
 def basin(item: int) -> list[dict[str, Any]]:
     """Where one start leads: of a grid over carrier and rate, the chirp rate of the target."""
-    problem = problem_of("arpeggio").with_gain("attached")
+    problem = problem_of("arpeggio")
     g, space, phi = problem.synth, problem.space, instrument(atlas_config("arpeggio"))[1]
     theta = torch.tensor(CENTRE, dtype=torch.float64)
     at = torch.tensor(divmod(item, MAP), dtype=torch.float64) / (MAP - 1) * 2 - 1
@@ -129,7 +129,7 @@ def cramer_rao(world: Callable[[Tensor], Tensor], theta: Float[Tensor, " p"], de
 
 
 def problem_of(synth: str) -> Problem:
-    return get_problem(atlas_config(synth).grid)
+    return matching_problem(atlas_config(synth).grid)
 
 
 def sounds_of(synth: str) -> list[int]:
@@ -139,7 +139,7 @@ def sounds_of(synth: str) -> list[int]:
 
 
 def target_of(item: int) -> tuple[Synthesiser, Callable[[Tensor], Tensor], Float[Tensor, " d"]]:
-    problem = problem_of("arpeggio").with_gain("attached")
+    problem = problem_of("arpeggio")
     return problem.synth, instrument(atlas_config("arpeggio"))[1], theta_of(problem.table.loc[[item]], problem.space)[0]
 
 

@@ -7,18 +7,19 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from pnpkit._names import FOLDERS
 from pnpkit.experiment.artefacts import Provenance, config_hash, provenance, read_record, write_record
 from pnpkit.experiment.config import GridConfig
 from pnpkit.experiment.dataset import theta_of
 from pnpkit.experiment.files import write_atomically
 from pnpkit.experiment.integrity import say_once
-from pnpkit.experiment.machine import processes
+from pnpkit.experiment.machine import on_one_thread, processes
 from pnpkit.experiment.problem import Problem, get_problem
 from pnpkit.experiment.remedies import data_root
 from pnpkit.experiment.schema import check
@@ -83,37 +84,6 @@ def atlas_sounds(grid: GridConfig, every: int) -> Tensor:
     return theta_of(table[table.fold == "train"][::every], problem.space)
 
 
-def build_atlas(
-    config: AtlasConfig,
-    workers: int = 1,
-    progress: Callable[[str, int, int], None] | None = None,
-    executor: Executor | None = None,
-) -> Atlas:
-    """Compute an atlas.
-
-    Args:
-        config: which.
-        workers: processes, of one thread each; with one, this process.
-        progress: called with a stage's name, how many of its sounds are done, and how many there are.
-        executor: where to run the tasks instead, as of :func:`pnpkit.experiment.machine.dask_executor`.
-    """
-    problem, theta = matching_problem(config.grid), atlas_sounds(config.grid, config.every)
-    own: Any = nullcontext(executor) if executor is not None or workers == 1 else processes(workers)
-    with own as pool:
-
-        def mapped(task: Callable[..., Any], chunks: Iterable[Tensor]) -> Iterator[Any]:
-            chunks, done = list(chunks), 0
-            for chunk, result in zip(chunks, (pool.map if pool else map)(task, chunks), strict=True):
-                done += len(chunk)
-                if progress is not None:
-                    progress(f"atlas of {problem.grid.synth}", done, sum(map(len, chunks)))
-                yield result
-
-        return Atlas.build(
-            problem.synth, problem.phi, theta, components=config.components, subset=2600, chunk=CHUNK, mapped=mapped
-        )
-
-
 @cache
 def matching_problem(grid: GridConfig) -> Problem:
     """The problem whose synthesiser a descent can follow: its gain's gradient attached."""
@@ -164,10 +134,39 @@ def find_atlas(
     return atlas
 
 
-def store_atlas(path: Path, config: AtlasConfig, workers: int = 1, progress: Any = None, executor: Any = None) -> None:
-    """Build an atlas and write it, its provenance beside it."""
-    began = time.monotonic()
-    atlas = build_atlas(config, workers, progress, executor)
+def store_atlas(
+    path: Path,
+    config: AtlasConfig,
+    workers: int = 1,
+    progress: Callable[[str, int, int], None] | None = None,
+    executor: Executor | None = None,
+) -> None:
+    """Compute an atlas and write it, its provenance beside it.
+
+    Args:
+        path: where to.
+        config: which.
+        workers: processes, of one thread each; with one, this process.
+        progress: called with a stage's name, how many of its sounds are done, and how many there are.
+        executor: where to run the tasks instead, as of :func:`pnpkit.experiment.machine.dask_executor`.
+    """
+    began, problem = time.monotonic(), matching_problem(config.grid)
+    theta = atlas_sounds(config.grid, config.every)
+    own: Any = nullcontext(executor) if executor is not None or workers == 1 else processes(workers)
+    with own as pool:
+
+        def mapped(task: Callable[..., Any], chunks: Iterable[Tensor]) -> Iterator[Any]:
+            chunks, done = list(chunks), 0
+            work = partial(on_one_thread, tuple(FOLDERS), task)
+            for chunk, result in zip(chunks, (pool.map if pool else map)(work, chunks), strict=True):
+                done += len(chunk)
+                if progress is not None:
+                    progress(f"atlas of {problem.grid.synth}", done, sum(map(len, chunks)))
+                yield result
+
+        atlas = Atlas.build(
+            problem.synth, problem.phi, theta, components=config.components, subset=2600, chunk=CHUNK, mapped=mapped
+        )
     write_atomically(path, atlas.save)
     record = provenance(config, time.monotonic() - began) | {"sounds": len(atlas.theta)}
     record |= {"rms_left": float(atlas.left.float().mean().sqrt())}

@@ -26,7 +26,9 @@ class Folded:
 
     def _repr_html_(self) -> str:
         if isinstance(self.details, pd.DataFrame):
-            body = self.details.to_html(border=0)
+            named = f'<table aria-label="{html.escape(self.line)}"'  # the eye reads the line above
+            head, rows = self.details.to_html(border=0).replace("<table", named, 1).split("</thead>")
+            body = head.replace("<th>", '<th scope="col">') + "</thead>" + rows.replace("<th>", '<th scope="row">')
         else:
             body = "<br>".join(map(html.escape, self.details))
         return f'<details class="folded"><summary>{html.escape(self.line)}</summary>{body}</details>'

@@ -122,8 +122,9 @@ def test_the_first_page_lights_all_seven_claims(opened):
 def test_the_search_finds_with_excerpts_and_says_what_those_need(opened):
     page = opened(SITE / "search.html", viewport=SCREEN)
     assert "server" in page.inner_text(".from-disk")
-    page.fill("#search-input", "arpeggio")
-    page.press("#search-input", "Enter")
+    field = page.locator(".bd-search-container input")
+    field.fill("arpeggio")
+    field.press("Enter")
     page.wait_for_selector("#search-results li .context")  # the tests' browser may read files
     found = page.locator("#search-results li > a").evaluate_all("all => all.map(a => a.href)")
     assert any("02_arpeggio.html" in link for link in found)

@@ -22,6 +22,8 @@ PEAK = 0.9  # of full scale: room for the resampling of the browser
 UNKNOWN = 2**63 - 1  # frames, says libsndfile of a header without a length
 LONGEST = 3600  # seconds: what is longer is no sound to be matched
 BLOCK = 2**14  # frames read at once
+QUIET = 1e-3  # of its own peak: what is below, before and after, is silence
+AROUND = 0.2  # seconds of silence that a player keeps
 CLIPPED = 0.001  # share of the samples at the peak, several in a row, from which a sound is taken as clipped
 
 
@@ -165,15 +167,32 @@ class Player:
         return "\n".join(_figure(html.escape(title), wav) for title, wav in self.tracks)
 
 
-def players(sounds: Mapping[str, Float[Tensor, " n"]], sample_rate: int) -> Player:
-    """Players of sounds, by title, at their :func:`common_gain`: what is louder sounds louder.
+def players(
+    sounds: Mapping[str, Float[Tensor, " n"]], sample_rate: int, aligned: bool = True, gain: float | None = None
+) -> Player:
+    """Players of sounds, by title, at one gain, what is louder sounding louder; a fifth of a second before they begin.
 
     Args:
         sounds: waveforms; a title is printed above, and is the player's accessible name.
         sample_rate: Hz; browsers take 8192 as it is.
+        aligned: whether all lose the same silence, and stay where they are to one another; else each loses its own.
+        gain: on all of them; None takes their :func:`common_gain`.
     """
-    gain = common_gain(list(sounds.values()))
-    return Player(tuple((title, wav_bytes(x, sample_rate, gain)) for title, x in sounds.items()))
+    factor = common_gain(list(sounds.values())) if gain is None else gain
+    parts = {title: _heard(x, sample_rate) for title, x in sounds.items()}
+    if aligned:
+        ends = [parts[title] for title, x in sounds.items() if bool(x.any())] or list(parts.values())
+        parts = dict.fromkeys(parts, slice(min(e.start for e in ends), max(e.stop for e in ends)))
+    return Player(tuple((title, wav_bytes(x[parts[title]], sample_rate, factor)) for title, x in sounds.items()))
+
+
+def _heard(x: Float[Tensor, " n"], sample_rate: int) -> slice:
+    """Where a sound is heard, and the silence that is kept around that; all of it if it is silent."""
+    loud = (x.detach().abs() > QUIET * x.detach().abs().max()).nonzero()
+    around = round(AROUND * sample_rate)
+    if not len(loud):
+        return slice(0, len(x))
+    return slice(max(0, int(loud[0]) - around), int(loud[-1]) + 1 + around)
 
 
 def save_wav(path: Path, x: Float[Tensor, " n"], sample_rate: int, gain: float | None = None) -> None:

@@ -89,7 +89,8 @@ def opened(browser):
         contexts.append(browser.new_context(**options))
         page = contexts[-1].new_page()
         page.route("**/*", guard)
-        page.on("requestfailed", lambda request: complaints.append(f"{request.url[:200]}: {request.failure}"))
+        if options.get("java_script_enabled", True):  # else every script is a request that fails
+            page.on("requestfailed", lambda request: complaints.append(f"{request.url[:200]}: {request.failure}"))
         page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         if init:

@@ -38,6 +38,42 @@ def test_players_keep_the_ratio_of_levels():
     assert loud / soft == pytest.approx(8, rel=1e-2)
 
 
+def placed(start, level, n=4 * RATE):
+    """A tenth of a second of sound, somewhere in four seconds of silence."""
+    x = torch.zeros(n)
+    x[start : start + RATE // 10] = level
+    return x
+
+
+def heard_from(wav):
+    x, _ = decoded(wav)
+    return int(np.abs(x).argmax()), len(x)
+
+
+def test_silence_is_trimmed_for_all_alike_and_a_fifth_of_a_second_stays():
+    sounds = {"early": placed(2 * RATE, 1.0), "late": placed(3 * RATE, 0.5), "silent": torch.zeros(4 * RATE)}
+    early, late, silent = (heard_from(wav) for _, wav in players(sounds, RATE).tracks)
+    around = round(0.2 * RATE)
+    assert early[0] == around
+    assert late[0] - early[0] == RATE  # as far apart as they were
+    assert early[1] == late[1] == silent[1] == RATE + RATE // 10 + 2 * around
+
+
+def test_sounds_that_need_not_stay_aligned_lose_their_own_silence():
+    tracks = players({"early": placed(2 * RATE, 1.0), "late": placed(3 * RATE, 0.5)}, RATE, aligned=False).tracks
+    assert {heard_from(wav)[0] for _, wav in tracks} == {round(0.2 * RATE)}
+    early, late = (np.abs(decoded(wav)[0]).max() for _, wav in tracks)
+    assert early == pytest.approx(2 * late, rel=1e-3)  # one level all the same
+
+
+def test_a_sound_that_begins_at_once_keeps_its_beginning_and_a_gain_that_is_given_is_kept():
+    ((_, wav),) = players({"at once": placed(0, 0.5)}, RATE, gain=1.0).tracks
+    assert heard_from(wav) == (0, RATE // 10 + round(0.2 * RATE))
+    assert np.abs(decoded(wav)[0]).max() == pytest.approx(0.5, abs=1e-3)
+    ((_, wav),) = players({"silent": torch.zeros(RATE)}, RATE).tracks
+    assert len(decoded(wav)[0]) == RATE
+
+
 def test_one_player_fills_its_range_unless_told_otherwise():
     assert np.abs(decoded(wav_bytes(0.01 * TONE, RATE))[0]).max() == pytest.approx(0.9, abs=1e-3)
     assert common_gain([torch.zeros(4)]) == 1.0

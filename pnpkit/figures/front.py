@@ -6,9 +6,12 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
+import torch
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from pnpkit.experiment.config import LOSS_LABELS
+from pnpkit.experiment.workspace import Workspace
 from pnpkit.figures.plotting import WIDTH
 from pnpkit.figures.results import LOSS_COLOURS
 
@@ -54,3 +57,19 @@ def lights(claims: pd.DataFrame | Sequence[Mapping[str, Any]]) -> str:
         light = f'<span class="light"><span aria-hidden="true">{SIGNS[word]}</span> {word}</span>'
         lines.append(f'<li class="verdict {word.replace(" ", "-")}" value="{number}">{light} {said}</li>')
     return '<ol class="verdicts">' + "".join(lines) + "</ol>"
+
+
+def sounds_of(workspace: Workspace, item: int, losses: Sequence[str]) -> dict[str, Tensor]:
+    """A test sound, and what the answer of each loss's first network sounds like, by the label of the loss."""
+    names, synth = list(workspace.problem.space.names), workspace.problem.synth
+    rows = {"target": workspace.problem.table.set_index("id").loc[item, names]}
+    for loss in losses:
+        answers = workspace.predictions(loss, 0)
+        rows[LOSS_LABELS[loss]] = answers.loc[item, [f"last_{name}" for name in names]]
+    return {name: synth(torch.tensor(row.to_numpy(float))) for name, row in rows.items()}
+
+
+def typical(workspace: Workspace, loss: str, share: float = 0.5) -> int:
+    """The test sound at a quantile of a loss's JTFS distances."""
+    ranked = workspace.evaluation(loss, 0).of("last").jtfs.sort_values()
+    return int(ranked.index[int(share * (len(ranked) - 1))])

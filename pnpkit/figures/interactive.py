@@ -7,20 +7,24 @@ import base64
 import hashlib
 import html
 import json
+import math
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from pnpkit.figures.between import KERNEL, NEIGHBOURS
+from pnpkit.synth import Arpeggio
 
 SCRIPTS = {
     "explorer": ("core.js", "sound.js", "metric.js", "explorer.js"),
     "listening": ("core.js", "sound.js", "listening.js"),
     "atlas": ("core.js", "sound.js", "atlas.js"),
 }
+WORDS = {"carrier": "f_c", "modulation": "f_m", "chirp rate": "γ"}  # for the parameters
 RAISED = 1.01  # factor on the carrier in the atlas
 
 
@@ -38,21 +42,18 @@ class Interactive:
 
     kind: str
     label: str
-    data: Mapping[str, Any]
-    fallback: str
+    data: Mapping[str, Any] = field(repr=False)
+    fallback: str = field(repr=False)
     static: str = "../_static/explorer"
 
-    def __repr__(self) -> str:
-        return f"Interactive({self.kind})"
-
     def _repr_html_(self) -> str:
-        data = "\n".join(_script(name, value) for name, value in self.data.items())
+        data = "\n".join(_script(name, value) for name, value in {"synth": _synth(), **self.data}.items())
         # not deferred: they would wait for MathJax, which takes longer than the figure
         scripts = "\n".join(f'<script src="{self.static}/{name}"></script>' for name in SCRIPTS[self.kind])
         return (
             f'<link rel="stylesheet" href="{self.static}/explorer.css">\n'
             f'<div class="pnp" data-kind="{self.kind}" role="group" aria-label="{html.escape(self.label)}">\n'
-            f'<div class="pnp-stage"><p class="pnp-fallback">{self.fallback}</p></div>\n{data}\n</div>\n{scripts}'
+            f'<div class="pnp-stage"><div class="pnp-fallback">{self.fallback}</div></div>\n{data}\n</div>\n{scripts}'
         )
 
 
@@ -114,6 +115,18 @@ def atlas(theta: ArrayLike, predicted: ArrayLike, fallback: str, heard: ArrayLik
         raise ValueError(f"{n} sounds and distances of {shapes} make no square map")
     data = {"settings": {"raised": RAISED, "side": side}, "theta": theta, "predicted": predicted, "heard": heard}
     return Interactive("atlas", "A carrier a little higher: what the metric says, and what you hear", data, fallback)
+
+
+def _synth() -> dict[str, Any]:
+    """The arpeggio's parameters, with an octave a tick, the middle too where there is but one; rate and length."""
+    g, parameters = Arpeggio(), []
+    for p, (name, text) in zip(g.parameters.parameters, WORDS.items(), strict=True):
+        ticks = {p.low * 2**k for k in range(1 + round(math.log2(p.high / p.low)))}
+        ticks |= {(p.low + p.high) / 2} if len(ticks) < 3 else set()
+        letters = re.sub(r"(.)(?:_(.))?", lambda m: f"<i>{m[1]}</i>" + (f"<sub>{m[2]}</sub>" if m[2] else ""), text)
+        known = {"name": name, "text": text, "html": letters, "ticks": sorted(ticks)}
+        parameters.append(known | {"unit": p.unit, "low": p.low, "high": p.high})
+    return {"parameters": parameters, "rate": g.sample_rate, "samples": g.n_samples}
 
 
 def _script(name: str, value: Any) -> str:

@@ -1,6 +1,7 @@
 """What a page shows in one line and keeps in full: provenance, and tables that few will read."""
 
 import html
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,7 +27,10 @@ class Folded:
 
     def _repr_html_(self) -> str:
         if isinstance(self.details, pd.DataFrame):
-            body = self.details.to_html(border=0)
+            named = f'<table aria-label="{html.escape(self.line)}"'  # the eye reads the line above
+            head, rows = self.details.to_html(border=0).replace("<table", named, 1).split("</thead>")
+            heads = [re.sub(r"<th(?=[ >])", f'<th scope="{s}"', part) for s, part in (("col", head), ("row", rows))]
+            body = "</thead>".join(heads)
         else:
             body = "<br>".join(map(html.escape, self.details))
         return f'<details class="folded"><summary>{html.escape(self.line)}</summary>{body}</details>'

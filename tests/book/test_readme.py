@@ -6,6 +6,7 @@ import re
 
 import yaml
 
+import pnpkit
 from tools.execute import LAUNCH
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -28,11 +29,21 @@ def test_what_the_readme_links_to_is_there() -> None:
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
+def test_the_readme_begins_as_the_first_page_does_in_short_sentences() -> None:
+    texts = [(ROOT / name).read_text() for name in ("README.md", "book/src/index.md")]
+    first, again = (re.sub(r"\s+", " ", re.search(r"^\*\*(.+?)\*\*$", text, re.S | re.M)[1]) for text in texts)
+    assert first == again
+    sentences = re.split(r"(?<=\.) ", first)
+    assert len(sentences) == 3
+    assert max(len(sentence.split()) for sentence in sentences) <= 30
+
+
 def test_citation_launch_and_site_mean_the_same_repository_and_works() -> None:
     cff = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     config = yaml.safe_load((ROOT / "_config.yml").read_text())
     bibtex = (ROOT / "book" / "src" / "index.md").read_text().partition("```bibtex")[2].partition("```")[0]
     home = cff["repository-code"]
+    assert cff["version"] == pnpkit.__version__
     assert home == config["repository"]["url"]
     assert f" {home} " in LAUNCH
     assert home.removeprefix("https://github.com/") in (ROOT / "book" / "_ext" / "page.py").read_text()

@@ -15,7 +15,10 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
 SITE = ROOT / "_build" / "html"
+STATIC = ROOT / "book" / "_static"
 PAGES = sorted(path.relative_to(SITE).as_posix() for path in SITE.rglob("*.html") if "_static" not in path.parts)
+CHAPTERS = sorted(path.stem for path in (ROOT / "book" / "src").glob("*.md"))
+SCREEN, MOST_SCREENS = {"width": 1280, "height": 800}, 12
 PAGE_BYTES, SITE_BYTES = 3_000_000, 80_000_000
 
 pytestmark = pytest.mark.site
@@ -72,9 +75,63 @@ def test_page(opened, name):
     assert sorted(path for path in local if not pathlib.Path(path).exists()) == []
 
 
+UNNAMED_TABLES = """() => [...document.querySelectorAll('article table.dataframe')]
+    .filter(t => !(t.caption?.textContent.trim() || t.ariaLabel) ||
+        [...t.querySelectorAll('th')].some(th => !th.scope && th.textContent))
+    .map(t => t.textContent.slice(0, 80))"""
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_a_chapter_has_twelve_screens_at_most_and_its_tables_are_named(opened, name):
+    page = opened(SITE / "book" / f"{name}.html", viewport=SCREEN)
+    page.evaluate("() => window.MathJax?.startup?.promise")
+    assert page.evaluate("document.documentElement.scrollHeight") <= MOST_SCREENS * SCREEN["height"]
+    assert page.evaluate(UNNAMED_TABLES) == []
+
+
+def own_files(name):
+    """A page, and the images and scripts that it shows and that are the book's, not the theme's."""
+    page = SITE / name
+    found = {
+        (page.parent / unquote(link)).resolve() for link in re.findall(r'(?:src|href)="([^"?#:]+)', page.read_text())
+    }
+    ours = {(SITE / "_static" / path.relative_to(STATIC)) for path in STATIC.rglob("*")}
+    return {page, *(path for path in found if path.is_file() and (path.parent.name == "_images" or path in ours))}
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_page_is_within_its_budget(name):
-    assert (SITE / name).stat().st_size <= PAGE_BYTES
+    assert sum(path.stat().st_size for path in own_files(name)) <= PAGE_BYTES
+
+
+def test_what_a_page_shows_counts_too():
+    kinds = {path.suffix for path in own_files("book/07_table1.html")}
+    assert {".html", ".png", ".js", ".css"} <= kinds
+
+
+@pytest.mark.parametrize("name", ["index", "07_table1"])
+def test_without_javascript_there_are_verdict_picture_and_players(opened, name):
+    page = opened(SITE / "book" / f"{name}.html", java_script_enabled=False, viewport=SCREEN)
+    assert page.locator("article audio").count() >= 3
+    assert page.locator("article audio").first.is_visible()
+    assert page.locator("article figure img").first.is_visible()
+    assert "not decided" in page.inner_text("article")
+
+
+def test_the_first_page_lights_all_seven_claims(opened):
+    page = opened(SITE / "book" / "index.html")
+    assert page.eval_on_selector_all("ol.verdicts li", "all => all.map(li => li.value)") == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_the_search_finds_with_excerpts_and_says_what_those_need(opened):
+    page = opened(SITE / "search.html", viewport=SCREEN)
+    assert "server" in page.inner_text(".from-disk")
+    field = page.locator(".bd-search-container input")
+    field.fill("arpeggio")
+    field.press("Enter")
+    page.wait_for_selector("#search-results li .context")  # the tests' browser may read files
+    found = page.locator("#search-results li > a").evaluate_all("all => all.map(a => a.href)")
+    assert any("02_arpeggio.html" in link for link in found)
 
 
 @cache

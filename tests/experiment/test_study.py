@@ -22,7 +22,7 @@ from pnpkit.experiment.evaluation.study import (
     study_record,
     unfinished,
 )
-from pnpkit.experiment.results.matching import continued, descents
+from pnpkit.experiment.results.matching import after_steps, continued, descents
 from pnpkit.experiment.seals import check_all
 
 SHIPPED = Path(__file__).parents[2] / "data" / "matching"
@@ -133,5 +133,8 @@ def test_table_1_goes_on_with_the_sounds_that_every_start_has(tmp_path):
         pursue(Study(f"from-{name}", {}, items, partial(falling, start)), tmp_path)
     table = continued(descents(tmp_path))
     assert table.index.name == "start, 2 sounds"
-    assert table.loc["P", ["JTFS, 0", "JTFS, 8", "MSS, 8"]].tolist() == ["256.5", "1.50", "1.50"]
+    assert table.loc["P", ["JTFS, 0", "JTFS, 8"]].tolist() == ["256.5", "1.50"]
+    by_mss = after_steps(descents(tmp_path), "mss")
+    assert list(by_mss) == [f"MSS, {k}" for k in AFTER]
+    assert by_mss.loc["P", ["MSS, 0", "MSS, 1", "MSS, 8"]].tolist() == ["256.50", "128.50", "1.50"]
     assert table["below 1"].to_dict() == {"nearest of the atlas": "50%", "P": "0%"}

@@ -10,12 +10,15 @@ import pytest
 import torch
 import xarray
 
+from pnpkit.audio import players
 from pnpkit.figures import between, interactive
 from pnpkit.synth import Arpeggio
 
 ROOT = pathlib.Path(__file__).parents[2]
 STATIC = (ROOT / "book" / "_static" / "explorer").as_uri()
-FALLBACK = "Without JavaScript, see the figures of chapter 5."
+FALLBACK = (
+    "Without JavaScript, see the figures of chapter 5." + players({"a tone": torch.ones(8192)}, 8192)._repr_html_()
+)
 SILENT = "for (const name of ['AudioContext', 'webkitAudioContext']) delete window[name];"
 LOSSES = {"p": "P", "pnp": "PNP", "pnp-mean": "PNP + λM̄"}
 THETAS = [[712.3, 8.1, 1.7], [512, 4, 0.5], [1024, 16, 4], [700, 9, 1e-7], [640, 11, -0.8], [512, 16, 0]]
@@ -249,8 +252,11 @@ def test_without_web_audio_there_are_players_and_a_word(visit, kind):
 
 
 @pytest.mark.parametrize("kind", interactive.SCRIPTS)
-def test_without_javascript_the_page_points_elsewhere(visit, kind):
-    assert FALLBACK in visit(kind, java_script_enabled=False).inner_text("body")
+def test_without_javascript_the_page_points_elsewhere_and_has_ordinary_players(visit, kind):
+    page = visit(kind, java_script_enabled=False)
+    assert FALLBACK.partition("<")[0] in page.inner_text("body")
+    assert page.locator("audio").is_visible()
+    assert visit(kind).locator(".pnp-fallback").count() == 0
 
 
 def test_sounds_share_a_gain_and_begin_after_a_fifth_of_a_second(visit):
@@ -264,6 +270,34 @@ def test_sounds_share_a_gain_and_begin_after_a_fifth_of_a_second(visit):
     assert len(a) == len(b)
     start = np.argmax(np.abs(b) > 1e-3 * np.abs(b).max()) / 8192
     assert start == pytest.approx(0.2, abs=0.001)
+
+
+def test_a_click_on_the_map_plays_the_target_of_what_it_chose(visit):
+    page = visit("listening")
+    page.get_by_label("PNP + λM̄", exact=True).check()
+    canvas, was = page.locator("canvas[tabindex]"), page.evaluate("PNP.listening.state.chosen")
+    for place in ({"x": 60, "y": 60}, {"x": 200, "y": 90}):  # the second while the first plays
+        canvas.click(position=place)
+        now = page.evaluate("PNP.listening.state.chosen")
+        assert now != was
+        assert page.evaluate("PNP.deck.gains.map(g => g.gain.value)") == [1] + [0] * len(LOSSES)
+        assert page.get_by_label("Target", exact=True).is_checked()
+        was = now
+    page.keyboard.press("ArrowRight")  # walking is silent: a screen reader speaks
+    assert page.evaluate("PNP.deck") is None
+
+
+def test_ranges_ticks_and_rate_are_those_of_the_synthesiser(visit):
+    page, g = visit("atlas"), Arpeggio()
+    for p, shown in zip(g.parameters.parameters, page.evaluate("PNP.parameters"), strict=True):
+        assert (shown["low"], shown["high"], shown["unit"]) == (p.low, p.high, p.unit)
+        assert [shown["ticks"][0], shown["ticks"][-1]] == [p.low, p.high]
+        assert len(shown["ticks"]) >= 3
+    assert page.evaluate("[PNP.rate, PNP.synth([700, 8, 1]).length]") == [g.sample_rate, g.n_samples]
+    assert (
+        page.evaluate("PNP.parameters.map(p => p.html).join(' ')")
+        == "<i>f</i><sub>c</sub> <i>f</i><sub>m</sub> <i>γ</i>"
+    )
 
 
 def test_target_and_answers_are_switched_without_a_gap(visit):
@@ -345,7 +379,9 @@ def test_a_tally_of_another_kind_is_not_believed(visit, kept):
     assert np.sum(page.evaluate("PNP.atlas.state.tally")) == 0
 
 
-def test_the_page_stays_small(figures):
+def test_the_figures_stay_small(figures):
+    files = [*(ROOT / "book" / "_static" / "explorer").iterdir(), pathlib.Path(interactive.__file__)]
+    assert sum(len(path.read_text().splitlines()) for path in files) <= 900
     assert sum(len(figure._repr_html_()) for figure in figures.values()) <= 2_000_000
 
 

@@ -23,3 +23,14 @@ def test_only_the_line_is_seen_at_once():
     assert re.findall(r"<summary>(.*?)</summary>", page) == ["Provenance"]
     assert page.startswith("<details")
     assert " open" not in page.split(">")[0]
+
+
+def test_a_folded_table_is_named_and_its_heads_say_what_they_head():
+    rows = pd.DataFrame(
+        {"MSS": [1.0, 2.0]}, index=pd.MultiIndex.from_tuples([("P", 0), ("P", 1)], names=["loss", "seed"])
+    )
+    page = Folded("Seeds <each>", rows)._repr_html_()
+    assert 'aria-label="Seeds &lt;each&gt;"' in page
+    heads = re.findall(r"<th([^>]*)>(?:loss|seed|MSS|P|0|1|)<", page)
+    assert len(heads) > 5
+    assert all("scope=" in head for head in heads)

@@ -17,6 +17,7 @@
       try { localStorage.setItem(STORE, JSON.stringify(tally)); } catch { /* it lasts as long as the page */ }
       show();
     };
+    const [, m, g] = P.parameters, [from, to] = [Math.max(m.low, 3 * g.low), Math.min(m.high, 3 * g.high)]; // of the line
     const tint = t => P.magma(0.12 + 0.82 * t), bound = v => P.clamp(v, 0, side - 1, 0);
     const map = P.plot({
       x: P.axis(1), y: P.axis(2), ratio: 0.62, most: 380,
@@ -27,7 +28,7 @@
     }, ({ svg, ground, x, y }) => {
       const share = i => Math.log(predicted[i] / low) / Math.log(high / low);
       P.image(ground, P.range(side).map(g => P.range(side).map(m => share(m * side + g))), tint);
-      svg.append(...["line halo", "line"].map(kind => P.s("path", { class: kind, d: `M${x(4)} ${y(4 / 3)}L${x(12)} ${y(4)}` })));
+      svg.append(...["line halo", "line"].map(kind => P.s("path", { class: kind, d: `M${x(from)} ${y(from / 3)}L${x(to)} ${y(to / 3)}` })));
       if (!trial) svg.append(...P.ring(x(theta[3 * chosen + 1]), y(theta[3 * chosen + 2])));
     });
     const move = (m, g) => {

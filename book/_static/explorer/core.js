@@ -2,21 +2,15 @@
 window.PNP ??= {};
 (P => {
   if (P.boot) return; // a page with two figures reads this file twice
-  P.parameters = [
-    { name: "carrier", html: "<i>f</i><sub>c</sub>", text: "f_c", unit: "Hz", low: 512, high: 1024, ticks: [512, 768, 1024] },
-    { name: "modulation", html: "<i>f</i><sub>m</sub>", text: "f_m", unit: "Hz", low: 4, high: 16, ticks: [4, 8, 16] },
-    { name: "chirp rate", html: "<i>γ</i>", text: "γ", unit: "octave/s", low: 0.5, high: 4, ticks: [0.5, 1, 2, 4] },
-  ];
   P.range = n => Array.from({ length: n }, (_, i) => i);
   P.triple = (values, i) => Array.from(values.subarray(3 * i, 3 * i + 3));
   P.clamp = (v, low, high, otherwise) => (Number.isFinite(v) ? Math.min(high, Math.max(low, v)) : otherwise);
   P.digits = (v, n = 4) => (!Number.isFinite(v) ? "not a number" : Math.abs(v) < 10 ** n ? v.toPrecision(n) : v.toFixed(0));
   // ---- elements -----------------------------------------------------------------------------------------------
-  const PROPERTIES = ["innerHTML", "checked", "disabled"];
   const grow = (node, attributes, children) => {
     for (const [key, value] of Object.entries(attributes)) {
       if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
-      else if (PROPERTIES.includes(key)) node[key] = value;
+      else if (["innerHTML", "checked", "disabled"].includes(key)) node[key] = value;
       else node.setAttribute(key, value);
     }
     node.append(...children);
@@ -158,7 +152,9 @@ window.PNP ??= {};
     const start = root => {
       const stage = root.querySelector(".pnp-stage");
       try {
-        stage.replaceChildren(...build(P.read(root)));
+        const data = P.read(root);
+        Object.assign(P, data.synth); // parameters, rate and samples, as Python has them
+        stage.replaceChildren(...build(data));
         if (!P.hasAudio) stage.append(P.h("p", { class: "pnp-note" }, "This browser has no Web Audio: ordinary players instead."));
         root.dataset.ready = "true";
       } catch (problem) {

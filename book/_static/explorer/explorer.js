@@ -1,8 +1,7 @@
 // Something to turn: a sound, a guess, the metric's ellipse around the sound, both losses, both sounds.
 (P => {
-  const RADIUS = 8; // units of Φ
+  const RADIUS = 8, LEVELS = 40; // units of Φ; dB of the scalogram
   const PLANES = [[0, 2], [1, 2], [0, 1]];
-  const LEVELS = 40; // dB of the scalogram
   const inside = theta => theta.map((v, i) => P.clamp(v, P.parameters[i].low, P.parameters[i].high, P.parameters[i].low));
   const place = ({ low, high }, share) => low * (high / low) ** share;
   const percent = v => `${+P.digits(100 * v, 2)} %`;

@@ -32,7 +32,9 @@
     const nearest = cost => all.reduce((a, b) => (cost(b) < cost(a) ? b : a));
     P.choice(map.ground, (u, v) => {
       const { clientWidth: w, clientHeight: h } = map.ground;
+      choices.querySelector("input").checked = true; // the target first
       choose(nearest(i => Math.hypot(places[i][0] - u * w, places[i][1] - (1 - v) * h)));
+      if (P.hasAudio) play.click();
     }, (right, up) => choose(nearest(i => {
       const [du, dv] = [0, 1].map(j => places[i][j] - places[chosen][j]), ahead = du * right - dv * up;
       return i === chosen ? 1e6 : ahead > 0.5 ? ahead + 2.5 * Math.abs(du * up + dv * right) : 1e7;
@@ -42,7 +44,7 @@
     const sounds = () => [target(chosen), ...order.map(k => answer(k, chosen))], playable = t => t.every(Number.isFinite);
     const active = () => Number(choices.querySelector(":checked:enabled")?.value ?? 0);
     const play = P.button("Play in a loop", () => {
-      const waves = sounds().map(t => (playable(t) ? P.synth(t) : new Float64Array(2 ** 15)));
+      const waves = sounds().map(t => (playable(t) ? P.synth(t) : new Float64Array(P.samples)));
       return [P.prepare(waves), { active: active(), loop: true }];
     });
     const marked = (v, j) => P.digits(v, 4) + (v < P.parameters[j].low || v > P.parameters[j].high ? " *" : "");

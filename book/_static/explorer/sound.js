@@ -1,9 +1,8 @@
 // The synthesiser, a scalogram, and players of sounds that are compared.
 (P => {
   if (P.synth) return;
-  P.rate = 8192;
   /** pnpkit.Arpeggio, variant "code". */
-  P.synth = ([fc, fm, gamma], n = 2 ** 15) => Float64Array.from({ length: n }, (_, i) => {
+  P.synth = ([fc, fm, gamma], n = P.samples) => Float64Array.from({ length: n }, (_, i) => {
     const t = (i - n / 2) / P.rate, a = gamma * Math.LN2 * t;
     const phase = 2 * Math.PI * fc * t * (Math.abs(a) < 1e-6 ? 1 + a / 2 : Math.expm1(a) / a);
     const window = Math.exp(-((((t + 0.5 / P.rate) * gamma) / 0.2) ** 2) / 2);
@@ -59,13 +58,9 @@
   };
   P.join = parts => Float32Array.from(parts.flatMap(x => Array.from(x)));
   P.wav = x => {
-    const view = new DataView(new ArrayBuffer(44 + 2 * x.length));
-    const text = (at, letters) => [...letters].forEach((c, i) => view.setUint8(at + i, c.charCodeAt(0)));
-    text(0, "RIFF"), text(8, "WAVEfmt "), text(36, "data");
-    for (const [at, v] of [[4, 36 + 2 * x.length], [16, 16], [24, P.rate], [28, 2 * P.rate], [40, 2 * x.length]]) view.setUint32(at, v, true);
-    for (const [at, v] of [[20, 1], [22, 1], [32, 2], [34, 16]]) view.setUint16(at, v, true);
-    x.forEach((v, i) => view.setInt16(44 + 2 * i, Math.round(32767 * v), true));
-    return URL.createObjectURL(new Blob([view], { type: "audio/wav" }));
+    const [riff, wave, format, data] = [0x46464952, 0x45564157, 0x20746d66, 0x61746164], bytes = 2 * x.length;
+    const head = Uint32Array.of(riff, 36 + bytes, wave, format, 16, 0x10001, P.rate, 2 * P.rate, 0x100002, data, bytes); // 16 bits, mono
+    return URL.createObjectURL(new Blob([head, Int16Array.from(x, v => Math.round(32767 * v))], { type: "audio/wav" }));
   };
 
   const Context = window.AudioContext ?? window.webkitAudioContext;

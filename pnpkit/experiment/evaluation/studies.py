@@ -19,6 +19,7 @@ from torch import Tensor
 from pnpkit._names import require_known
 from pnpkit.experiment.artefacts import config_dict
 from pnpkit.experiment.dataset import theta_of
+from pnpkit.experiment.evaluation import directions
 from pnpkit.experiment.evaluation.matching import (
     AFTER,
     CENTRE,
@@ -74,6 +75,7 @@ def studies(recordings: Path | None = None) -> dict[str, Study]:
     drum = {"atlas": config_dict(atlas_config("drum")), "steps": DRUM_STEPS}
     found += [Study("drum", drum | CLEAN, tuple(sounds_of("drum")), stroke)]
     found += [Study("morphs", {"steps": 10, "evenness": EVENNESS}, tuple(range(PAIRS)), between)]
+    found += [directions.study()]
     if recordings is not None:
         files = tuple(sorted(p.name for p in recordings.glob("*.wav")))
         config = config_dict(MatchConfig(atlas_config("drum")))

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Literal
 
 import numpy as np
@@ -59,10 +60,13 @@ class Contrast:
         """The verdict with its numbers.
 
         >>> contrast({0: 15.0}, {0: 43.0}).words
-        'not decided: 1 of 3 seeds'
+        'not decided: seed 0 alone says -28.0'
         """
         if self.interval is None:
-            return f"not decided: {len(self.differences)} of {SEEDS} seeds"
+            said = ", ".join(f"{d:+.1f}" for d in self.differences.values())
+            seeds = ", ".join(map(str, self.differences))
+            only = f"seed {seeds} alone says" if len(self.differences) == 1 else f"seeds {seeds} say"
+            return f"not decided: {only} {said}" if self.differences else "not run yet"
         mean = float(np.mean(list(self.differences.values())))
         return f"{self.verdict}: {mean:+.1f} [{self.interval[0]:+.1f}, {self.interval[1]:+.1f}]"
 
@@ -147,9 +151,15 @@ def contrast_table(decided: Mapping[str, Contrast]) -> pd.DataFrame:
     return table.assign(verdict=[decided[name].words for name in table.index])
 
 
-def answer(decided: Mapping[str, Contrast]) -> str:
-    """Metrics or units, in one sentence of Markdown: the three primary contrasts, each with its verdict."""
+def answer(found: Mapping[str, Mapping[int, float]]) -> str:
+    """Metrics or units, in one sentence of Markdown: each primary contrast with its verdict, or the runs it waits for.
+
+    Args:
+        found: by loss and seed; see :func:`endpoints`.
+    """
+    decided = contrasts(found)
+    waiting = [LOSS_LABELS[k] for k in dict.fromkeys(chain(*PRIMARY.values())) if not found.get(k)]
+    runs = f"no run of *{'* or *'.join(waiting)}* has ended yet" if waiting else f"it takes {SEEDS} seeds of each"
     if all(decided[name].interval is None for name in PRIMARY):
-        seeds = ", ".join(f"*{name}* has {len(decided[name].differences)}" for name in PRIMARY)
-        return f"**not decided**: of the {SEEDS} seeds that each contrast needs, {seeds}"
+        return f"**not decided**: {runs}"
     return "; ".join(f"*{name}*: **{decided[name].words}**" for name in PRIMARY)

@@ -22,14 +22,21 @@ def descents(folder: Path) -> dict[str, pd.DataFrame]:
 
 def continued(rows: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """Table 1 after so many steps: mean distances, the share that ends below one unit of Φ, and what that costs."""
-    table = {
-        LABELS[s]: {f"JTFS, {k}": f"{d[f'jtfs_{k}'].mean():.{1 if k < 4 else 2}f}" for k in AFTER}
-        | {
-            "below 1": f"{(d.jtfs_8 < 1).mean():.0%}",
-            "MSS, 0": f"{d.mss_0.mean():.2f}",
-            "MSS, 8": f"{d.mss_8.mean():.2f}",
-        }
+    work = {
+        LABELS[s]: {"below 1": f"{(d.jtfs_8 < 1).mean():.0%}"}
         | {"Jacobians": f"{d.jacobians.mean():.1f}", "seconds": f"{d.cpu.mean():.1f}"}
+        for s, d in rows.items()
+    }
+    return after_steps(rows, "jtfs").join(pd.DataFrame(work).T)
+
+
+def after_steps(rows: dict[str, pd.DataFrame], distance: str) -> pd.DataFrame:
+    """Mean distances, ``"jtfs"`` or ``"mss"``, after so many steps from each start."""
+    table = {
+        LABELS[s]: {
+            f"{distance.upper()}, {k}": f"{d[f'{distance}_{k}'].mean():.{1 if distance == 'jtfs' and k < 4 else 2}f}"
+            for k in AFTER
+        }
         for s, d in rows.items()
     }
     return pd.DataFrame(table).T.rename_axis(f"start, {len(next(iter(rows.values())))} sounds")

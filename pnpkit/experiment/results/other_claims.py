@@ -2,13 +2,16 @@
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from pnpkit.experiment.artefacts import read_json
 from pnpkit.experiment.dataset import arpeggio_grid
+from pnpkit.experiment.evaluation.directions import kept_cosines
 from pnpkit.experiment.evaluation.items import bootstrap_interval
 from pnpkit.experiment.profiles import get_profile
 from pnpkit.experiment.results.claims import PAPER, Claim, Verdict
@@ -16,6 +19,15 @@ from pnpkit.experiment.results.claims import PAPER, Claim, Verdict
 SAME_COST = 0.1  # how far from one a ratio of costs may be and still be called equal
 BACKPROPAGATION = 200.0  # of Φ over that of the network; GRETSI 2023, section 4
 JTFS = "JTFS"
+
+
+def kept_claims(root: Path) -> list[Claim]:
+    """Claims 5 to 7, from what a folder of artefacts keeps: its benchmark and its study of directions.
+
+    Raises:
+        FileNotFoundError: if it lacks either.
+    """
+    return [*cost_claims(read_json(root / "benchmark.json")), stability_claim(kept_cosines(root / "matching"))]
 
 
 def cost_claims(benchmark: Mapping[str, Any]) -> list[Claim]:

@@ -1,5 +1,7 @@
 """Table 1 and its companions as pandas tables made from ``results.json``, and as text for page, README and paper."""
 
+import html
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -160,8 +162,13 @@ def check_form(form: str) -> None:
     require_known("form", form, ("html", "markdown", "latex"))
 
 
-def render(frame: pd.DataFrame, form: str) -> str:
+def render(frame: pd.DataFrame, form: str, caption: str = "") -> str:
     """A table as text for the page, the README or a paper.
+
+    Args:
+        frame: its index names the rows.
+        form: ``"html"``, ``"markdown"`` or ``"latex"``.
+        caption: what the table shows, for the page; none by default.
 
     Raises:
         ValueError: if the form is unknown.
@@ -174,11 +181,14 @@ def render(frame: pd.DataFrame, form: str) -> str:
     check_form(form)
     flat = frame.reset_index()
     if form == "html":
-        return flat.to_html(index=False, border=0, classes="table", justify="left").replace(" ± ", "&nbsp;±&nbsp;")
+        text = flat.to_html(index=False, border=0, classes="table", justify="left").replace(" ± ", "&nbsp;±&nbsp;")
+        text = re.sub(r"(<tr>\s*)<td>(.*?)</td>", r'\1<th scope="row">\2</th>', text)
+        text = text.replace("<th>", '<th scope="col">')
+        return text.replace("<thead>", f"<caption>{html.escape(caption)}</caption>\n  <thead>", 1) if caption else text
     if form == "markdown":
         lines = [list(map(str, flat.columns)), ["---"] * flat.shape[1], *flat.astype(str).to_numpy().tolist()]
-        text = ["| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines]
-        return "\n".join([text[0], text[1].replace(" ", ""), *text[2:]])
+        head, rule, *body = ["| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines]
+        return "\n".join([head, rule.replace(" ", ""), *body])
     tex = flat.to_latex(index=False, escape=True)
     for sign, macro in LATEX.items():
         tex = tex.replace(sign, macro)

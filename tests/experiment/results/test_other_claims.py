@@ -1,9 +1,16 @@
 """Claims 5 to 7: each verdict follows from the numbers by the rule that its docstring states."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from pnpkit.experiment.results.other_claims import cost_claims, stability_claim
+from pnpkit.experiment.evaluation.directions import PAIRS, kept_cosines
+from pnpkit.experiment.results.other_claims import cost_claims, kept_claims, stability_claim
+from pnpkit.experiment.results.tables import claim_table
+from pnpkit.experiment.workspace import Workspace
+
+SHIPPED = Path(__file__).parents[3] / "data"
 
 
 def benchmark(pnp=1.0, mean=1.0, phi=200.0):
@@ -75,3 +82,10 @@ def test_nothing_to_compare_is_an_error(cosines):
 def test_one_guess_decides_nothing():
     one = np.array([0.5])
     assert stability_claim({"JTFS": one, "MSS": one - 0.4}).verdict == "not decided"
+
+
+def test_the_shipped_files_hold_all_seven_claims_and_every_pair_of_the_last():
+    results = Workspace.open("paper", SHIPPED).results()
+    assert claim_table(results, more=kept_claims(SHIPPED)).index.tolist() == [1, 2, 3, 4, 5, 6, 7]
+    cosines = kept_cosines(SHIPPED / "matching")
+    assert all(len(c) == PAIRS and (np.abs(c) <= 1).all() for c in cosines.values())

@@ -1,6 +1,7 @@
 """From runs to Table 1: what may share a row, what the verdicts follow from, and how it is printed."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -343,6 +344,15 @@ def test_renderings_hold_every_cell():
     lines = render(page, "markdown").splitlines()
     assert len(lines) == len(page) + 2
     assert {line.count("|") for line in lines} == {page.shape[1] + 2}
+
+
+def test_a_table_of_the_page_has_its_caption_and_heads_of_columns_and_rows():
+    page = pd.DataFrame({"JTFS": ["1.00", "2.00"]}, index=pd.Index(["P", "PNP"], name="loss"))
+    text = render(page, "html", "Distances <each>")
+    assert text.count("<caption>Distances &lt;each&gt;</caption>") == 1
+    assert re.findall(r'<th scope="col">(.*?)</th>', text) == ["loss", "JTFS"]
+    assert re.findall(r'<th scope="row">(.*?)</th>', text) == ["P", "PNP"]
+    assert "<caption>" not in render(page, "html")
 
 
 @pytest.mark.usefixtures("unchecked")

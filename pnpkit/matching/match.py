@@ -184,8 +184,7 @@ def _polished(
     space = world.parameters
     u = space.encode(end.theta, "logminmax")
     J = value_and_jacobian(lambda v: world(space.decode(v, "logminmax")), whitened, u)[1].double()
-    errors = (deviations * whitened.weight).double() @ torch.linalg.pinv(J).mT
-    return end, from_draws(u, errors, world.g.parameters)
+    return end, from_draws(u, (deviations * whitened.weight).double(), J, world.g.parameters)
 
 
 def _check_sound(x: Tensor, sample_rate: float, g: Synthesiser) -> None:

@@ -29,6 +29,12 @@ def require_floating(name: str, tensor: Tensor) -> None:
         raise ValueError(f"{name} must be a floating-point tensor (float32 or float64), not {tensor.dtype}")
 
 
+def require_same_shape(x: Tensor, y: Tensor, what: str = "the two sounds") -> None:
+    """Raise ``ValueError`` if two tensors would have to be broadcast."""
+    if x.shape != y.shape:
+        raise ValueError(f"{what} must have the same shape, not {tuple(x.shape)} and {tuple(y.shape)}")
+
+
 def clipped_share(x: Tensor) -> float:
     """Share of the samples of one sound that are at its peak, three or more in a row; 0 for silence."""
     peak = x.abs().max()

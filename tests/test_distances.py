@@ -104,3 +104,17 @@ def test_silence_is_at_a_finite_distance():
     silent, loud = torch.zeros(4096), noise(6, 4096)
     for distance in ALL.values():
         assert torch.isfinite(distance(silent, loud))
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_sounds_that_are_too_short_or_no_numbers_are_refused_and_an_empty_batch_is_empty():
+    for distance in (mss_distance, ddsp_mss_distance):
+        assert distance(torch.zeros(0, 2000), torch.zeros(0, 2000)).shape == (0,)
+        with pytest.raises(ValueError, match="a sound must be a floating-point tensor"):
+            distance(torch.arange(4096), torch.arange(4096))
+        with pytest.raises(ValueError, match=r"shape \(2, 0\) is too short: its last dimension must be at least"):
+            distance(torch.zeros(2, 0), torch.zeros(2, 0))
+    with pytest.raises(ValueError, match="too short: its last dimension must be at least 1025"):
+        mss_distance(torch.zeros(1024), torch.zeros(1024))
+    assert torch.isfinite(mss_distance(noise(0, 1025), noise(1, 1025)))
+    assert torch.isfinite(ddsp_mss_distance(noise(0, 1), noise(1, 1)))

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+CLIPPED = 0.001  # share of the samples at the peak, several in a row, from which a sound is taken as clipped
+
 
 def somewhere(mask: Tensor) -> bool:
     """Whether a mask holds for an item; False under :func:`torch.func.vmap`, where nobody can tell."""
@@ -33,6 +35,12 @@ def require_same_shape(x: Tensor, y: Tensor, what: str = "the two sounds") -> No
     """Raise ``ValueError`` if two tensors would have to be broadcast."""
     if x.shape != y.shape:
         raise ValueError(f"{what} must have the same shape, not {tuple(x.shape)} and {tuple(y.shape)}")
+
+
+def require_unclipped(name: str, *channels: Tensor) -> None:
+    """Raise ``ValueError`` if one of the channels of a sound is clipped."""
+    if (share := max(map(clipped_share, channels))) > CLIPPED:
+        raise ValueError(f"{name} is clipped: {100 * share:.1f} % of its samples are at its peak, several in a row")
 
 
 def clipped_share(x: Tensor) -> float:

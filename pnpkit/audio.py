@@ -15,12 +15,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pnpkit._checks import clipped_share, require_finite
+from pnpkit._checks import require_finite, require_unclipped
 
 PEAK = 0.9  # of full scale: room for the resampling of the browser
 UNKNOWN = 2**63 - 1  # frames, says libsndfile of a header without a length
 LONGEST = 3600  # seconds: what is longer is no sound to be matched
-CLIPPED = 0.001  # share of the samples at the peak, several in a row, from which a sound is taken as clipped
 
 
 def read_sound(source: Path | str) -> tuple[Float[Tensor, " n"], int]:
@@ -66,9 +65,7 @@ def read_sound(source: Path | str) -> tuple[Float[Tensor, " n"], int]:
         raise ValueError(f"{name} is silent: there is nothing to match")
     if float(x.abs().max()) < 1e-6 * float(np.abs(channels).max()):
         raise ValueError(f"{name}: its channels cancel each other, mixed to mono it is silent")
-    share = max(clipped_share(torch.from_numpy(c)) for c in channels.T)
-    if share > CLIPPED:
-        raise ValueError(f"{name} is clipped: {100 * share:.1f} % of its samples are at its peak, several in a row")
+    require_unclipped(name, *torch.from_numpy(channels.T))
     return x, rate
 
 
@@ -99,10 +96,10 @@ def wav_bytes(x: Float[Tensor, " n"], sample_rate: int, gain: float | None = Non
         gain: factor on x; None brings the peak to 0.9.
 
     Raises:
-        ValueError: if x is not one finite waveform, or clips at that gain.
+        ValueError: if x is not one finite waveform, is empty, or clips at that gain.
     """
-    if x.ndim != 1:
-        raise ValueError(f"a sound has one dimension, not shape {tuple(x.shape)}")
+    if x.ndim != 1 or not len(x):
+        raise ValueError(f"a sound has one dimension and is not empty, unlike one of shape {tuple(x.shape)}")
     require_finite("the sound", x)
     scaled = x.detach().cpu().double().numpy() * (common_gain([x]) if gain is None else gain)
     peak = float(np.abs(scaled).max(initial=0.0))

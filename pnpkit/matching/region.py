@@ -13,7 +13,7 @@ from pnpkit.synth import ParameterSpace
 PROBABILITY = 0.95
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Region:
     r"""A joint confidence ellipsoid of θ, level and delay profiled out.
 

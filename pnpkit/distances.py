@@ -57,7 +57,7 @@ def mss_distance(
         equal.
 
     Raises:
-        ValueError: if the shapes differ, or the sounds have no more than 1 024 samples or are no floating-point numbers.
+        ValueError: if the shapes differ, or the sounds have no more than 1 024 samples or are not floating-point.
 
     Source: Steinmetz and Reiss, 2020 (``auraloss.freq.MultiResolutionSTFTLoss``); Yamamoto et al., 2019.
 
@@ -92,7 +92,7 @@ def ddsp_mss_distance(x: Float[Tensor, "*batch n"], y: Float[Tensor, "*batch n"]
         One number an item, in the dtype of x.
 
     Raises:
-        ValueError: if the shapes differ, or the sounds have no sample or are no floating-point numbers.
+        ValueError: if the shapes differ, or the sounds have no sample or are not floating-point.
 
     Source: Engel et al., 2020, Eq (4), with α = 1.
 

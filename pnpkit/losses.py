@@ -85,7 +85,7 @@ class WeightedParameterLoss:
 
     def __init__(self, weights: Float[Tensor, " d"] | Float[Tensor, "d d"]) -> None:
         self.D = D = (torch.diag(weights) if weights.ndim == 1 else weights).double()
-        symmetric = D.ndim == 2 and D.shape[0] == D.shape[1] and bool(torch.isfinite(D).all()) and torch.allclose(D, D.mT)
+        symmetric = D.shape == (len(D),) * 2 and bool(torch.isfinite(D).all()) and torch.allclose(D, D.mT)
         if not symmetric or (w := torch.linalg.eigvalsh(D))[0] < -1e-9 * w[-1].abs():
             raise ValueError(f"weights must be finite, not negative and symmetric, got {weights.tolist()}")
 

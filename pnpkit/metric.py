@@ -50,7 +50,7 @@ def value_and_jacobian(
     with _ONE_AT_A_TIME:
         load_forward_mode()
         values, columns = torch.func.vmap(
-            lambda v: torch.func.jvp(lambda th: phi(g(th)), (flat,), (v.expand_as(flat),))
+            lambda v: torch.func.jvp(lambda th: phi(g(th)), (flat,), (v.expand_as(flat),))[:2]
         )(directions)
     batch, value = theta.shape[:-1], values[0]  # one for all directions, expanded
     k = value.shape[-1]  # said, as an empty batch leaves it open

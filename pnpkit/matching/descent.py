@@ -1,6 +1,6 @@
 """Damped Gauss–Newton descent on the distance in Φ: many sounds, many starts, each with a pace of its own."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pandas as pd
@@ -16,7 +16,7 @@ from pnpkit.synth import ParameterSpace
 
 TOGETHER = 2**19  # samples, of waveforms and their tangents, that pass at once: a few hundred megabytes
 STALLED = 1e8  # λ, in mean eigenvalues, at which no step worth the name is left
-LEAST = 1e-6  # λ falls no further: where the way grows rough it would take as many steps to come back
+EASIEST = 1e-6  # λ falls no further: where the way grows rough it would take as many steps to come back
 FREE = 10.0  # λ up to which a step is free enough to judge by
 DEAF = 1e-12  # share of the largest squared unit that a unit has at least: what is not heard at first may be later on
 FLAT = 1e-12  # eigenvalues of M below this share of the largest are taken as zero
@@ -54,14 +54,9 @@ class Descent:
 
     def table(self, *index: int) -> pd.DataFrame:
         """One item's history, a row a step: ``distance``, ``lam``, ``kept``, and θ̃, a column a parameter."""
-
-        def of(values: Tensor) -> Tensor:
-            for i in index:
-                values = values[:, i]
-            return values[: int(self.jacobians[index])]
-
-        columns = {"distance": of(self.distances), "lam": of(self.lams), "kept": of(self.kept)}
-        columns |= dict(zip(self.space.names, of(self.path).unbind(-1), strict=True))
+        rows = slice(int(self.jacobians[index])), *index
+        columns = {"distance": self.distances[rows], "lam": self.lams[rows], "kept": self.kept[rows]}
+        columns |= dict(zip(self.space.names, self.path[rows].unbind(-1), strict=True))
         return pd.DataFrame({k: v.cpu().numpy() for k, v in columns.items()}).rename_axis("step")
 
 
@@ -143,7 +138,8 @@ def refine(
 
     def at(v: Tensor, items: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """M, gradient and distance of some items, a few at a time: of the Jacobians only these are kept."""
-        parts = [_normal(g, phi, space, coordinates, *p) for p in _split(together, v, wanted, items)]
+        few = zip(v.split(together), items.split(together), strict=True)
+        parts = [_normal(g, phi, space, coordinates, chosen, wanted[some]) for chosen, some in few]
         return tuple(torch.cat(column) for column in zip(*parts, strict=True))  # type: ignore[return-value]
 
     n = len(u)
@@ -181,7 +177,7 @@ def refine(
         u[moved], M[moved], gradient[moved], distance[moved] = (
             value[closer] for value in (guess, M_there, gradient_there, there)
         )
-        eased = (damping[todo] / RELAXATION).clamp_min(min(lam, LEAST))
+        eased = (damping[todo] / RELAXATION).clamp_min(min(lam, EASIEST))
         damping[todo] = torch.where(closer, eased, damping[todo] * RELAXATION)
         jacobians[todo] += 1
         rows.append((tried, used, kept, u.clone()))
@@ -194,11 +190,6 @@ def refine(
     theta, path = space.decode(shaped(u), coordinates), space.decode(path, coordinates)
     distance, tangent, M, converged, jacobians = map(shaped, (distance, tangent, M, converged, jacobians))
     return Descent(theta, distance, tangent, M, converged, jacobians, distances, lams, kept, path, space, coordinates)
-
-
-def _split(size: int, v: Tensor, wanted: Tensor, items: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    for chosen, some in zip(v.split(size), items.split(size), strict=True):
-        yield chosen, wanted[some]
 
 
 def _normal(

@@ -74,12 +74,13 @@ def finished(x: Float[Tensor, " n"], world: Placed, start: Float[Tensor, " p"], 
     theta = space.decode(u, "logminmax")
     energy = float(y.abs().square().sum())
     heard = energy - (0.0 if noise is None else 2.0 * len(x))  # a whitened noise has variance 1, its analytic signal 2
-    z = _analytic(world(theta), whiten)
+    sound = world(theta)
+    z = _analytic(sound, whiten)
     c = torch.vdot(z, y) / z.abs().square().sum().clamp_min(1e-300)
     explained = float(c.abs().square() * z.abs().square().sum()) / heard if heard > 0 else 0.0
     freedom = len(x) - len(u) - 2
     region = from_metric(u, M, float(misfit.clamp_min(0).sqrt()), freedom, world.g.parameters)
-    plain = (c * _analytic(world(theta), torch.ones_like(whiten))).real
+    plain = (c * _analytic(sound, torch.ones_like(whiten))).real
     return Finish(theta, float(c.abs()), region, min(explained, 1.0), plain)
 
 

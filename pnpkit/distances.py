@@ -8,8 +8,8 @@ from torch import Tensor
 
 from pnpkit._checks import require_floating, require_same_shape, somewhere
 from pnpkit.jtfs import log_compress
+from pnpkit.jtfs.operator import LOUD
 
-LOUD = 1e12  # beyond which the squares of a spectrum may overflow float32
 MSS_RESOLUTIONS = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))  # FFT, hop, window
 DDSP_SIZES = (2048, 1024, 512, 256, 128, 64)
 
@@ -57,7 +57,8 @@ def mss_distance(
         equal.
 
     Raises:
-        ValueError: if the shapes differ, or the sounds have no more than 1 024 samples or are not floating-point.
+        ValueError: if the shapes differ, or the sounds have no more than 1 024 samples or are not floating-point; if
+            none are pooled.
 
     Source: Steinmetz and Reiss, 2020 (``auraloss.freq.MultiResolutionSTFTLoss``); Yamamoto et al., 2019.
 
@@ -66,6 +67,8 @@ def mss_distance(
     tensor(0.)
     """
     _check_sounds(x, y, 1 + max(MSS_RESOLUTIONS)[0] // 2)  # reflected at their ends
+    if pooled and not x.numel():
+        raise ValueError("a pooled distance needs at least one sound")
     axes, dtype = None if pooled else (-2, -1), x.dtype
     x, y = _widened(x, y)
     total = torch.zeros(() if pooled else x.shape[:-1], dtype=x.dtype, device=x.device)

@@ -114,6 +114,8 @@ def test_sounds_that_are_too_short_or_no_numbers_are_refused_and_an_empty_batch_
             distance(torch.arange(4096), torch.arange(4096))
         with pytest.raises(ValueError, match=r"shape \(2, 0\) is too short: its last dimension must be at least"):
             distance(torch.zeros(2, 0), torch.zeros(2, 0))
+    with pytest.raises(ValueError, match="pooled distance needs at least one sound"):
+        mss_distance(torch.zeros(0, 2000), torch.zeros(0, 2000), pooled=True)
     with pytest.raises(ValueError, match="too short: its last dimension must be at least 1025"):
         mss_distance(torch.zeros(1024), torch.zeros(1024))
     assert torch.isfinite(mss_distance(noise(0, 1025), noise(1, 1025)))

@@ -6,7 +6,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pnpkit._extras import extra
-from pnpkit.distances import LOUD, root
+from pnpkit.distances import root
+from pnpkit.jtfs.operator import LOUD
 
 
 class Scalogram(nn.Module):

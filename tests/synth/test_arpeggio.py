@@ -149,7 +149,7 @@ def test_bad_parameters_and_coordinates_are_refused():
         Parameter("f", "f", "Hz", -math.inf, 1.0)
     with pytest.raises(ValueError, match="parameters must have different names, not f, f"):
         ParameterSpace((Parameter("f", "f", "Hz", 0.0, 1.0),) * 2)
-    for way in (SPACE.encode, SPACE.decode, lambda u, c: SPACE.change_coordinates(torch.eye(3), u, c)):
+    for way in (SPACE.encode, SPACE.decode, lambda u, c: SPACE.change_coordinates(torch.eye(2), u, c)):
         with pytest.raises(ValueError, match=r"shape \(2,\); its last dimension must be 3: f_c, f_m, gamma"):
             way(torch.ones(2), "logminmax")
     with pytest.raises(ValueError, match="log scale needs low > 0"):

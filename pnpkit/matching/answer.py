@@ -31,20 +31,22 @@ class Match:
         theta: θ̃, raw units, in the order of the synthesiser's parameters.
         level: dB by which x is louder than g(θ̃); 0 where it was known.
         delay: seconds by which x is late; 0 where it was known.
-        region: 95 % of θ, level and delay profiled out; None if the descent did not converge.
-        distance: ‖Φ(x̃) − Φ(x)‖, as heard in the noise.
+        region: 95 % of θ, level and delay profiled out; None if the last descent in Φ did not converge.
+        distance: ‖Φ(x̃) − Φ(x)‖, as heard in the noise, of this very answer, whatever it was fitted to last.
         usual: the distance that an in-model sound in that noise would leave.
         norm: ‖Φ(x)‖, as heard in the noise.
-        rival: another answer of nearly equal distance, raw units, or None; ``rival_distance`` is its distance.
+        rival: another answer of nearly equal distance, raw units, or None; ``rival_distance`` is its distance. Looked
+            for among the starts that were tried, and the first that explains the sound is the last: of a sound that is
+            *made by it* there hardly ever is one.
         resynthesis: x̃, at the level and the delay of x, as long as g's sounds.
         noise: standard deviation of the noise assumed, in units of x; 0 for none.
         converged: whether the descent ended by its own criterion. One that did not is never said to be *made by it*.
         finish: ``"phi"`` or ``"waveform"``: what the answer was last fitted to.
         explained: share of the energy of x, noise taken off, that x̃ has in common with it, phase free.
-        jacobians: how many were taken, over all starts.
+        jacobians: how many the history has, over all starts.
         seconds: it took.
-        history: a row a step: ``start`` (−1 the polish of the best), ``step``, ``distance``, ``lam``, ``kept``, and the
-            parameters.
+        history: a row a step in Φ: ``start`` (−1 the last polish of the best, whose distances are in units of the
+            noise), ``step``, ``distance``, ``lam``, ``kept``, and the parameters.
         space: of θ.
 
     >>> space = ParameterSpace((Parameter("f", "f", "Hz", 1.0, 9.0),))

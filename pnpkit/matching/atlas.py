@@ -151,12 +151,13 @@ class Atlas:
         if not 1 <= n <= len(self.theta):
             raise ValueError(f"n must be from 1 to {len(self.theta)}, not {n}")
         theirs, basis, rest = self._ready
-        scores, left = _project(phi.float(), self.mean, basis)
+        phi = phi.to(self.mean)
+        scores, left = _project(phi, self.mean, basis)
         squares = (scores.unsqueeze(-2) - theirs).square().sum(-1) if scores.ndim == 1 else _pairs(scores, theirs)
         squares = squares + (left.sqrt().unsqueeze(-1) - rest).square()
         if log_norm is not None:
-            weight = torch.expm1(-phi.float()).square().sum(-1, keepdim=True)
-            squares = squares + weight * (log_norm.float().unsqueeze(-1) - self.log_norm).square()
+            weight = torch.expm1(-phi).square().sum(-1, keepdim=True)
+            squares = squares + weight * (log_norm.to(phi).unsqueeze(-1) - self.log_norm).square()
         best, rows = squares.topk(n, largest=False)
         return rows, best.clamp_min(0).sqrt()
 

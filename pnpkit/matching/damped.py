@@ -1,6 +1,7 @@
 """One damped Gauss–Newton descent where there is no Φ: on a waveform, along a path."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -9,7 +10,7 @@ from torch import Tensor
 from pnpkit.losses import RELAXATION
 
 HOPELESS = 1e6  # λ, in mean eigenvalues, at which no step worth the name is left
-Normal = tuple[Tensor, Tensor, Tensor, Tensor]  # M, gradient, misfit, and what else the caller wants to keep
+Normal = tuple[Tensor, Tensor, Tensor, Any]  # M, gradient, misfit, and what else the caller wants to keep
 
 
 def damped(
@@ -35,7 +36,7 @@ def damped(
     here = at(u)
     for _ in range(steps):
         M, gradient, misfit, _ = here
-        damping = lam * M.diagonal().mean().clamp_min(1e-300) * torch.eye(len(M), dtype=M.dtype)
+        damping = lam * M.diagonal().mean().clamp_min(1e-300) * torch.eye(len(M)).to(M)
         step = torch.linalg.solve(M + damping, gradient)
         guess = torch.clamp(u - step.reshape(u.shape), low, high)
         there = at(guess)

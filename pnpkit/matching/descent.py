@@ -54,7 +54,7 @@ class Descent:
 
     def table(self, *index: int) -> pd.DataFrame:
         """One item's history, a row a step: ``distance``, ``lam``, ``kept``, and θ̃, a column a parameter."""
-        rows = slice(int(self.jacobians[index])), *index
+        rows: tuple[slice | int, ...] = (slice(int(self.jacobians[index])), *index)
         columns = {"distance": self.distances[rows], "lam": self.lams[rows], "kept": self.kept[rows]}
         columns |= dict(zip(self.space.names, self.path[rows].unbind(-1), strict=True))
         return pd.DataFrame({k: v.cpu().numpy() for k, v in columns.items()}).rename_axis("step")

@@ -62,12 +62,14 @@ def match(
     from draws of the noise; those draws also give the region.
 
     Args:
-        x: the sound, as long as g's: resampled, padded or windowed by the caller.
+        x: the sound, as long as g's: resampled, padded or windowed by the caller. All goes on where it lies, so Φ must
+            lie there too.
         sample_rate: of x, in Hz; must be the synthesiser's.
         g: any synthesiser, its gain's gradient attached.
         phi: the scattering operator, x → S, homogeneous of degree one, or an object that has one as ``jtfs`` (and may
             have an ε as ``eps``); by default the authors' for g's length.
-        starts: an atlas of g; an analyser, x → θ; starts themselves, raw units; or None for random ones.
+        starts: an atlas of g; an analyser, x → θ (a network with what comes before and after it, ``lambda x:
+            space.decode(network(scalogram(x)), coordinates)``); starts themselves, raw units; or None for random ones.
         n_starts: how many of the atlas' nearest (or random ones) are tried.
         finish: ``"waveform"`` goes on with the waveform, phase free, once Φ is in the basin, and keeps that only where
             it explains the sound.
@@ -103,10 +105,10 @@ def match(
     latest = min(delay_range, g.n_samples / g.sample_rate)
     world = Placed(g, level_range if level == "free" else 0.0, latest if delay == "free" else 0.0)
     x, assumed = x.double(), noise_in(x, noise)
-    plain = Hearing.plain(phi if phi is not None else JTFS.reference(g.n_samples), x)
+    plain = Hearing.plain(phi if phi is not None else JTFS.reference(g.n_samples).to(x.device), x)
     known = None if assumed is None else (assumed, drawn(assumed, seed, len(world.parameters)))
     heard = plain if assumed is None else replace(plain, mask=Mask.of_sound(x, assumed))
-    guesses = candidates(x, world, heard, starts, n_starts, seed)
+    guesses = candidates(x, world, heard, starts, n_starts, seed).to(x)
     if not len(guesses):
         raise ValueError("there is no start: starts is empty")
     gain = _gain(x, g, heard, guesses[0]) if world.level else 1.0
@@ -139,7 +141,7 @@ def match(
         u, least = world.parameters.encode(end.theta, "logminmax"), max(FINE, float(end.tangent))
         region = from_metric(u, end.metric, best.distance, freedom, g.parameters, least)
     theta, loud, late = world.parts(end.theta)
-    resynthesis, fitted, share = world(end.theta), "phi", math.nan
+    resynthesis, fitted, share, distance = world(end.theta), "phi", math.nan, best.distance
     if finish == "waveform" and bool(end.converged):
         unlevelled = Placed(g, 0.0, world.delay)
         done = finished(
@@ -150,13 +152,15 @@ def match(
             fitted, region, resynthesis = "waveform", done.region, done.resynthesis
             theta, _, late = unlevelled.parts(done.theta)
             loud = 20 * math.log10(done.gain) if world.level else 0.0
+    if fitted == "waveform" or end is not best.end:  # what moved since the search is heard again
+        distance = float((heard.one_by_one(resynthesis.unsqueeze(0))[0] - target).norm())
     rival = _rival(found, best, g.parameters)
     return Match(
         theta=theta,
         level=loud - 20 * math.log10(gain),
         delay=late,
         region=region,
-        distance=best.distance,
+        distance=distance,
         usual=best.usual,
         norm=norm,
         rival=None if rival is None else world.parts(rival.end.theta)[0],
@@ -181,8 +185,8 @@ def _polished(
     draws: Tensor,
     end: Descent,
     steps: int,
-) -> tuple[Descent, Region]:
-    """The answer again, whitened behind a mask of its own making, and its region from what the draws would do to it."""
+) -> tuple[Descent, Region | None]:
+    """The answer again, whitened behind a mask of its own making; its region, from the draws, if that converged."""
     for _ in range(POLISHES):
         model = world(end.theta)
         heard = plain.in_noise(Mask.of_model(model, noise), draws)
@@ -192,6 +196,8 @@ def _polished(
         target = whitened(x) - bias * whitened.weight
         least = max(WHITE, ROUNDING * float(whitened.weight.norm()))
         end = refine(world, whitened, target, end.theta, lam=1e-3, steps=steps, tolerance=least)
+    if not bool(end.converged):
+        return end, None
     space = world.parameters
     u = space.encode(end.theta, "logminmax")
     J = value_and_jacobian(lambda v: world(space.decode(v, "logminmax")), whitened, u)[1].double()
@@ -210,7 +216,7 @@ def _check_sound(x: Tensor, sample_rate: float, g: Synthesiser) -> None:
     require_finite("the sound", x)
     if not x.any():
         raise ValueError("the sound is silent: there is nothing to match")
-    middle = g.parameters.decode(torch.zeros(len(g.parameters), dtype=torch.float64), "logminmax")
+    middle = g.parameters.decode(torch.zeros(len(g.parameters)).to(x.double()), "logminmax")
     if clipped_share(g(middle)) <= CLIPPED:  # or else they are so by nature, as a square wave's
         require_unclipped("the sound", x)
 

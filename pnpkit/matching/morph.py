@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -14,8 +13,8 @@ from pnpkit.metric import value_and_jacobian
 from pnpkit.synth import ParameterSpace
 
 SETTLED = 1e-4  # relative change of the energy at which the path stands still
-EVENNESS = (10.0, 100.0, 1000.0)  # weights of the spread of the steps in the energy, until they are equal: a large one
-# at once holds the path where it begins
+EVENNESS = 10.0  # weight of the spread of the steps in the energy: a larger one holds the path where it begins
+SHORTEST = 2.0**-7  # share of a step towards equal lengths that is still tried
 
 
 @dataclass(frozen=True)
@@ -62,9 +61,10 @@ def morph(
     .. math:: E = \tfrac12 \sum_{i=0}^{n-1} \ell_i^2, \qquad
               \ell_i = \big\|\Phi(g(\theta_{i+1})) - \Phi(g(\theta_i))\big\|
 
-    With few steps that are not small they are equal only nearly, so the spread of the lengths counts ten times more,
-    and where that leaves them uneven, a hundred and a thousand times. Damped Gauss–Newton steps on E take each inner
-    point's Jacobian and solve one block-tridiagonal system for the whole path.
+    With few steps that are not small they are equal only nearly, so the spread of the lengths counts ten times more.
+    Damped Gauss–Newton steps on E take each inner point's Jacobian and solve one block-tridiagonal system for the whole
+    path. What unevenness that leaves is taken out by Newton steps on the lengths alone, each the least change to E that
+    makes them equal to first order.
 
     Args:
         a, b: θ of the ends, raw units, within the ranges.
@@ -73,7 +73,7 @@ def morph(
         phi: descriptor.
         space: of θ; by default that of the synthesiser.
         coordinates: in which it begins, as a straight line.
-        iterations: of Gauss–Newton with each weight, at most.
+        iterations: of Gauss–Newton, and of Newton after it, at most.
         tolerance: of the unevenness of the steps.
 
     Raises:
@@ -94,26 +94,37 @@ def morph(
     low, high = (space.encode(end, coordinates) for end in (space.low, space.high))
     line = torch.lerp(first, last, torch.linspace(0, 1, n + 1, dtype=first.dtype).unsqueeze(-1))
 
-    def at(inner: Tensor, weight: float) -> Normal:
+    def at(inner: Tensor) -> Normal:
         pairs = [value_and_jacobian(lambda v: g(space.decode(v, coordinates)), phi, v) for v in inner]
         path = torch.cat([ends[:1], torch.stack([v.double() for v, _ in pairs]), ends[1:]])
-        return *_normal(path, torch.stack([J.double() for _, J in pairs]), weight), path
+        return *_normal(path, J := torch.stack([J.double() for _, J in pairs]), EVENNESS), (path, J)
 
-    with torch.no_grad():
-        straight = torch.stack([phi(g(space.decode(v, coordinates))).double() for v in line])
+    def heard(points: Tensor) -> Tensor:
+        with torch.no_grad():
+            return torch.stack([phi(g(space.decode(v, coordinates))).double() for v in points])
+
+    straight = heard(line)
     inner, path, ends, converged = line[1:-1], straight, straight[[0, -1]], n == 1
-    for weight in EVENNESS if n > 1 else ():
-        inner, (*_, path), settled = damped(
-            partial(at, weight=weight), inner, low, high, lam=1e-2, steps=iterations, settled=SETTLED
-        )
-        if converged := settled and unevenness(_lengths(path)) <= tolerance:
+    if n > 1:
+        inner, (*_, (path, J)), converged = damped(at, inner, low, high, lam=1e-2, steps=iterations, settled=SETTLED)
+    for _ in range(iterations):
+        if unevenness(lengths := _lengths(path)) <= tolerance:
             break
+        step, share = _evening(path, J).reshape(inner.shape), 1.0
+        while share >= SHORTEST:
+            guess = torch.clamp(inner + share * step, low, high)
+            if _lengths(torch.cat([ends[:1], heard(guess), ends[1:]])).std() < (1 - share / 10) * lengths.std():
+                break
+            share /= 2
+        else:
+            break  # no way along that step is more even
+        inner, (*_, (path, J)) = guess, at(guess)
     return Morph(
         theta=space.decode(torch.cat([line[:1], inner, line[-1:]]), coordinates),
         lengths=_lengths(path),
         straight=space.decode(line, coordinates),
         straight_lengths=_lengths(straight),
-        converged=converged,
+        converged=converged and unevenness(_lengths(path)) <= tolerance,
         coordinates=coordinates,
     )
 
@@ -138,11 +149,27 @@ def _normal(path: Tensor, J: Tensor, weight: float) -> tuple[Tensor, Tensor, Ten
             H[i, :, i - 1] = -J[i].mT @ J[i - 1]
             H[i - 1, :, i] = H[i, :, i - 1].mT
     gradient = (J.mT @ (steps[:-1] - steps[1:]).unsqueeze(-1)).flatten()
-    lengths = steps.norm(dim=-1)
-    along = steps / lengths.clamp_min(1e-300).unsqueeze(-1)
-    slopes = torch.zeros(count + 1, count, d, dtype=J.dtype)  # of each length by each inner point
+    lengths, slopes = steps.norm(dim=-1), _slopes(path, J)
+    spread = weight * (slopes - slopes.mean(0)).mT
+    energy = 0.5 * (steps.square().sum() + weight * (lengths - lengths.mean()).square().sum())
+    return H.reshape(count * d, count * d) + spread @ slopes, gradient + spread @ lengths, energy
+
+
+def _slopes(path: Tensor, J: Tensor) -> Tensor:
+    """Of the length of each step, by each inner point's coordinates."""
+    steps, (count, _, d) = path.diff(dim=0), J.shape
+    along = steps / steps.norm(dim=-1, keepdim=True).clamp_min(1e-300)
+    slopes = torch.zeros(count + 1, count, d, dtype=J.dtype)
     for i in range(count):
         slopes[i, i], slopes[i + 1, i] = J[i].mT @ along[i], -J[i].mT @ along[i + 1]
-    spread = weight * (slopes - slopes.mean(0)).flatten(1).mT
-    energy = 0.5 * (steps.square().sum() + weight * (lengths - lengths.mean()).square().sum())
-    return H.reshape(count * d, count * d) + spread @ slopes.flatten(1), gradient + spread @ lengths, energy
+    return slopes.flatten(1)
+
+
+def _evening(path: Tensor, J: Tensor) -> Tensor:
+    """The step that makes all lengths equal to first order, and is the least by the energy's own metric."""
+    H, *_ = _normal(path, J, 0.0)
+    H += 1e-3 * H.diagonal().mean() * torch.eye(len(H), dtype=H.dtype)
+    lengths, slopes = _lengths(path), _slopes(path, J)
+    slopes = slopes - slopes.mean(0)
+    along = torch.linalg.solve(H, slopes.mT)
+    return along @ (torch.linalg.pinv(slopes @ along, hermitian=True) @ (lengths.mean() - lengths))

@@ -1,7 +1,7 @@
 """What is in a recording besides the sound: its noise, and a mask that keeps where the sound is."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -69,7 +69,7 @@ class Noise:
     def draw(self, count: int, generator: torch.Generator) -> Float[Tensor, "count n"]:
         """So many samples of it, float64."""
         white = torch.randn(count, self.n, generator=generator, dtype=torch.float64)
-        return torch.fft.irfft(torch.fft.rfft(white) * self.amplitude(self.n // 2 + 1), n=self.n)
+        return torch.fft.irfft(torch.fft.rfft(white.to(self.power)) * self.amplitude(self.n // 2 + 1), n=self.n)
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +116,8 @@ def noise_in(x: Tensor, noise: str | float | None) -> Noise | None:
     else:
         if not 0 <= noise < math.inf:
             raise ValueError(f"the noise's standard deviation must be finite and not negative, not {noise}")
-        assumed = Noise.white(noise, x.shape[-1])
+        white = Noise.white(noise, x.shape[-1])
+        assumed = replace(white, power=white.power.to(x.device))
     power = float(x.double().square().mean())
     if assumed.deviation**2 > power / 2:
         raise ValueError(

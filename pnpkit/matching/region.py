@@ -35,7 +35,7 @@ class Region:
 
     def contains(self, theta: Float[Tensor, "*batch d"]) -> Tensor:
         """Whether θ, raw units, lies within."""
-        delta = (self.space.encode(theta.double(), self.coordinates) - self.centre).unsqueeze(-1)
+        delta = (self.space.encode(theta.to(self.centre), self.coordinates) - self.centre).unsqueeze(-1)
         scale = self.covariance.diagonal().clamp_min(1e-300).rsqrt()  # of very different lengths, all of them real
         delta = delta * scale[:, None]
         information = inverse(scale[:, None] * self.covariance * scale)
@@ -45,7 +45,7 @@ class Region:
         """Each parameter's own ends, raw units: the shadow of the ellipsoid, within the ranges of the space."""
         half = self.radius * self.covariance.diagonal().clamp_min(0).sqrt()
         low, high = (self.space.decode(self.centre + sign * half, self.coordinates) for sign in (-1, 1))
-        return torch.maximum(low, self.space.low), torch.minimum(high, self.space.high)
+        return torch.maximum(low, self.space.low.to(low)), torch.minimum(high, self.space.high.to(high))
 
 
 def from_draws(

@@ -37,7 +37,7 @@ def candidates(
     if isinstance(starts, Tensor):
         return inside(torch.atleast_2d(starts), space)
     if starts is not None:
-        guess = torch.atleast_2d(starts(x).detach().double())
+        guess = torch.atleast_2d(starts(x).detach().double().cpu())
         space.check(guess)
         return torch.clamp(guess, space.low, space.high)  # a network may answer from outside the ranges
     u = torch.rand(n, len(space), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
@@ -59,7 +59,7 @@ def hinted(x: Float[Tensor, " n"], g: Placed, theta: Float[Tensor, "starts d"]) 
     for name, value in values.items():
         require_known("parameter of a hint", name, space.names)
         theta[:, space.names.index(name)] = value
-    return torch.clamp(theta, space.low, space.high)
+    return torch.clamp(theta, space.low.to(theta), space.high.to(theta))
 
 
 def lowest_peak(x: Float[Tensor, " n"], rate: float, low: float, high: float) -> float:
@@ -69,7 +69,8 @@ def lowest_peak(x: Float[Tensor, " n"], rate: float, low: float, high: float) ->
     >>> round(lowest_peak(torch.sin(2 * torch.pi * 65 * t) + torch.sin(2 * torch.pi * 300 * t), 4096, 40, 1000))
     65
     """
-    spectrum = torch.fft.rfft(x.double() * torch.linspace(1, 0, len(x), dtype=torch.float64), n=2 * len(x)).abs()
+    x = x.double().cpu()
+    spectrum = torch.fft.rfft(x * torch.linspace(1, 0, len(x), dtype=torch.float64), n=2 * len(x)).abs()
     f = torch.fft.rfftfreq(2 * len(x), 1 / rate)
     inner = spectrum[1:-1]
     peaks = (inner >= spectrum[:-2]) & (inner >= spectrum[2:]) & (f[1:-1] >= low) & (f[1:-1] <= high)
@@ -94,7 +95,7 @@ def placed(
             late = lag(masked, y, g.delay * g.sample_rate) / g.sample_rate if g.delay else torch.zeros(())
             # A lag is known to a hop, and a stroke that is late by one is stuck there: the recording may be punctual
             delays = [late, torch.zeros(())] if 0 < abs(float(late)) < near else [late]
-            tried = [torch.cat([th, torch.tensor([*extra, *[d] * bool(g.delay)], dtype=torch.float64)]) for d in delays]
+            tried = [torch.cat([th, th.new_tensor([*extra, *[d] * bool(g.delay)])]) for d in delays]
             many = len(theta) * len(tried) > 1
             far = [(heard(g(t)) - target).norm() if many else torch.zeros(()) for t in tried]
             best = min(range(len(tried)), key=lambda k, far=far: float(far[k]))  # type: ignore[misc]

@@ -47,9 +47,9 @@ def finished(x: Float[Tensor, " n"], world: Placed, start: Float[Tensor, " p"], 
     Source: Golub and Pereyra, 1973; Kaufman, 1975.
     """
     space = world.parameters
-    whiten = _whitener(noise, len(x))
+    whiten = _whitener(noise, len(x)).to(x.device)
     y = _analytic(x, whiten)
-    low, high = space.box("logminmax")
+    low, high = (end.to(y.real) for end in space.box("logminmax"))
 
     def at(weights: Tensor, u: Tensor) -> Normal:
         """M, gradient, misfit and the levels, level and phase of each window eliminated."""

@@ -25,7 +25,7 @@ class Bell:
 
     def __call__(self, theta):
         f, tau = (p.unsqueeze(-1) for p in theta.unbind(-1))
-        t = (torch.arange(N, dtype=theta.dtype) - N // 4) / self.sample_rate
+        t = (torch.arange(N).to(theta) - N // 4) / self.sample_rate
         rising = torch.sigmoid(t * 400)
         return rising * torch.exp(-t.clamp_min(-0.05) / tau) * torch.sin(2 * math.pi * f * (t + self.warp * t**2))
 

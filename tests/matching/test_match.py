@@ -2,17 +2,26 @@
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 from bell import Bell, N, drawn, operator, phi
 
-from pnpkit.jtfs import Phi
-from pnpkit.matching import Atlas, Match, Placed, match
+from pnpkit.analyser.network import Analyser
+from pnpkit.analyser.scalogram import Scalogram
+from pnpkit.experiment.dataset import theta_of
+from pnpkit.experiment.training.checkpoint import load_analyser
+from pnpkit.experiment.workspace import Workspace
+from pnpkit.jtfs import JTFS, Phi
+from pnpkit.matching import Atlas, Match, Placed, hearing, match
 from pnpkit.matching.answer import MADE, NOT
+from pnpkit.matching.hearing import Hearing
+from pnpkit.matching.noise import Mask, Noise
 from pnpkit.synth import Parameter, ParameterSpace
 
+KNOWN = {"level": "known", "delay": "known"}
 WORLD = Placed(Bell(), level=20.0, delay=0.1)
 
 
@@ -83,6 +92,67 @@ def test_the_phase_of_a_sound_is_free(atlas):
     assert found.theta.tolist() == pytest.approx(theta.tolist(), rel=1e-3)
 
 
+@pytest.mark.parametrize(("finish", "deviation"), [("phi", None), ("waveform", None), ("phi", 0.02)])
+def test_the_distance_is_that_of_the_answer_whatever_it_was_fitted_to_last(finish, deviation):
+    theta = drawn(1, seed=8)[0]
+    x = Bell(warp=0.02)(theta) + (noise(deviation) if deviation else 0)  # no bell's, so that each fit has its answer
+    found = match(x, 4096, Bell(), operator(), starts=theta, noise=deviation, finish=finish, **KNOWN)
+    heard = phi
+    if deviation:
+        assumed = Noise.white(deviation, N)
+        heard = Hearing(operator()).in_noise(Mask.of_sound(x, assumed), hearing.drawn(assumed, 0, 2))
+        assert -1 in found.history.start.tolist()
+    assert found.finish == finish
+    assert found.distance == pytest.approx(float((heard(found.resynthesis) - heard(x)).norm()), rel=1e-4)
+
+
+def test_phi_is_given_one_sound_at_a_time_whatever_the_starts_and_the_draws():
+    theta, passed = drawn(1, seed=8)[0], []
+
+    def listening(x):
+        passed.append(x.shape[:-1].numel())
+        return operator()(x)
+
+    match(Bell()(theta) + noise(0.02), 4096, Bell(), listening, starts=theta.expand(6, 2), noise=0.02, **KNOWN)
+    assert max(passed) == 1
+
+
+def test_a_polish_that_did_not_converge_gives_no_region_and_says_so():
+    theta = drawn(1, seed=8)[0]
+    x = Bell()(theta) + noise(0.02)
+    way = match(x, 4096, Bell(), operator(), starts=theta, noise=0.02, **KNOWN).history
+    end = torch.tensor(way[(way.start == 0) & way.kept].iloc[-1][["f", "tau"]].tolist(), dtype=torch.float64)
+    found = match(x, 4096, Bell(), operator(), starts=end, noise=0.02, steps=0, **KNOWN)
+    assert found.history.start.tolist() == [0, -1]  # the search ended where it began, the polish had no step
+    assert found.region is None
+    assert not found.converged
+    assert found.verdict != MADE
+
+
+def test_single_precision_says_the_same_in_double(atlas):
+    x = late(drawn(1, seed=8)[0]) + noise(0.02)
+    single, double = (match(s, 4096, Bell(), operator(), starts=atlas, finish="waveform") for s in (x.float(), x))
+    assert single.theta.dtype == single.resynthesis.dtype == single.region.centre.dtype == torch.float64
+    assert single.theta.tolist() == pytest.approx(double.theta.tolist(), rel=1e-6)
+    assert single.distance == pytest.approx(double.distance, rel=1e-3)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+@pytest.mark.parametrize("starts", ["atlas", "analyser", "chance"])
+def test_another_device_says_the_same(atlas, starts):
+    theta = drawn(1, seed=8)[0]
+    x = late(theta) + noise(0.02)
+    there = {"atlas": atlas, "analyser": lambda _: theta.float() * 1.02, "chance": None}[starts]
+    here, away = (
+        match(x.to(d), 4096, Bell(), JTFS(6, 4, J_fr=3, T=1024, n_samples=N).to(d), starts=there, finish="waveform")
+        for d in ("cpu", "cuda")
+    )
+    assert {away.theta.device.type, away.resynthesis.device.type, away.region.centre.device.type} == {"cuda"}
+    assert away.theta.tolist() == pytest.approx(here.theta.tolist(), rel=1e-3)
+    assert away.verdict == here.verdict
+    assert away.region.contains(away.theta)
+
+
 def test_what_no_bell_makes_is_not_made_by_it(atlas):
     clicks = torch.zeros(N, dtype=torch.float64)
     clicks[::300] = 1.0
@@ -104,6 +174,60 @@ def test_starts_come_from_an_analyser_the_caller_or_chance():
     outside = match(x, 4096, Bell(), operator(), starts=lambda _: near * 100, **clean)  # a network may
     assert (outside.theta <= Bell.parameters.high).all()
     assert match(x, 4096, Bell(), operator(), n_starts=2, **clean).history.start.max() <= 1
+
+
+def test_a_network_s_answer_in_its_coordinates_is_a_start_in_raw_units():
+    scalogram, network = Scalogram(4096, octaves=4, f_min=65.4), Analyser(2, "tanh").eval()
+    space, x = Bell.parameters, Bell()(drawn(1, seed=9)[0])
+    found = match(
+        x, 4096, Bell(), operator(), starts=lambda x: space.decode(network(scalogram(x)), "logminmax"), steps=0, **KNOWN
+    )
+    began = torch.tensor(found.history.loc[0, ["f", "tau"]].tolist())
+    assert ((began > space.low) & (began < space.high)).all()
+    told = network(scalogram(x)).detach()
+    assert space.encode(began.double(), "logminmax").tolist() == pytest.approx(told.tolist(), abs=1e-5)
+
+
+def test_the_network_that_is_shipped_answers_a_waveform_as_it_did_then():
+    workspace = Workspace.open("laptop", Path(__file__).parents[2] / "data")
+    config, space, answers = (
+        workspace.run_config("pnp-mean", 0),
+        workspace.problem.space,
+        workspace.predictions("pnp-mean", 0),
+    )
+    network = load_analyser(workspace.run_folder("pnp-mean", 0))
+    scalogram = Scalogram(8192, **vars(config.features))
+    test = answers[answers.fold == "test"].iloc[[0, 100]]
+    x = workspace.problem.synth(theta_of(workspace.problem.table.loc[test.index], space))
+    theta = space.decode(network(scalogram(x)), config.coordinates)
+    assert theta.tolist() == [
+        pytest.approx(row, rel=1e-3) for row in test[[f"last_{n}" for n in space.names]].to_numpy()
+    ]
+
+
+@pytest.mark.parametrize("warp", [0.0, 0.5])
+def test_of_two_that_sound_alike_the_second_found_is_the_rival(warp):
+    """Two bells at once, which may be exchanged. Where the first start explains the sound, no second is tried."""
+
+    class Pair(Bell):
+        parameters = ParameterSpace(tuple(Parameter(n, n, "Hz", 300.0, 900.0, "log") for n in ("first", "second")))
+
+        def __call__(self, theta):
+            bell = Bell(self.warp)
+            return sum(bell(torch.stack([f, torch.full_like(f, 0.1)], -1)) for f in theta.unbind(-1))
+
+    theta = torch.tensor([400.0, 700.0], dtype=torch.float64)
+    near = theta * torch.tensor([0.99, 1.01], dtype=torch.float64)
+    starts = torch.stack([near, near.flip(0)])
+    found = match(Pair(warp)(theta), 4096, Pair(), operator(), starts=starts, noise=None, **KNOWN)
+    if warp:
+        assert found.verdict != MADE
+        assert found.rival.tolist() == pytest.approx(found.theta.flip(0).tolist(), rel=1e-3)
+        assert found.rival_distance == pytest.approx(found.distance, rel=1e-2)
+    else:
+        assert found.verdict == MADE
+        assert found.rival is None
+        assert found.history.start.max() == 0
 
 
 def test_one_that_did_not_converge_says_so_and_is_not_made_by_it():

@@ -24,7 +24,8 @@ from pnpkit.metric import inverse, value_and_jacobian
 from pnpkit.synth import Synthesiser
 
 AFTER = (0, 1, 2, 4, 8)  # steps
-STARTS = ("train-mean", "random", "nearest", "p", "weighted-p", "pnp", "pnp-mean")  # the last four: of networks
+LOSSES = ("p", "weighted-p", "pnp", "pnp-mean")  # of networks whose answers are starts
+STARTS = ("train-mean", "random", "nearest", *LOSSES)
 NOISES = (20, 40, 60)  # dB below the mean power of the whole sound
 LEVEL, DELAY = 6.0, 0.1  # dB and s, either way
 MAP = 11  # starts an axis of the picture of basins
@@ -83,8 +84,11 @@ def clean(item: int) -> list[dict[str, Any]]:
     return [facts_of(found) | {"starts": starts} | named(g, found.theta) | errors_of(found.theta, theta, g)]
 
 
-def in_noise(noise: float, item: int) -> list[dict[str, Any]]:
-    """A sound at another level, late, in white noise: by Φ alone, then on the waveform; and what no method can beat."""
+def in_noise(noise: float, item: int, start: str | None = None) -> list[dict[str, Any]]:
+    """A sound at another level, late, in white noise: by Φ alone, then on the waveform; and what no method can beat.
+
+    From the atlas, or the answer of a network to the clean sound, as :func:`start_of` has it: its weights are not kept.
+    """
     g, phi, theta = target_of(item)
     generator = torch.Generator().manual_seed(item)
     level, delay = (2 * torch.rand(2, generator=generator, dtype=torch.float64) - 1) * torch.tensor([LEVEL, DELAY])
@@ -93,13 +97,14 @@ def in_noise(noise: float, item: int) -> list[dict[str, Any]]:
     x = world(full)
     deviation = float(x.square().mean().sqrt()) * 10 ** (-noise / 20)
     x = x + deviation * torch.randn(len(x), generator=generator, dtype=torch.float64)
-    found = match(x, g.sample_rate, g, phi, starts=instrument(atlas_config("arpeggio"))[2], seed=item)
+    starts = start_of(start, item) if start else instrument(atlas_config("arpeggio"))[2]
+    found = match(x, g.sample_rate, g, phi, starts=starts, seed=item)
     row = facts_of(found) | errors_of(found.theta, theta, g) | {"held": _held(found.region, theta)}
     row |= {"level_off": found.level - float(level), "delay_off": found.delay - float(delay)}
     if found.converged:
         began = time.perf_counter()
-        start = torch.cat([found.theta, torch.tensor([found.delay], dtype=torch.float64)])
-        done = finished(x, Placed(g, 0.0, 0.5), start, noise_in(x, "estimate"))
+        rough = torch.cat([found.theta, torch.tensor([found.delay], dtype=torch.float64)])
+        done = finished(x, Placed(g, 0.0, 0.5), rough, noise_in(x, "estimate"))
         row |= {f"{k}_waveform": v for k, v in errors_of(done.theta[: len(theta)], theta, g).items()}
         row |= {"held_waveform": _held(done.region, theta), "explained": done.explained}
         row |= {"seconds_waveform": time.perf_counter() - began}

@@ -8,6 +8,7 @@ import math
 import sys
 import time
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from pnpkit.experiment.evaluation.matching import (
     CLEAN,
     DELAY,
     LEVEL,
+    LOSSES,
     MAP,
     NOISES,
     STARTS,
@@ -66,6 +68,9 @@ def studies(recordings: Path | None = None) -> dict[str, Study]:
     found += [Study("clean", atlas | CLEAN, every, clean)]
     placed = {"level": LEVEL, "delay": DELAY}
     found += [Study(f"noise-{n}", atlas | placed | {"noise": n}, every, partial(in_noise, n)) for n in NOISES]
+    for n, s in product(NOISES, LOSSES):
+        told = {"noise": n, "start": s, "start_hears": "the clean sound"}
+        found += [Study(f"noise-{n}-from-{s}", placed | told, every, partial(in_noise, n, start=s))]
     drum = {"atlas": config_dict(atlas_config("drum")), "steps": DRUM_STEPS}
     found += [Study("drum", drum | CLEAN, tuple(sounds_of("drum")), stroke)]
     found += [Study("morphs", {"steps": 10, "evenness": EVENNESS}, tuple(range(PAIRS)), between)]

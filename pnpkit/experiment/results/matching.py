@@ -35,9 +35,9 @@ def continued(rows: dict[str, pd.DataFrame]) -> pd.DataFrame:
     return pd.DataFrame(table).T.rename_axis(f"start, {len(next(iter(rows.values())))} sounds")
 
 
-def noisy(folder: Path) -> dict[int, pd.DataFrame]:
-    """Rows of the studies in noise, by dB below the sound."""
-    names = {n: folder / f"noise-{n}" for n in NOISES}
+def noisy(folder: Path, start: str | None = None) -> dict[int, pd.DataFrame]:
+    """Rows of the studies in noise, by dB below the sound; from the atlas, or a network's answer to the clean."""
+    names = {n: folder / (f"noise-{n}-from-{start}" if start else f"noise-{n}") for n in NOISES}
     return {n: read_study(path) for n, path in names.items() if (path / RECORD).is_file()}
 
 

@@ -31,7 +31,7 @@ CHAPTERS := $(patsubst book/src/%.md,%,$(wildcard book/src/*.md))
 RUNS     := $(CHAPTERS:%=run/%)
 
 .DEFAULT_GOAL := help
-.PHONY: help install book chapters site pdf lab test bench reproduce clean shipped executed rendered $(RUNS)
+.PHONY: help install book chapters site pdf lab test bench reproduce clean shipped tables executed rendered $(RUNS)
 
 help: ## list the targets
 	@echo "make TARGET [PROFILE=one of: $(PROFILES)] [JOBS=$(JOBS)] [PYTHON=/path/to/python3.11]"
@@ -79,6 +79,7 @@ reproduce: REPRODUCED = build/reproduce-$(PROFILE)
 reproduce: $(VENV)/.installed ## compute a profile from nothing and make the book of it; PROFILE=laptop by default (paper: a day); goes on where it stopped
 	@[ -d $(REPRODUCED)/data ] || { $(MAKE) shipped HOUSE=$(REPRODUCED).partial && rm -rf $(REPRODUCED).partial/data/$(PROFILE) && mv $(REPRODUCED).partial $(REPRODUCED); }
 	PNPKIT_DATA="$(CURDIR)/$(REPRODUCED)/data" $(BIN)/pnpkit run --profile $(PROFILE)
+	@$(MAKE) tables HOUSE=$(REPRODUCED) PROFILE=$(PROFILE)
 	@$(MAKE) executed HOUSE=$(REPRODUCED) PROFILE=$(PROFILE)
 
 clean: ## remove what book, site and test made; the environment and what reproduce computed stay
@@ -87,6 +88,12 @@ clean: ## remove what book, site and test made; the environment and what reprodu
 # What is ignored there (inputs, weights, checkpoints) may be large, and is computed again
 shipped:
 	@mkdir -p $(HOUSE) && tar -cf - --exclude='features-*' --exclude='tangents-*' --exclude=checkpoint --exclude='.*.lock' data | tar -xf - -C $(HOUSE)
+
+# A table that is shipped may be of this profile's runs too, which are others now: it is made again, of these
+tables:
+	@for file in $$(grep -ls '"\.\./$(PROFILE)/' $(HOUSE)/data/*/results.json); do \
+	  of=$$(basename $$(dirname $$file)) && PNPKIT_DATA=$(HOUSE)/data $(BIN)/pnpkit table --profile $$of >/dev/null || exit 1; \
+	done
 
 executed: $(VENV)/.installed
 	@$(MAKE) -j$(JOBS) $(RUNS) DATA=$(HOUSE)/data PARAMETERS="$(if $(filter-out paper,$(PROFILE)),-p profile $(PROFILE))"

@@ -18,7 +18,7 @@ import typer
 from contenders import BATCH, OPERATIONS, contenders
 from step_cost import loop_overhead, step_costs
 
-from pnpkit.experiment.artefacts import provenance, write_json
+from pnpkit.experiment.artefacts import provenance, write_record
 from pnpkit.experiment.config import LOSS_LABELS
 from pnpkit.experiment.machine import give_back_memory, run_tasks, torch_threads
 from pnpkit.experiment.machine import processes as worker_processes
@@ -219,7 +219,7 @@ def main(
     with bars() as progress:
         report = bench([2**k for k in range(smallest, largest + 1)], repeats, progress=progress)
     if out is not None:
-        write_json(out, report)
+        write_record(out, report)
     print(pd.DataFrame(report["rows"]).to_string(index=False, float_format="{:.3g}".format))
     floor = report["floor"]
     print(f"calibration {report['calibration_seconds']:.3f} s; two processes, {report['scaling']:.2f} times one")

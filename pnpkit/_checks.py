@@ -1,9 +1,24 @@
-"""Checks of tensors at the library's boundary, shared by synthesisers, Φ and losses."""
+"""Checks of tensors at the library's boundary, shared by synthesisers, Φ and losses; and its own modes of torch."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
 CLIPPED = 0.001  # share of the samples at the peak, several in a row, from which a sound is taken as clipped
+
+
+@contextmanager
+def plain_modes() -> Iterator[None]:
+    """Make modules as if the caller had set nothing: in float32, of tensors that can be differentiated."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.inference_mode(False):
+            yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def somewhere(mask: Tensor) -> bool:
@@ -37,7 +52,7 @@ def require_same_shape(x: Tensor, y: Tensor, what: str = "the two sounds") -> No
         raise ValueError(f"{what} must have the same shape, not {tuple(x.shape)} and {tuple(y.shape)}")
 
 
-def require_unclipped(name: str, *channels: Tensor) -> None:
+def require_not_flat(name: str, *channels: Tensor) -> None:
     """Raise ``ValueError`` if one of the channels of a sound is clipped."""
     if (share := max(map(clipped_share, channels))) > CLIPPED:
         raise ValueError(f"{name} is clipped: {100 * share:.1f} % of its samples are at its peak, several in a row")
@@ -45,8 +60,7 @@ def require_unclipped(name: str, *channels: Tensor) -> None:
 
 def clipped_share(x: Tensor) -> float:
     """Share of the samples of one sound that are at its peak, three or more in a row; 0 for silence."""
-    peak = x.abs().max()
-    if len(x) < 3 or not peak > 0:
+    if len(x) < 3 or not (peak := x.abs().max()) > 0:
         return 0.0
-    flat = (x.abs() >= peak * (1 - 1e-6)).double()
-    return float((flat[2:] * flat[1:-1] * flat[:-2]).mean())
+    flat = x.abs() >= peak * (1 - 1e-6)
+    return float((flat[2:] & flat[1:-1] & flat[:-2]).double().mean())

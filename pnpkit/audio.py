@@ -5,7 +5,8 @@ import html
 import io
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,58 +16,89 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pnpkit._checks import require_finite, require_unclipped
+from pnpkit._checks import require_finite, require_not_flat
 
 PEAK = 0.9  # of full scale: room for the resampling of the browser
 UNKNOWN = 2**63 - 1  # frames, says libsndfile of a header without a length
 LONGEST = 3600  # seconds: what is longer is no sound to be matched
+BLOCK = 2**14  # frames read at once
 
 
-def read_sound(source: Path | str) -> tuple[Float[Tensor, " n"], int]:
+Source = Path | str | io.BytesIO
+
+
+def read_sound(source: Source) -> tuple[Float[Tensor, " n"], int]:
     """Read a sound, mixed to mono: WAV, FLAC, OGG, MP3 or AIFF of any rate, depth and number of channels.
 
-    The header of a file is checked before anything is read: it may last ten hours. Standard input is read whole.
+    The header of a file is checked before anything is read: it may last ten hours. Then it is read block by block, and
+    no more than the mix is held.
 
     Args:
-        source: a file, or ``-`` for standard input.
+        source: a file, the bytes of one, or ``-`` for standard input.
 
     Returns:
         Waveform, float32, full scale at 1; and its sample rate in Hz.
 
     Raises:
         ValueError: in one line naming the file, if it is no regular file, no sound, empty, one sample, longer than an
-            hour, silent, clipped or not finite.
+            hour, silent or not finite.
     """
-    name = "standard input" if str(source) == "-" else str(source)
+    with _opened(source) as (name, sound):
+        frames, rate = sound.frames, sound.samplerate
+        if frames == UNKNOWN:
+            raise ValueError(f"{name} does not say how long it is, as one written to a pipe: convert it again")
+        if frames > LONGEST * rate:
+            raise ValueError(f"{name} lasts {frames / rate / 3600:.1f} hours: an hour is the most that is read")
+        mix, n, wrong, peak = np.empty(frames, np.float32), 0, 0, 0.0
+        while len(block := sound.read(min(BLOCK, frames - n), dtype="float32", always_2d=True)):
+            wrong += int((~np.isfinite(block)).sum())
+            peak = max(peak, float(np.abs(block).max()))
+            mix[n : n + len(block)] = 0 if wrong else block.mean(1)
+            n += len(block)
+        samples = n * sound.channels
+    if n < 2:
+        raise ValueError(f"{name} is empty" if not n else f"{name} has one sample: that is no sound")
+    if wrong:
+        raise ValueError(f"{name} must be finite: {wrong} of its {samples} samples are NaN or infinite")
+    if not peak:
+        raise ValueError(f"{name} is silent: there is nothing to match")
+    if max(mix[:n].max(), -mix[:n].min()) < 1e-6 * peak:
+        raise ValueError(f"{name}: its channels cancel each other, mixed to mono it is silent")
+    return torch.from_numpy(mix[:n]), rate
+
+
+def require_unclipped(source: Source, part: tuple[float, float]) -> None:
+    """Raise ``ValueError`` if a channel of a sound is clipped between two times, in seconds."""
+    with _opened(source) as (name, sound):
+        first, last = (min(round(t * sound.samplerate), sound.frames) for t in part)
+        sound.seek(first)
+        channels = torch.from_numpy(sound.read(last - first, dtype="float32", always_2d=True))
+    require_not_flat(name, *channels.T)
+
+
+class _Stream(soundfile.SoundFile):
+    """Read from front to back: the library seeks behind every block, where the decoder of an MP3 would begin anew."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+@contextmanager
+def _opened(source: Source) -> Iterator[tuple[str, _Stream]]:
+    """A file to be read, and what it is called; what the library cannot read of it is said in one line."""
+    name = "standard input" if isinstance(source, io.BytesIO) or str(source) == "-" else str(source)
     if str(source) == "-":
-        file: Path | io.BytesIO = io.BytesIO(sys.stdin.buffer.read())
-    elif Path(source).is_file():
-        file = Path(source)
-    else:
+        source = io.BytesIO(sys.stdin.buffer.read())
+    if isinstance(source, io.BytesIO):
+        source.seek(0)
+    elif not Path(source).is_file():
         raise ValueError(f"{name} is no regular file" if Path(source).exists() else f"{name}: there is no such file")
     try:
-        with soundfile.SoundFile(os.fsencode(file) if isinstance(file, Path) else file) as sound:
-            frames, rate = sound.frames, sound.samplerate
-            if frames == UNKNOWN:
-                raise ValueError(f"{name} does not say how long it is, as one written to a pipe: convert it again")
-            if frames > LONGEST * rate:
-                raise ValueError(f"{name} lasts {frames / rate / 3600:.1f} hours: an hour is the most that is read")
-            channels = sound.read(dtype="float32", always_2d=True)
+        with _Stream(source if isinstance(source, io.BytesIO) else os.fsencode(source)) as sound:
+            yield name, sound
     except (soundfile.LibsndfileError, TypeError) as error:
         reason = getattr(error, "error_string", "") or "its format is unknown"
         raise ValueError(f"{name} is no sound that can be read: {reason.strip().rstrip('.')}") from error
-    if len(channels) < 2:
-        raise ValueError(f"{name} is empty" if not len(channels) else f"{name} has one sample: that is no sound")
-    wrong = int((~np.isfinite(channels)).sum())
-    if wrong:
-        raise ValueError(f"{name} must be finite: {wrong} of its {channels.size} samples are NaN or infinite")
-    x = torch.from_numpy(channels.mean(1))
-    if not channels.any():
-        raise ValueError(f"{name} is silent: there is nothing to match")
-    if float(x.abs().max()) < 1e-6 * float(np.abs(channels).max()):
-        raise ValueError(f"{name}: its channels cancel each other, mixed to mono it is silent")
-    require_unclipped(name, *torch.from_numpy(channels.T))
-    return x, rate
 
 
 def common_gain(sounds: Sequence[Tensor]) -> float:

@@ -2,7 +2,9 @@
 
 import difflib
 import os
+import re
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +21,8 @@ from pnpkit.experiment.profiles import PROFILES
 ERRORS = (ValueError, OSError, RuntimeError, FloatingPointError, ImportError)
 REPORT = "https://github.com/pnpkit/pnpkit/issues"
 TRACEBACK = "--traceback"
+_HOME = re.compile(r"^((?:--[\w-]+=)?)(~.*)", re.DOTALL)  # a path that the shell leaves, as of --out=~/x
+JOBS = {"match", "analyse"}  # verbs whose processes are --jobs
 INTERRUPTED, STOPPED = 130, "interrupted: what is done is kept, the same command goes on"
 
 
@@ -32,7 +36,7 @@ class _Verbs(TyperGroup):
             meant = f", did you mean {near[0]!r}?" if near else ";"
             print(f"pnpkit: unknown verb {args[0]!r}{meant} valid verbs: {verbs}", file=sys.stderr)
             raise typer.Exit(2)
-        return super().resolve_command(ctx, args)
+        return super().resolve_command(ctx, [_HOME.sub(lambda m: m[1] + os.path.expanduser(m[2]), a) for a in args])
 
 
 app = typer.Typer(
@@ -102,6 +106,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a terminal without Greek must not end a verb after its work
+    warnings.formatwarning = lambda message, *_, **__: f"pnpkit: {message}\n"  # no path, no line of source
     arguments = [argument for argument in sys.argv[1:] if argument != TRACEBACK]
     try:
         code = app(arguments, standalone_mode=False)
@@ -133,13 +138,11 @@ def _told(error: BaseException) -> tuple[int, str]:
         return 2, _misuse(" ".join(error.format_message().split()))
     if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":
         return INTERRUPTED, STOPPED
+    again = f"run again with fewer {'--jobs' if JOBS & set(sys.argv[1:2]) else '--workers'}; what is done is kept"
     if isinstance(error, MemoryError) or "not enough memory" in line or "can't allocate memory" in line:
-        return 1, "there is not enough memory: fewer --workers, and run again; what is done is kept"
-    if type(error).__name__ == "BrokenProcessPool":
-        return 1, (
-            "a worker was ended from outside, most likely because memory ran out: run again with fewer --workers; what "
-            "is done is kept"
-        )
+        return 1, f"there is not enough memory: {again}"
+    if type(error).__name__ in ("BrokenProcessPool", "KilledWorker"):  # the second is Dask's
+        return 1, f"a worker was ended from outside, most likely because memory ran out: {again}"
     if isinstance(error, ERRORS) and line:
         return 2 if isinstance(error, UnknownName) else 1, line
     return 1, f"{type(error).__name__}: {line or 'no message'}. This is our fault: {REPORT} (details: {TRACEBACK})"

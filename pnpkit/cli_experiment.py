@@ -1,8 +1,9 @@
 """Verbs of the paper's experiment: from the data set to Table 1, each for a profile and its folder of artefacts."""
 
 import sys
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -72,7 +73,9 @@ def metrics(
 
     workspace = _opened(profile, out)
     if verify:
-        worst = verify_metrics(workspace.metrics_path, workspace.metric_config, verify)
+        with bars() as progress:
+            told = progress and partial(progress, "metrics again")
+            worst = verify_metrics(workspace.metrics_path, workspace.metric_config, verify, progress=told)
         total = len(workspace.problem.table)
         print(
             f"{min(verify, total)} of {total} metrics computed again: largest relative difference {worst:.1e}, "
@@ -121,11 +124,13 @@ def evaluate(
     from pnpkit.experiment.results.tables import summary_table
 
     workspace = _opened(profile, out)
+
+    def show(found: Any) -> None:  # before it is kept: what is printed is there, whatever becomes of the file
+        page = found if curve else summary_table(found.summary, workspace.problem.space)
+        print(page.to_string(index=not curve), flush=True)
+
     with bars() as progress:
-        if curve:
-            print(workspace.curve(loss, seed, progress).to_string(index=False))
-        else:
-            print(summary_table(workspace.evaluate(loss, seed, progress).summary, workspace.problem.space).to_string())
+        (workspace.curve if curve else workspace.evaluate)(loss, seed, progress, show=show)
 
 
 def table_(

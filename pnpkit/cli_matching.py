@@ -1,6 +1,7 @@
 """The instrument's verb ``match``: sounds in, parameters out, with a table and a report a sound."""
 
 import json
+import math
 import os
 import sys
 from collections import Counter
@@ -18,6 +19,7 @@ from pnpkit.progress import bars
 
 if TYPE_CHECKING:
     from pnpkit.experiment.matches import MatchConfig
+    from pnpkit.synth import Parameter
 
 Synth = Annotated[str, typer.Option("--synth", help="arpeggio, drum, or module:attribute.")]
 Variant = Annotated[str | None, typer.Option(help="Of the synthesiser; its headline one by default.")]
@@ -41,10 +43,10 @@ def register(app: typer.Typer) -> None:
 
 def _print_columns(wanted: bool) -> bool:
     if wanted:
-        from pnpkit.experiment.matches import COLUMNS, SCHEMA
+        from pnpkit.experiment.matches import COLUMNS, OF_A_PARAMETER, SCHEMA
 
-        rest = "of each parameter: its value, and the ends of its 95 % region, if there is one"
-        told = [f"{name}\t{meaning}" for name, meaning in {**COLUMNS, "NAME, NAME_low, NAME_high": rest}.items()]
+        of_each = {f"NAME{end}": f"of each parameter: {meaning}" for end, meaning in OF_A_PARAMETER.items()}
+        told = [f"{name}\t{meaning}" for name, meaning in {**COLUMNS, **of_each}.items()]
         print(f"version {SCHEMA}", *told, sep="\n")
         raise typer.Exit
     return wanted
@@ -54,7 +56,9 @@ def match_(
     files: Annotated[list[str], typer.Argument(help="Sounds, or folders of them; - is standard input.")],
     synth: Synth = "arpeggio",
     variant: Variant = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of matches.csv, and a report and a match a sound.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of matches.csv, index.html, and a page and a match a sound.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON object a line, with the columns of the CSV.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Processes, of one thread each.")] = 1,
     scheduler: Annotated[str | None, typer.Option(help="Dask scheduler, tcp://host:port, instead.")] = None,
@@ -65,12 +69,15 @@ def match_(
         bool, typer.Option("--columns", callback=_print_columns, is_eager=True, help="Say what is in a row.")
     ] = False,
 ) -> None:
-    """Find the parameters of sounds, with how sure one can be, and whether the synthesiser made them at all."""
-    from pnpkit.experiment.machine import dask_executor, locked, run_tasks
-    from pnpkit.experiment.matches import Table, sounds_in
+    """Find the parameters of sounds, with how sure one can be, and whether the synthesiser made them at all.
 
-    if out is not None:
-        import_module("pnpkit.figures.report")  # what a bare installation lacks is said before the work
+    Exit code 3 if some of several sounds, or of a folder, could not be matched; 1 if the only one could not.
+    """
+    from pnpkit.experiment.files import write_atomically
+    from pnpkit.experiment.machine import dask_executor, locked, run_tasks
+    from pnpkit.experiment.matches import Table, sounds_in, typed
+
+    pages = None if out is None else _pages()
     if scheduler is not None:  # a worker elsewhere has another working folder
         out, files = out and out.absolute(), [f if f == "-" else str(Path(f).absolute()) for f in files]
     own: Any = nullcontext() if out is None else locked(out, wait=False)
@@ -79,20 +86,27 @@ def match_(
         sources = sounds_in(files)
         table = None if out is None else Table(out / "matches.csv", config.synth.parameters)
         todo = [s for s in sources if table is None or not table.done(s, config)]
-        names = _names([*sources, *(table.rows if table is not None else ())])
+        held = {} if table is None else table.rows
+        names = _names([*sources, *held])
         if table is not None:
             table.begin(todo)
         told = Counter({"done before": len(sources) - len(todo)})
+        for kept in (s for s in sources if as_json and s in held):
+            _say(typed(held[kept]), config, as_json)
+
+        def advanced() -> None:
+            if progress is not None:
+                progress("matching", told.total(), len(sources))
 
         def ended(row: dict[str, Any]) -> None:
             told["failed" if row["error"] else "done"] += 1
             if table is not None:
                 table.add(row)
             _say(row, config, as_json)
-            if progress is not None:
-                progress("matching", told.total(), len(sources))
+            advanced()
 
-        tasks = [(s, config, out, names[s]) for s in todo]
+        advanced()
+        tasks = [(s, config, out, names[s], pages is not None) for s in todo]
         alone = jobs == 1 and executor is None
         for task in tasks:
             if alone or task[0] == "-":  # standard input is that of this process
@@ -100,10 +114,23 @@ def match_(
         if not alone:
             others = [task for task in tasks if task[0] != "-"]
             run_tasks(_matched, others, workers=jobs, executor=executor, finished=ended)
+        if out is not None and pages is not None:
+            rows = map(typed, Table(out / "matches.csv", config.synth.parameters).rows.values())
+            index = pages.index(config.synth.parameters, [(row, _page(row, out, names)) for row in rows])
+            write_atomically(out / "index.html", lambda path: path.write_text(index, "utf-8", "replace"))
     if told["done before"]:
         print(f"pnpkit: {told['done before']} of {len(sources)} were matched before: {out}", file=sys.stderr)
     if told["failed"]:
-        raise typer.Exit(PARTIAL if len(sources) > 1 else 1)
+        raise typer.Exit(1 if sources == files[:1] else PARTIAL)
+
+
+def _pages() -> Any:
+    """What writes the pages; None, which is said, where a bare installation lacks what draws on them."""
+    try:
+        return import_module("pnpkit.figures.report")
+    except ModuleNotFoundError as error:
+        print(f"pnpkit: no pages are written, but the table and a match a sound: {error}", file=sys.stderr)
+        return None
 
 
 def _config(
@@ -120,21 +147,22 @@ def _config(
     return config
 
 
-def _matched(source: str, config: "MatchConfig", out: Path | None, name: str) -> dict[str, Any]:
+def _matched(source: str, config: "MatchConfig", out: Path | None, name: str, page: bool) -> dict[str, Any]:
     """Task: match one file, leave its report and its answer, give its row; what cannot be read is said there."""
     from pnpkit.experiment.files import write_atomically
-    from pnpkit.experiment.matches import identity, match_file, row
+    from pnpkit.experiment.matches import failed, match_file, row
 
     try:
         found, sound = match_file(source, config)
-    except (ValueError, OSError, RuntimeError) as error:
-        return identity(source, config) | {"error": " ".join(str(error).split())}
+    except (ValueError, OSError, RuntimeError, MemoryError) as error:
+        return failed(source, config, error)
     if out is not None:
+        write_atomically(out / f"{name}.npz", found.save)
+    if out is not None and page:
         from pnpkit.figures.report import report
 
-        page = report(name, sound.told, sound.x, found, config.synth.sample_rate).encode("utf-8", "replace")
-        write_atomically(out / f"{name}.html", lambda path: path.write_bytes(page))
-        write_atomically(out / f"{name}.npz", found.save)
+        drawn = report(name, sound.told, sound.x, found, config.synth.sample_rate)
+        write_atomically(out / f"{name}.html", lambda path: path.write_text(drawn, "utf-8", "replace"))
     return row(source, config, found, sound)
 
 
@@ -143,9 +171,15 @@ def _names(sources: Iterable[str]) -> dict[str, str]:
     from pnpkit.experiment.artefacts import digest
 
     short = {s: "standard input" if s == "-" else Path(s).name for s in sources}
-    count = Counter(name.casefold() for name in short.values())
+    count = Counter(["index", *(name.casefold() for name in short.values())])  # index.html is a page already
     plain = {s for s, name in short.items() if count[name.casefold()] == 1 and len(os.fsencode(name)) <= LONG}
     return {s: n if s in plain else f"{n[:30]}-{digest(os.fsencode(os.path.abspath(s)))}" for s, n in short.items()}
+
+
+def _page(row: dict[str, Any], out: Path, names: dict[str, str]) -> Path | None:
+    """Where the page of a row is, if there is one."""
+    path = out / f"{names[row['file']]}.html"
+    return None if row["error"] or not path.is_file() else path
 
 
 def _say(row: dict[str, Any], config: "MatchConfig", as_json: bool) -> None:
@@ -156,7 +190,19 @@ def _say(row: dict[str, Any], config: "MatchConfig", as_json: bool) -> None:
         print(json.dumps(row, allow_nan=False, ensure_ascii=False), flush=True)
     elif not row["error"]:
         parameters = config.synth.parameters.parameters
-        values = ", ".join(f"{p.name} {row[p.name]:.4g} {p.unit}".removesuffix(" 1") for p in parameters)
+        values = ", ".join(_value(p, row) for p in parameters)
+        if row["rival_distance"] is not None:
+            other = ", ".join(f"{p.name} {row[f'{p.name}_rival']:.4g}" for p in parameters)
+            values += f"; a rival at {row['rival_distance']:.3g}: {other}"
         numbers = f"{row['distance']:.3g} where {row['usual']:.3g} is usual, {100 * row['share']:.0f} % explained"
-        ended = "" if row["converged"] else " (did not converge)"
-        print(f"{row['file']}: {row['verdict']}{ended}: {numbers}; {values}; {row['told']}", flush=True)
+        print(f"{row['file']}: {row['verdict']}: {numbers}; {values}; {row['told']}", flush=True)
+
+
+def _value(p: "Parameter", row: dict[str, Any]) -> str:
+    """A parameter with its unit and half the width of its region, to the digits that this leaves it; ω in Hz too."""
+    value, low, high = row[p.name], row[f"{p.name}_low"], row[f"{p.name}_high"]
+    half = 0.0 if low is None else (high - low) / 2
+    digits = max(4, 2 + math.ceil(math.log10(abs(value) / half))) if half and value else 4
+    within = f" ± {half:.2g}" if half else ""
+    hertz = f" ({value / (2 * math.pi):.{digits}g} Hz)" if p.unit == "rad/s" else ""
+    return f"{p.name} {value:.{digits}g}{within} {p.unit}".removesuffix(" 1") + hertz

@@ -32,7 +32,10 @@ def transform(
     starts: Starts = 4,
     steps: Steps = 48,
 ) -> None:
-    """Analyse a sound, change its parameters, and synthesise it again, at its level and its place."""
+    """Analyse a sound, change its parameters, and synthesise it again, at its level and its place.
+
+    A sound that the synthesiser did not make is warned of, and goes on as the nearest one found; the exit code is 0.
+    """
     from pnpkit.audio import save_wav
     from pnpkit.experiment.files import write_atomically
     from pnpkit.experiment.matches import MatchConfig
@@ -69,7 +72,10 @@ def morph_(
     variant: Variant = None,
     starts: Starts = 4,
 ) -> None:
-    """Go from one sound to another in steps that sound equal: along the geodesic of the metric."""
+    """Go from one sound to another in steps that sound equal: along the geodesic of the metric.
+
+    A sound that the synthesiser did not make, and a path that did not converge, are warned of; the exit code is 0.
+    """
     import pandas as pd
 
     from pnpkit.audio import common_gain, save_wav
@@ -82,19 +88,21 @@ def morph_(
     a, b = (_answer(file, config) for file in (first, second))
     problem = matching_problem(config.atlas.grid)
     g = problem.synth
-    path = morph(a.theta, b.theta, steps, g=g, phi=problem.phi)
+    with bars() as progress:
+        path = morph(a.theta, b.theta, steps, g=g, phi=problem.phi, progress=progress)
     sounds = list(g(path.theta))
     gain = common_gain(sounds)
     for k, x in enumerate(sounds):
         write_atomically(out / f"{k:02d}.wav", lambda p, x=x: save_wav(p, x, g.sample_rate, gain))  # type: ignore[misc]
     table = pd.DataFrame(path.theta.numpy(), columns=list(g.parameters.names)).rename_axis("step")
-    table["length"] = [0.0, *path.lengths.tolist()]
-    write_atomically(out / "morph.csv", lambda p: table.to_csv(p))
+    table = table.assign(length=[0.0, *path.lengths.tolist()], converged=path.converged)
+    write_atomically(out / "morph.csv", lambda p: p.write_bytes(table.to_csv().encode()))
     print(
         f"{steps} steps of {float(path.lengths.mean()):.3g} in Φ, uneven by {100 * path.unevenness:.1f} %; together "
         f"{float(path.lengths.sum()):.4g}, where the straight line has {float(path.straight_lengths.sum()):.4g}"
-        + ("" if path.converged else " (did not converge)")
     )
+    if not path.converged:
+        print("pnpkit: warning: the path did not converge: its steps may not sound equal", file=sys.stderr)
 
 
 def say_outside(space: "ParameterSpace", theta: list[float]) -> None:
@@ -109,6 +117,7 @@ def _answer(file: str, config: "MatchConfig") -> "Match":
     from pnpkit.experiment.matches import match_file
     from pnpkit.experiment.precompute.atlases import find_atlas
     from pnpkit.matching import Match
+    from pnpkit.matching.answer import NOT
 
     if Path(file).suffix == ".npz":
         found = Match.load(Path(file))
@@ -119,6 +128,8 @@ def _answer(file: str, config: "MatchConfig") -> "Match":
     if found.space != config.synth.parameters:
         raise ValueError(f"{file} is a match with another synthesiser: of {', '.join(found.space.names)}; see --synth")
     print(f"{file}: {found.sentence()}", file=sys.stderr)
+    if found.verdict == NOT or not found.converged:
+        print(f"pnpkit: warning: what is made is not of {file}, but of the nearest sound found", file=sys.stderr)
     return found
 
 

@@ -1,5 +1,6 @@
 """Progress of long work on a terminal."""
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,8 @@ def bars() -> Iterator[Any]:
         yield None
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TextColumn("{task.fields[pace]}"), console=console) as display:
+    aside = sys.stdout.isatty()  # lines and bars take turns on a terminal; what goes to a file or a pipe goes there
+    with Progress(*columns, TextColumn("{task.fields[pace]}"), console=console, redirect_stdout=aside) as display:
         tasks: dict[str, tuple[TaskID, int, float]] = {}  # with where and when each began
 
         def update(stage: str, done: int, total: int) -> None:

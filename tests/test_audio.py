@@ -3,13 +3,14 @@
 import io
 import os
 import pathlib
+import tracemalloc
 
 import numpy as np
 import pytest
 import soundfile
 import torch
 
-from pnpkit.audio import common_gain, players, read_sound, save_wav, wav_bytes
+from pnpkit.audio import BLOCK, common_gain, players, read_sound, require_unclipped, save_wav, wav_bytes
 
 RATE = 8192
 TONE = torch.sin(torch.arange(RATE) * 0.3)
@@ -133,7 +134,6 @@ def test_a_name_that_is_not_utf_8_is_read(tmp_path):
         (piped, "does not say how long it is"),
         (lambda p: soundfile.write(p, np.zeros(99), RATE), "is silent"),
         (lambda p: soundfile.write(p, np.array([0.0, np.nan, 1.0]), RATE, subtype="FLOAT"), "1 of its 3 samples"),
-        (lambda p: soundfile.write(p, (4 * TONE).clamp(-1, 1).numpy(), RATE), "is clipped"),
         (
             lambda p: soundfile.write(p, torch.stack([TONE, -TONE], -1).numpy(), RATE, subtype="FLOAT"),
             "cancel each other",
@@ -147,6 +147,26 @@ def test_what_cannot_be_read_is_said_in_one_line_that_names_it(tmp_path, make, m
         read_sound(path)
     assert str(path) in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_clipped_is_what_is_clipped_in_the_part_that_is_taken_in_whichever_channel(tmp_path):
+    loud = torch.stack([0.1 * TONE, (4 * TONE).clamp(-1, 1)], -1)
+    file = tmp_path / "x.wav"
+    soundfile.write(file, torch.cat([torch.stack([TONE, TONE], -1), loud]).numpy(), RATE)
+    require_unclipped(file, (0.0, 1.0))
+    for source in (file, io.BytesIO(file.read_bytes())):
+        with pytest.raises(ValueError, match=r"is clipped: [\d.]+ % of its samples are at its peak"):
+            require_unclipped(source, (1.0, 9.0))
+
+
+def test_of_many_channels_no_more_than_the_mix_is_held(tmp_path):
+    x = TONE.repeat(64)
+    soundfile.write(tmp_path / "x.wav", x.unsqueeze(-1).expand(-1, 8).numpy(), RATE)
+    tracemalloc.start()
+    read_sound(tmp_path / "x.wav")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < x.nbytes + 4 * 8 * BLOCK * x.itemsize  # all channels of a few blocks
 
 
 def test_the_recordings_are_read():

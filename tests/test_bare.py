@@ -122,6 +122,20 @@ def test_verbs_of_the_experiment_name_its_extra():
         assert code == 1
 
 
+def test_the_instrument_needs_no_extra_but_for_its_pages_which_name_theirs(tmp_path, monkeypatch):
+    monkeypatch.setenv("PNPKIT_DATA", str(ROOT / "data"))
+    monkeypatch.chdir(tmp_path)
+    said = verbs(
+        "synth 740 8.7 1.7 --out x.wav", "match x.wav", "match x.wav --out out",
+        "transform out/x.wav.npz --set gamma=2 --out y.wav", "morph out/x.wav.npz out/x.wav.npz --steps 1 --out path",
+    )  # fmt: skip
+    assert [code for code, _ in said.values()] == [0] * 5
+    first, second, third, *_ = (text for _, text in said.values())
+    assert (first, second) == ("", "")
+    assert re.fullmatch(r"pnpkit: no pages .* needs matplotlib: pip install 'pnpkit\[report\]'\n", third)
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["matches.csv", "x.wav.npz"]
+
+
 def test_other_verbs_need_no_extra(tmp_path):
     said = verbs("--version", "-h", "profiles", f"synth 740 8.7 1.7 --out {tmp_path}/x.wav")
     assert {tuple(answer) for answer in said.values()} == {(0, "")}

@@ -4,22 +4,25 @@ import dataclasses
 import errno
 import logging
 import os
+import pty
 import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
 import torch
-from distributed import LocalCluster
+from distributed import KilledWorker, LocalCluster
 
 from pnpkit import cli
 from pnpkit.audio import read_sound
@@ -180,6 +183,35 @@ def test_the_bar_shows_rate_and_remaining_time(store: Path, run: Run, monkeypatc
     assert re.search(r"metrics .* 216/216 0:00:\d\d [\d.]+/s, 0:00:00 left", last)
 
 
+def test_inputs_before_a_training_and_metrics_computed_again_are_told(
+    store: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, int, int]] = []
+
+    def compute(*of: Any) -> None:
+        of[4](1, 2)
+        raise RuntimeError("enough of it")
+
+    monkeypatch.setattr("pnpkit.cli_experiment.bars", lambda: nullcontext(lambda *of: told.append(of)))
+    monkeypatch.setattr("pnpkit.experiment.workspace.compute_inputs", compute)
+    assert "enough of it" in run("train", "--profile", "smoke", "--loss", "p")[2]
+    assert told.pop() == ("inputs", 1, 2)
+    assert run("metrics", "--profile", "smoke")[0] == 0
+    told.clear()
+    assert run("metrics", "--profile", "smoke", "--verify", "3")[0] == 0
+    assert told == [("metrics again", k, 3) for k in (1, 2, 3)]
+
+
+def test_bars_on_a_terminal_leave_a_pipe_its_lines() -> None:
+    code = "from pnpkit.progress import bars\nwith bars() as bar:\n    bar('work', 1, 2)\n    print('a row')"
+    ours, theirs = pty.openpty()
+    child = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=theirs, check=True)
+    assert child.stdout == b"a row\n"
+    assert b"work" in os.read(ours, 9999)
+    for end in (ours, theirs):
+        os.close(end)
+
+
 def test_the_pace_is_that_of_this_call() -> None:
     assert pace(0, 100, 5.0) == ""
     assert pace(30, 60, 10.0) == "3.0/s, 0:00:20 left"
@@ -294,16 +326,17 @@ def test_what_nobody_foresaw_is_one_line_and_where_to_report_it(run: Run, monkey
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [
-        (MemoryError(), 1, "not enough memory: fewer --workers"),
+        (MemoryError(), 1, "not enough memory: run again with fewer --workers"),
         (KeyboardInterrupt(), 130, "interrupted"),
         (
             BrokenProcessPool("A process in the process pool was terminated abruptly"),
             1,
             "memory ran out: run again with",
         ),
+        (KilledWorker("metrics-3", SimpleNamespace(address="tcp://a:1"), 3), 1, "memory ran out: run again with"),
         (OSError(errno.ENOSPC, "No space left on device", "a/b"), 1, "No space left on device: 'a/b'"),
     ],
-    ids=["memory", "interrupt", "worker", "disk"],
+    ids=["memory", "interrupt", "worker", "worker of Dask", "disk"],
 )
 def test_ends_that_are_nobodys_fault(
     error: BaseException, code: int, said: str, run: Run, monkeypatch: pytest.MonkeyPatch
@@ -315,6 +348,15 @@ def test_ends_that_are_nobodys_fault(
     answer = run("run", "--profile", "smoke")
     assert answer[0] == code
     assert said in one_line(answer[2])
+
+
+def test_out_of_memory_the_option_of_the_verb_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_of: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(parallel, "dask_executor", stop)
+    assert "fewer --jobs" in one_line(run("match", "x.wav")[2])
+    assert "fewer --workers" in one_line(run("metrics", "--profile", "smoke")[2])
 
 
 @pytest.mark.parametrize(
@@ -358,6 +400,22 @@ def test_a_data_set_is_written_whole_or_not_at_all(run: Run, tmp_path: Path, mon
     assert f"{tmp_path / 'a.csv'} cannot be written (No space left on device)" in one_line(said)
     assert (tmp_path / "a.csv").read_text() == before
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+
+
+def test_home_is_found_where_the_shell_does_not_look_for_it(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in --out=~/x.csv, of any verb and any path; and a folder of that name, which is there, is not home."""
+    (work := tmp_path / "work" / "~").mkdir(parents=True)
+    monkeypatch.chdir(work.parent)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert run("dataset", "--profile=smoke", "--out=~/x.csv")[0] == 0
+    assert run("dataset", "--profile=smoke", "--out", work / "x.csv")[0] == 0
+    assert run("dataset", "--profile=smoke", "--out=./~/y.csv")[0] == 0
+    assert run("synth", "740", "8.7", "1.7", "--out", "~/x.wav")[0] == 0
+    assert f"{tmp_path}/none/smoke" in run("table", "--profile=smoke", "--out=~/none")[2]
+    written = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*")}
+    assert written == {"x.csv", "x.wav", "work/~/x.csv", "work/~/y.csv"}
 
 
 def test_analyse_is_match_and_says_so(run: Run, tmp_path: Path) -> None:

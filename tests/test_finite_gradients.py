@@ -1,16 +1,19 @@
 """Public differentiable functions have finite gradients where sounds are silent, equal, constant, tiny or huge."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor
 
+from pnpkit.analyser.network import Analyser
 from pnpkit.analyser.scalogram import Scalogram
 from pnpkit.distances import ddsp_mss_distance, jtfs_distance, mss_distance
 from pnpkit.jtfs import Phi
-from pnpkit.losses import ParameterLoss, PNPLoss, SpectralLoss, WeightedParameterLoss, quadratic_form
-from pnpkit.synth import Arpeggio
+from pnpkit.landscape import LinearisedListening
+from pnpkit.losses import ParameterLoss, PNPLoss, SpectralLoss, WaveformLoss, WeightedParameterLoss, quadratic_form
+from pnpkit.synth import Arpeggio, RectangularDrum, Synthesiser
 
 N = 2**13
 PHI = Phi.reference(N)
@@ -73,6 +76,46 @@ def test_a_map_has_a_finite_gradient(name: str, sound: str) -> None:
         assert not found.any()
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_the_network_has_finite_gradients(training: bool) -> None:
+    """With respect to what it sees and to its weights."""
+    analyser = Analyser(2).train(training)
+    for sound in SOUNDS.values():
+        found = gradient(lambda x: analyser(x).square(), SCALOGRAM(sound).detach())
+        assert bool(torch.isfinite(found).all())
+        slopes = torch.autograd.grad(analyser(SCALOGRAM(sound)).square().sum(), list(analyser.parameters()))
+        assert all(bool(torch.isfinite(slope).all()) for slope in slopes)
+
+
+SYNTHS: dict[str, Synthesiser] = {
+    "arpeggio": Arpeggio(n_samples=N),
+    "arpeggio as printed": Arpeggio("paper", n_samples=N),
+    "arpeggio, gain attached": Arpeggio(detach_gain=False, n_samples=N),
+    "drum": RectangularDrum(n_samples=N),
+    "drum, displacement": RectangularDrum(normalise_peak=False, n_samples=N),
+}
+
+
+@pytest.mark.filterwarnings("ignore:silence:UserWarning")
+@pytest.mark.parametrize("name", SYNTHS)
+def test_a_synthesiser_has_a_finite_gradient(name: str) -> None:
+    """In the corners and the middle of its box, and with each parameter 0, denormal or huge."""
+    g = SYNTHS[name]
+    low, high = g.parameters.low, g.parameters.high
+    corners = torch.cartesian_prod(*torch.stack([low, high], -1))
+    middle = g.parameters.decode(torch.zeros(len(low), dtype=torch.float64), "logminmax")
+    refused = {"omega", "tau"} | ({"gamma"} if g == SYNTHS["arpeggio as printed"] else set())  # no sound has them at 0
+    extremes = [
+        middle.index_fill(0, torch.tensor(k), value)
+        for k, parameter in enumerate(g.parameters.names)
+        for value in (0, 1e-40, 1e18)
+        if value or parameter not in refused
+    ]
+    for theta in (*corners, *extremes):
+        found = gradient(lambda th: g(th[None]).square(), theta)
+        assert bool(torch.isfinite(found).all()), theta
+
+
 def test_the_scalogram_of_an_arpeggio_has_a_finite_gradient() -> None:
     """Whole frames of it are silent."""
     g = Arpeggio()
@@ -99,12 +142,18 @@ M = torch.eye(3).repeat(3, 1, 1) * torch.tensor([1.0, 0.0, 1e18])[:, None, None]
 def test_a_loss_has_a_finite_gradient(guess: Tensor) -> None:
     low, high = Arpeggio.parameters.low, Arpeggio.parameters.high
     spectral = SpectralLoss(lambda theta: torch.log1p(theta.abs()), box=(low, high))
+    g = Arpeggio(n_samples=N)
+    tangents = LinearisedListening(THETA, THETA.log(), torch.diag_embed(1 / THETA))
     for loss in (
         ParameterLoss(),
         WeightedParameterLoss(torch.tensor([1.0, 0.0, 1e9])),
         PNPLoss(),
         PNPLoss(torch.eye(3)),
         spectral,
+        SpectralLoss(tangents, box=(low, high)),
+        WaveformLoss(ddsp_mss_distance, g, box=(low, high)),
+        WaveformLoss(partial(jtfs_distance, jtfs=PHI.jtfs), g, box=(low, high)),
+        WaveformLoss(mss_distance, g, box=(low, high)),
     ):
         found = gradient(lambda g, loss=loss: loss(g, THETA, M).reshape(1), guess)
         assert bool(torch.isfinite(found).all())

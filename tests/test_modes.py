@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from pnpkit.analyser.cpu_layers import in_more_passes
+from pnpkit.analyser.network import Analyser
+from pnpkit.analyser.scalogram import Scalogram
 from pnpkit.jtfs import JTFS, Phi
 from pnpkit.metric import jacobian, riemannian_metric
 
@@ -66,6 +69,62 @@ def test_modes_of_the_caller_change_nothing(in_time):
         later = answers(made_inside, x)
         for got in (found, found_too, later):
             assert all(torch.equal(a, b) for a, b in zip(got, expected, strict=True)), name
+
+
+def scalogram():
+    return Scalogram(2048, octaves=2, f_min=200.0, hop=64)
+
+
+def seen(scalogram, x):
+    """Value, gradient."""
+    leaf = x.clone().requires_grad_()
+    with torch.enable_grad():
+        (gradient,) = torch.autograd.grad(scalogram(leaf).square().sum(), leaf)
+    return scalogram(x), gradient
+
+
+def trained(analyser, inputs):
+    """Answer, gradients, with the same activations dropped."""
+    torch.manual_seed(0)
+    with torch.enable_grad():
+        answer = analyser(inputs)
+        return answer.detach(), *torch.autograd.grad(answer.square().sum(), list(analyser.parameters()))
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_modes_of_the_caller_change_neither_the_network_nor_its_input(name):
+    """But autocast, which is there to make a network cheaper, does so while it runs."""
+    x, given, analyser = g(THETA), scalogram(), Analyser(2)
+    expected, learnt = seen(given, x), trained(analyser, given(x))
+    with MODES[name]():
+        made_inside, network = scalogram(), Analyser(2)
+        found, found_too = seen(given, x), seen(made_inside, x)
+        answers_inside = [] if "float16" in name else [trained(analyser, given(x)), trained(network, given(x))]
+    for got in (found, found_too, seen(made_inside, x)):
+        assert all(torch.equal(a, b) for a, b in zip(got, expected, strict=True))
+    for got in (*answers_inside, trained(network, given(x))):
+        assert all(torch.equal(a, b) for a, b in zip(got, learnt, strict=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_under_autocast_the_networks_own_layers_are_those_of_torch(dtype):
+    analyser, plain, inputs = Analyser(2), Analyser(2), scalogram()(g(THETA))
+    in_more_passes(plain.network)
+    with torch.autocast("cpu", dtype=dtype):
+        ours, theirs = trained(analyser, inputs), trained(plain, inputs)
+    assert ours[0].dtype == dtype
+    for a, b in zip(ours, theirs, strict=True):  # gradients in float16 overflow in both, unless they are scaled
+        torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
+
+
+def test_what_is_made_in_inference_mode_can_be_trained_outside_it():
+    x, given, analyser = g(THETA), scalogram(), Analyser(2)
+    with torch.inference_mode():
+        made_inside, network = scalogram(), Analyser(2)
+    pairs = zip(seen(made_inside, x), seen(given, x), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+    pairs = zip(trained(network, given(x)), trained(analyser, given(x)), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
 
 
 @pytest.mark.parametrize("in_time", [False, True])

@@ -1,12 +1,16 @@
 """The wheel, unpacked in another folder, does what a checkout does, and looks for nothing outside itself."""
 
+import json
 import os
 import pathlib
 import subprocess
 import sys
 import zipfile
 
+import pandas as pd
 import pytest
+
+from tests.experiment.test_systems import BELL
 
 ROOT = pathlib.Path(__file__).parents[1]
 pytestmark = pytest.mark.slow
@@ -91,3 +95,21 @@ def test_command_line_works_from_the_wheel(installed, tmp_path):
     assert (made.stderr, made.returncode) == ("", 0)
     assert (tmp_path / "x.wav").stat().st_size > 2 * 2**15
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.wav"]
+
+
+def test_a_study_of_ones_own_and_a_match_work_from_the_wheel(installed, tmp_path):
+    (tmp_path / "bell.py").write_text(BELL.replace("MODULE", "bell"))
+    for arguments in (
+        "run --profile bell.py:STUDY --workers 1",
+        "metrics --profile bell.py:STUDY --atlas 1 --workers 1",
+        "synth 100 0.1 --synth bell:Small --out x.wav",
+        "match x.wav --synth bell:Small --starts 2 --out found",
+    ):
+        made = python(installed, tmp_path, "-m", "pnpkit", *arguments.split())
+        assert made.returncode == 0, made.stderr
+        assert "Traceback" not in made.stderr
+    rows = json.loads((tmp_path / "data" / "mine" / "results.json").read_text())["rows"]["last"]
+    assert {loss for loss, row in rows.items() if row} == {"p", "pnp"}
+    found = pd.read_csv(tmp_path / "found" / "matches.csv").iloc[0]
+    assert (found.f, found.tau) == pytest.approx((100, 0.1), rel=0.02)
+    assert {path.name for path in tmp_path.iterdir()} - {"__pycache__"} == {"bell.py", "data", "x.wav", "found"}

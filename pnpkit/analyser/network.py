@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pnpkit._checks import plain_modes
 from pnpkit._names import require_known
 
 EVALUATION_BATCH = 64  # fits the caches; no result depends on it beyond rounding
@@ -56,19 +57,19 @@ class Analyser(nn.Module):
 
         super().__init__()
         require_known("head", head, HEADS)
-        with torch.random.fork_rng(devices=[]):
+        with plain_modes(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.normalise = nn.BatchNorm2d(1)
             self.expand = nn.Conv2d(1, 3, kernel_size=3, padding=1)
             network = timm.create_model(
                 "efficientnet_b0", pretrained=False, num_classes=n_parameters, in_chans=3, drop_rate=0.2
             )
-        self.network = in_fewer_passes(network)
-        self.head = HEADS[head]()
-        if mean_target is not None:
-            with torch.no_grad():
-                self.network.get_parameter("classifier.bias").copy_(_before_head(mean_target, head))
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # known to torch, not to its stubs
+            self.network = in_fewer_passes(network)
+            self.head = HEADS[head]()
+            if mean_target is not None:
+                with torch.no_grad():
+                    self.network.get_parameter("classifier.bias").copy_(_before_head(mean_target, head))
+            self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # known to torch, not to its stubs
 
     def forward(self, inputs: Float[Tensor, "*batch bins frames"]) -> Float[Tensor, "*batch d"]:
         """Estimated parameters, in the coordinates of the training target.

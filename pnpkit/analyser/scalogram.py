@@ -5,6 +5,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pnpkit._checks import plain_modes
 from pnpkit._extras import extra
 from pnpkit.distances import root
 from pnpkit.jtfs.operator import LOUD
@@ -56,10 +57,11 @@ class Scalogram(nn.Module):
         with extra("analyser", "the scalogram"):
             from nnAudio.features.cqt import CQT1992v2  # slow to import
 
-        self.cqt = CQT1992v2(
-            sr=sample_rate, hop_length=hop, fmin=f_min, n_bins=n_bins,
-            bins_per_octave=bins_per_octave, verbose=False,
-        )  # fmt: skip
+        with plain_modes():
+            self.cqt = CQT1992v2(
+                sr=sample_rate, hop_length=hop, fmin=f_min, n_bins=n_bins,
+                bins_per_octave=bins_per_octave, verbose=False,
+            )  # fmt: skip
 
     @property
     def frequencies(self) -> np.ndarray:
@@ -77,7 +79,8 @@ class Scalogram(nn.Module):
             raise ValueError(f"a bin at {self.frequencies[0]:g} Hz needs over {half} samples, not {x.shape[-1]}")
         flat = x.reshape(-1, x.shape[-1]).float()
         # What is so loud that squares overflow is scaled by a power of two and back, which changes no bit of the rest
-        scale = torch.where(flat.detach().abs().amax(-1, keepdim=True) > LOUD, 2.0**-80, 1.0)
-        real, imag = self.cqt(flat * scale, output_format="Complex").unbind(-1)
+        scale = torch.where(flat.detach().abs().amax(-1, keepdim=True) > LOUD, 2.0**-80, 1.0).float()
+        with torch.autocast(x.device.type, enabled=False):
+            real, imag = self.cqt(flat * scale, output_format="Complex").unbind(-1)
         S = root(real.square() + imag.square()) / scale.unsqueeze(-1)
         return torch.log1p(S / self.eps).reshape(*x.shape[:-1], *S.shape[1:])

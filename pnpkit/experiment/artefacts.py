@@ -123,7 +123,8 @@ def write_record(path: Path, content: Mapping[str, Any], names: Iterable[str] = 
 
 def write_csv(path: Path, table: "pd.DataFrame", **options: Any) -> None:
     """Write a table atomically, without its index; options as of :meth:`pandas.DataFrame.to_csv`."""
-    write_atomically(path, lambda p: table.to_csv(p, index=False, **options))
+    text = table.to_csv(index=False, **options)  # pandas would take a ~ of the path for a home
+    write_atomically(path, lambda p: p.write_text(text, encoding="utf-8", newline=""))
 
 
 def read_json(path: Path, verb: str = "") -> Any:

@@ -3,6 +3,8 @@
 import csv
 import hashlib
 import io
+import json
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,30 +12,30 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pnpkit.audio import read_sound
+from pnpkit.audio import read_sound, require_unclipped
 from pnpkit.experiment.artefacts import config_hash
-from pnpkit.experiment.files import write_atomically
+from pnpkit.experiment.files import write_atomically, written
 from pnpkit.experiment.precompute.atlases import AtlasConfig, find_atlas, matching_problem
 from pnpkit.jtfs import Phi
 from pnpkit.matching import Atlas, Match, match
 from pnpkit.matching.recording import Fitted, fitted
 from pnpkit.synth import ParameterSpace, Synthesiser
 
-SCHEMA = 1  # of a row: another number for other columns, or the same with another meaning
+SCHEMA = 2  # of a row: another number for other columns, or the same with another meaning
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff")  # looked for in a folder
-# Of a row, before the parameters: each parameter has three more, NAME, and NAME_low and NAME_high, the ends of its 95 %
-# region, empty where there is none.
+# Of a row, before the parameters, each of which has four more
 COLUMNS = {
     "schema": "version of these columns",
     "file": "as it was given, or as found in the folder given",
     "digest": "of its bytes: a row whose file has another one is made again",
     "options": "hash of all options that change a result",
     "error": "one line if it could not be matched; the rest is empty then",
-    "verdict": "made by it, near it, or not made by it",
+    "verdict": "made by it, near it, or not made by it; with `, not converged` behind it, no answer yet",
     "converged": "whether the descent ended by its own criterion",
     "distance": "in units of Φ, between the sound and its resynthesis",
     "usual": "what an in-model sound in that noise would leave",
     "share": "of the norm of Φ explained",
+    "rival_distance": "of another answer nearly as near, if a descent found one before the sound was explained",
     "level": "dB above the synthesiser's own",
     "delay": "s behind where the synthesiser's sounds begin",
     "noise": "standard deviation, full scale at 1",
@@ -44,6 +46,9 @@ COLUMNS = {
     "jacobians": "taken, over all starts",
     "seconds": "it took",
 }
+OF_A_PARAMETER = {"": "its value", "_low": "lower end of its 95 % region, if there is one", "_high": "upper end of it"}
+OF_A_PARAMETER |= {"_rival": "its value in the rival answer, if there is one"}
+TEXTS = {"file", "digest", "options", "error", "verdict", "finish", "told"}
 
 
 @dataclass(frozen=True)
@@ -71,9 +76,11 @@ class MatchConfig:
 def match_file(source: str, config: MatchConfig) -> tuple[Match, Fitted]:
     """Read, fit and match one sound; ``ValueError`` in one line that names it."""
     g, phi, atlas = instrument(config.atlas)
-    x, rate = read_sound(source)
+    file = io.BytesIO(sys.stdin.buffer.read()) if source == "-" else source
+    x, rate = read_sound(file)
     try:
         sound = fitted(x, rate, g)
+        require_unclipped(file, sound.part)
         options: Any = {"n_starts": config.starts, "steps": config.steps, "finish": config.finish}
         return match(sound.x, g.sample_rate, g, phi, starts=atlas, **options), sound
     except ValueError as error:
@@ -92,18 +99,38 @@ def instrument(config: AtlasConfig) -> tuple[Synthesiser, Phi, Atlas]:
 
 def columns(space: ParameterSpace) -> list[str]:
     """Of a row, in their order."""
-    return [*COLUMNS, *(f"{name}{end}" for name in space.names for end in ("", "_low", "_high"))]
+    return [*COLUMNS, *(f"{name}{end}" for name in space.names for end in OF_A_PARAMETER)]
 
 
 def row(source: str, config: MatchConfig, found: Match, sound: Fitted) -> dict[str, Any]:
     """An answer as a row."""
-    numbers = {name: getattr(found, name) for name in ("verdict", "converged", "distance", "usual", "share", "level")}
-    numbers |= {name: getattr(found, name) for name in ("delay", "noise", "finish", "jacobians", "seconds")}
+    numbers = {name: getattr(found, name) for name in ("converged", "distance", "usual", "share", "level", "delay")}
+    numbers |= {name: getattr(found, name) for name in ("noise", "finish", "jacobians", "seconds")}
     numbers |= {"onset": sound.onset, "left": sound.left, "told": sound.told}
-    ends = ([None] * len(found.space),) * 2 if found.region is None else [e.tolist() for e in found.region.interval()]
-    for name, value, low, high in zip(found.space.names, found.theta.tolist(), *ends, strict=True):
-        numbers |= {name: value, f"{name}_low": low, f"{name}_high": high}
-    return identity(source, config) | {"error": None} | numbers
+    numbers["verdict"] = found.verdict + ("" if found.converged else ", not converged")
+    values = [found.theta, *((None, None) if found.region is None else found.region.interval()), found.rival]
+    for end, of_all in zip(OF_A_PARAMETER, values, strict=True):
+        if of_all is not None:
+            numbers |= {f"{name}{end}": v for name, v in zip(found.space.names, of_all.tolist(), strict=True)}
+    if found.rival is not None:
+        numbers["rival_distance"] = found.rival_distance
+    return _blank(source, config) | numbers
+
+
+def failed(source: str, config: MatchConfig, error: BaseException) -> dict[str, Any]:
+    """A row of what could not be matched; its error names it."""
+    said = " ".join(str(error).split()) or "there is not enough memory"
+    name = "standard input" if source == "-" else source
+    return _blank(source, config) | {"error": said if name in said else f"{name}: {said}"}
+
+
+def _blank(source: str, config: MatchConfig) -> dict[str, Any]:
+    return dict.fromkeys(columns(config.synth.parameters)) | identity(source, config)
+
+
+def typed(row: Mapping[str, str]) -> dict[str, Any]:
+    """A row read from a file as it was before it was written."""
+    return {k: None if v == "" else v if k in TEXTS else json.loads(v.lower()) for k, v in row.items()}
 
 
 def identity(source: str, config: MatchConfig) -> dict[str, Any]:
@@ -149,10 +176,13 @@ class Table:
         self.rows: dict[str, dict[str, str]] = {}
         if path.is_file():
             whole = path.read_text("utf-8", "surrogateescape").rpartition("\n")[0]
-            reader = csv.DictReader(io.StringIO(whole))
+            reader = csv.DictReader(io.StringIO(whole, newline=""))
             if reader.fieldnames != self.columns:
-                raise ValueError(f"{path} has other columns than a match with this synthesiser: choose another --out")
-            self.rows = {r["file"]: r for r in reader}
+                raise ValueError(
+                    f"{path} has other columns than a match with this synthesiser and pnpkit: choose another --out"
+                )
+            # A row of more or fewer fields is damaged: its sound is matched again
+            self.rows = {r["file"]: r for r in reader if None not in (*r, *r.values())}
 
     def done(self, source: str, config: MatchConfig) -> bool:
         """Whether there is a row of this very file, by the same options, that is no error."""
@@ -168,7 +198,7 @@ class Table:
 
     def add(self, new: Mapping[str, Any]) -> None:
         """One row more, at once on its way to the disk."""
-        with self.path.open("a", encoding="utf-8", errors="surrogateescape") as file:
+        with written(self.path), self.path.open("a", encoding="utf-8", errors="surrogateescape") as file:
             file.write("".join(self._lines([new])))
 
     def _lines(self, rows: Iterable[Mapping[str, Any]], header: bool = False) -> Iterator[str]:

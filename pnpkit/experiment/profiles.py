@@ -5,6 +5,7 @@ from typing import Any
 
 from pnpkit._names import UnknownName, load_object, require_known
 from pnpkit.experiment.config import PAPER_PROTOCOL, GridConfig, Profile, ScalogramConfig, TrainingConfig
+from pnpkit.experiment.remedies import GIVEN
 
 
 def _protocol(n_steps: int, epochs: int, batch_size: int, coordinates: str, head: str) -> TrainingConfig:
@@ -122,10 +123,12 @@ def get_profile(name: str) -> Profile:
     """
     if ":" not in name:
         require_known("profile", name, PROFILES)
+        GIVEN.pop(name, None)
         return PROFILES[name]
     profile = load_object("profile", name)
     if not isinstance(profile, Profile):
         raise UnknownName(
             f"{name} is no profile but a {type(profile).__name__}: make a pnpkit.experiment.config.Profile"
         )
+    GIVEN[profile.name] = name
     return profile

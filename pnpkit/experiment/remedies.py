@@ -4,6 +4,9 @@ import os
 import shlex
 from pathlib import Path
 
+GIVEN: dict[str, str] = {}  # a profile's name → what the user called it by, which for one of their own is a file
+ATLASES = {"arpeggio": "--profile paper --atlas 10", "drum": "--profile drum --atlas 1"}  # as they are shipped
+
 
 def data_root() -> Path:
     """Folder of artefacts: ``$PNPKIT_DATA``, else ``data/`` of the working folder, or of the one above it if only that
@@ -35,7 +38,8 @@ def _made_by(path: Path) -> tuple[Path, str]:
     """What must be out of the way, and the command that makes an artefact then; "" of what is none."""
     parts = path.absolute().parts
     for depth in range(len(parts) - 1, 1, -1):
-        stage, root, of = parts[depth], Path(*parts[: depth - 1]), f"--profile {parts[depth - 1]}"
+        stage, within, root = parts[depth], parts[depth - 1], Path(*parts[: depth - 1])
+        of, whole = f"--profile {shlex.quote(GIVEN.get(within, within))}", Path(*parts[: depth + 1])
         if stage in ("runs", "evaluation") and len(parts) > depth + 2:
             away = Path(*parts[: depth + 3]) if len(parts) > depth + 3 else path.parent
             run = f"{of} --loss {parts[depth + 1]} --seed {parts[depth + 2]}"
@@ -47,15 +51,36 @@ def _made_by(path: Path) -> tuple[Path, str]:
                 return path, command(f"evaluate {run} --curve", root)
             return away, command(f"evaluate {run}", root)
         if stage == "metrics.zarr":
-            return Path(*parts[: depth + 1]), command(f"metrics {of}", root)
+            return whole, command(f"metrics {of}", root)
         if stage == "results.json":
             return path, command(f"table {of}", root)
         if stage.startswith("features-"):
             return path, command(f"run {of}", root)
+        if stage.startswith("tangents-"):  # a chunk's record is what says that it need not be computed
+            return whole if path.stem == "basis" else path.with_suffix(".json"), "pnpkit train --loss sp-linear …"
+        if stage.startswith("atlas-"):  # in the user's cache
+            return path, "pnpkit match …"
+        if within == "atlases":
+            return path, command(f"metrics {ATLASES.get(path.stem, '--profile … --atlas …')}", root)
+        if within == "matching":
+            return whole, _module(f"studies {stage}", root)
+        if stage.startswith("gradients."):
+            return path, _module("gradients", root)
+        if stage == "benchmark.json":
+            return path, f"make bench OUT={shlex.quote(str(path))}"
     return path, ""
+
+
+def _module(arguments: str, root: Path) -> str:
+    """What has no verb, and knows of no ``--out``."""
+    elsewhere = "" if _is_default(root) else f"PNPKIT_DATA={shlex.quote(str(root))} "
+    return f"{elsewhere}python -m pnpkit.experiment.evaluation.{arguments}"
+
+
+def _is_default(root: Path) -> bool:
+    return root.absolute() == data_root().absolute()
 
 
 def command(verb: str, root: Path) -> str:
     """A command line that works on this folder of artefacts, with ``--out`` where it is not the default one."""
-    elsewhere = root.absolute() != data_root().absolute()
-    return f"pnpkit {verb}" + (f" --out {shlex.quote(str(root))}" if elsewhere else "")
+    return f"pnpkit {verb}" + ("" if _is_default(root) else f" --out {shlex.quote(str(root))}")

@@ -13,24 +13,25 @@ from typing import Any
 
 from pnpkit.experiment.artefacts import read_record, write_record
 from pnpkit.experiment.evaluation.curve import Curve
-from pnpkit.experiment.evaluation.folder import FILES as ITEMS
-from pnpkit.experiment.evaluation.folder import Summary
-from pnpkit.experiment.evaluation.gradients import RECORD as AGREEMENT
-from pnpkit.experiment.evaluation.gradients import TABLE
+from pnpkit.experiment.evaluation.folder import ITEMS, Summary
+from pnpkit.experiment.evaluation.gradients import AGREEMENT, TABLE
 from pnpkit.experiment.evaluation.study import RECORD, ROWS, StudyRecord
 from pnpkit.experiment.files import read_bytes
 from pnpkit.experiment.integrity import KEY
+from pnpkit.experiment.precompute.atlases import AtlasRecord
 from pnpkit.experiment.precompute.metric_store import seal_store, verify_store
 from pnpkit.experiment.results.keep import Results, items_of
-from pnpkit.experiment.training.run_folder import FILES as RUN
-from pnpkit.experiment.training.run_folder import RunProvenance
+from pnpkit.experiment.training.run_folder import RUN_FILES, RunProvenance
 
-RECORDS: list[tuple[str, Any, Any]] = [  # name, the files it speaks of, and schema of each kind
-    ("provenance.json", lambda path, _: [name for name in RUN if name != path.name], RunProvenance),
+RECORDS: list[tuple[str, Any, Any]] = [  # path from the right, the files it speaks of, and schema of each kind
+    ("provenance.json", lambda path, _: [name for name in RUN_FILES if name != path.name], RunProvenance),
     ("summary.json", lambda path, _: ITEMS.values(), Summary),
     ("curve.json", lambda path, _: (), Curve),
     (RECORD, lambda path, _: [ROWS], StudyRecord),
     (AGREEMENT, lambda path, _: [TABLE], dict),
+    ("atlases/*.json", lambda path, _: [path.with_suffix(".npz").name], AtlasRecord),
+    ("benchmark.json", lambda *_: (), dict),
+    ("campaign.json", lambda *_: (), dict),
     ("results.json", lambda path, content: items_of(path.parent, content), Results),
 ]
 
@@ -49,7 +50,7 @@ def seal_all(folder: Path, again: bool = False) -> list[Path]:
     """
     written = []
     for name, files, _ in RECORDS:
-        for path in sorted(folder.rglob(name)):
+        for path in _found(folder, name):
             content = json.loads(read_bytes(path))
             if KEY in content and not again:
                 continue
@@ -65,12 +66,16 @@ def check_all(folder: Path) -> list[str]:
     checks: list[tuple[str, Any]] = [(name, partial(read_record, schema=schema)) for name, _, schema in RECORDS]
     found = []
     for name, check in [*checks, ("metrics.zarr", verify_store)]:
-        for path in sorted(folder.rglob(name)):
+        for path in _found(folder, name):
             try:
                 check(path)
             except (ValueError, OSError) as error:
                 found.append(str(error))
     return found
+
+
+def _found(folder: Path, name: str) -> list[Path]:
+    return sorted(p for p in folder.rglob(name.rpartition("/")[2]) if p.absolute().match(name))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -22,7 +22,7 @@ from pnpkit.synth.parameters import gain_gradient
 
 GROUP = "pnpkit.systems"  # of entry points
 PLACES = 3  # θ at which a synthesiser is tried
-ROUNDING = 1e-4  # of a sound's peak: what is smaller differs between machines
+RESOLUTION = 1e-4  # of a sound's peak: what is smaller differs between machines
 
 
 @dataclass(frozen=True)
@@ -70,13 +70,14 @@ def get_system(name: str) -> System:
     if name in SYSTEMS:
         return SYSTEMS[name]
     if ":" in name:
-        return _system(name, load_object("synthesiser", name))
+        return _recognised(name, load_object("synthesiser", name))
     others = {point.name: point.value for point in entry_points(group=GROUP)}
     require_known("synthesiser", name, [*SYSTEMS, *others, "module:attribute"])
-    return _system(name, load_object("synthesiser", others[name]))
+    return _recognised(name, load_object("synthesiser", others[name]))
 
 
-def _system(name: str, found: Any) -> System:
+def _recognised(name: str, found: Any) -> System:
+    """The system that an object is, or makes, or is the synthesiser of."""
     if isinstance(found, type) or (callable(found) and not hasattr(found, "parameters")):
         try:
             found = found()
@@ -124,7 +125,7 @@ def fingerprint(name: str, g: Synthesiser, phi_name: str = "", silent: bool = Fa
     text = hashlib.sha256(repr((space, g.sample_rate, phi_name)).encode())
     for row in torch.cat([sounds.unsqueeze(0), slopes]).detach().flatten(0, 1):
         peak = row.abs().max().clamp_min(torch.finfo(row.dtype).tiny)
-        text.update(f"{float(peak):.3e}".encode() + (row / peak / ROUNDING).round().to(torch.int16).numpy().tobytes())
+        text.update(f"{float(peak):.3e}".encode() + (row / peak / RESOLUTION).round().to(torch.int16).numpy().tobytes())
     return text.hexdigest()[:12]
 
 

@@ -108,14 +108,13 @@ class Workspace:
 
     def inputs(self, progress: Progress | None = None) -> np.memmap:
         """The network's inputs, computed where missing."""
-        p, callback = self.problem, _named("inputs", progress)
-        config, folder = self.profile.training.features, self.base.folder
-        return compute_inputs(p.table, p.synth, config, folder, callback, p.grid.fingerprint)
+        p, of = self.problem, self.profile.training.features
+        return compute_inputs(p.table, p.synth, of, self.base.folder, _named("inputs", progress), p.grid.fingerprint)
 
-    def data(self, config: TrainingConfig) -> TrainingData:
+    def data(self, config: TrainingConfig, progress: Progress | None = None) -> TrainingData:
         """What a run trains on. The metrics are read unless the loss is P, which needs none."""
         metric = None if config.loss == "p" else self.metrics().metric(config.gain)
-        return TrainingData(self.problem.space, self.problem.table, self.inputs(), metric)
+        return TrainingData(self.problem.space, self.problem.table, self.inputs(progress), metric)
 
     def train(self, loss: str, seed: int, progress: Progress | None = None, **options: Any) -> RunResult:
         """One run, resumed or read; options as of :func:`train` and :func:`fit` in pnpkit.experiment.training.loop."""
@@ -130,31 +129,34 @@ class Workspace:
             )
         if config.start_from:
             options["start"] = partial(self._weights, config.start_from, seed)
-        return train(config, self.data(config), folder, **options)
+        return train(config, self.data(config, progress), folder, **options)
 
     def _weights(self, loss: str, seed: int) -> dict[str, Tensor]:
         """Last weights of a finished run of the workspace that is shared."""
-        folder = self.shared._finished(loss, seed)
-        path = folder / "weights.safetensors"
+        path = self.shared._finished(loss, seed) / "weights.safetensors"
         if not path.exists():
             again = "train that run again into another folder of artefacts (--out), or in place (--no-resume)"
             raise FileNotFoundError(f"{path} is needed to start from, and is not kept with its run: {again}")
-        require_same_config(folder, run_folder.config_of(folder), self.shared.profile.run(loss, seed))
         return run_weights(path)
 
     def _finished(self, loss: str, seed: int) -> Path:
         """The folder of a run that must be finished."""
-        folder = self.run_folder(loss, seed)
-        if not (folder / "provenance.json").exists():
+        if not ((folder := self._begun(loss, seed)) / "provenance.json").exists():
             verb = command(f"train --profile {self.name} --loss {loss} --seed {seed}", self.folder.parent)
             raise FileNotFoundError(f"{folder} holds no finished run: `{verb}` makes it")
         return folder
 
-    def evaluate(self, loss: str, seed: int, progress: Progress | None = None) -> Evaluation:
-        """Distances and errors of a finished run, computed where missing."""
+    def _begun(self, loss: str, seed: int) -> Path:
+        """The folder of a run, which must be the one asked for if there is any."""
+        if ((folder := self.run_folder(loss, seed)) / "config.json").exists():
+            require_same_config(folder, run_folder.config_of(folder), self.run_config(loss, seed))
+        return folder
+
+    def evaluate(self, loss: str, seed: int, progress: Progress | None = None, **options: Any) -> Evaluation:
+        """Distances and errors of a finished run, computed where missing; options as of :func:`evaluate_run`."""
         folder, out = self._finished(loss, seed), self.evaluation_folder(loss, seed)
         callback = _named(f"evaluation of {LOSS_LABELS[loss]}, seed {seed}", progress)
-        return evaluations.evaluate_run(folder, out, self.problem, callback, self.run_config(loss, seed))
+        return evaluations.evaluate_run(folder, out, self.problem, callback, **options)
 
     def evaluation(self, loss: str, seed: int) -> Evaluation:
         """The evaluation of a run, which must be there; see :func:`read_evaluation`."""
@@ -162,17 +164,16 @@ class Workspace:
 
     def verify_evaluation(self, loss: str, seed: int, n: int) -> float:
         """Compute a sample of an evaluation again; see :func:`.evaluation.folder.verify_evaluation`."""
-        run, out = self.run_folder(loss, seed), self.evaluation_folder(loss, seed)
+        run, out = self._finished(loss, seed), self.evaluation_folder(loss, seed)
         return evaluations.verify_evaluation(run, out, self.problem, n)
 
-    def curve(self, loss: str, seed: int, progress: Progress | None = None) -> pd.DataFrame:
-        """Distance against time of a run, computed where missing; see :func:`distance_curve`."""
-        run, out = self.run_folder(loss, seed), self.evaluation_folder(loss, seed)
-        callback = _named(f"curve of {LOSS_LABELS[loss]}, seed {seed}", progress)
-        return distance_curve(run, out, self.problem, callback, self.run_config(loss, seed))
+    def curve(self, loss: str, seed: int, progress: Progress | None = None, **options: Any) -> pd.DataFrame:
+        """Distance against time of a run, computed where missing; options as of :func:`distance_curve`."""
+        run, callback = self._begun(loss, seed), _named(f"curve of {LOSS_LABELS[loss]}, seed {seed}", progress)
+        return distance_curve(run, self.evaluation_folder(loss, seed), self.problem, callback, **options)
 
     def evaluate_references(self, progress: Progress | None = None) -> dict[str, Evaluation]:
-        """The same for the predictions that need no training."""
+        """Distances and errors of the predictions that need no training, by name, computed where missing."""
         p = self.problem
         return {
             name: evaluations.evaluate_reference(
@@ -182,7 +183,7 @@ class Workspace:
         }
 
     def reference(self, name: str) -> Evaluation:
-        """One of them, which must be there: ``"train mean"``, or ``"f_c exact, rest train mean"`` and the like."""
+        """That of such predictions, which must be there: ``"train mean"``, or ``"f_c exact, rest train mean"``, …"""
         return read_evaluation(self._reference_folder(name))
 
     def _reference_folder(self, name: str) -> Path:
@@ -202,7 +203,7 @@ class Workspace:
 
     def history(self, loss: str, seed: int) -> pd.DataFrame:
         """Learning curve of a run, a row an epoch."""
-        return run_folder.read_run(self.run_folder(loss, seed)).history
+        return run_folder.read_run(self._begun(loss, seed)).history
 
     def predictions(self, loss: str, seed: int) -> pd.DataFrame:
         """Answers of a finished run for validation and test fold, by id: ``fold``, ``<weights>_<parameter>``, raw."""
@@ -239,7 +240,7 @@ class Workspace:
         if not set(wanted) <= set(self.profile.seeds):
             raise ValueError(f"profile {self.profile.name} has seeds {list(self.profile.seeds)}, not {list(wanted)}")
         if not self.finished_runs():
-            verb = command(f"run --profile {self.profile.name}", self.folder.parent)
+            verb = command(f"run --profile {self.name}", self.folder.parent)
             raise FileNotFoundError(f"{self.folder} holds no finished run: is it the right folder? `{verb}` makes them")
         found = [self.evaluate(loss, s, progress) for loss, s in self.finished_runs() if s in wanted]
         return build_results(found, self.evaluate_references(progress), wanted, config=self.profile)

@@ -4,5 +4,5 @@ from importlib import import_module
 
 from pnpkit._extras import extra
 
-with extra("book", "a figure"):
+with extra("report", "a figure"):
     import_module("matplotlib")

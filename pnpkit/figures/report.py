@@ -4,7 +4,11 @@ import base64
 import html
 import io
 import math
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,18 +18,30 @@ from torch import Tensor
 from pnpkit.audio import players
 from pnpkit.figures.plotting import STYLE, WIDTH, decibels, morlet_scalogram, plot_scalogram
 from pnpkit.matching import Match
+from pnpkit.matching.answer import MADE, MARGIN, NEAR, NEARNESS, NOT
+from pnpkit.synth import ParameterSpace
 
 ROWS = 96  # of a scalogram
 QUIET = 1e-3  # of the peak: what comes later is not drawn
 LONG = 40  # lines of history shown, at most
-INK = {"made by it": "#006b4e", "near it": "#8a5a00", "not made by it": "#a33b00"}
+INK = {MADE: "made", NEAR: "near", NOT: "not"}
+MEANING = (
+    "Usual is the distance in Φ that a sound of this synthesiser would leave in the noise assumed; made by it: at most "
+    f"{MARGIN:g} times that; near it: more, or not converged, with at least {100 * NEARNESS:g} % of Φ explained."
+)
 CSS = """
-body{font:16px/1.5 system-ui,sans-serif;max-width:760px;margin:2rem auto;padding:0 1rem;color:#1a1a1a;background:#fff}
+:root{color-scheme:light dark}
+body{--ink:#1a1a1a;--soft:#555;--line:#ddd;--page:#fff;--made:#006b4e;--near:#8a5a00;--not:#a33b00;--link:#0b57d0}
+@media(prefers-color-scheme:dark){
+body{--ink:#e8e8e8;--soft:#aaa;--line:#444;--page:#16181b;--made:#5fd3ae;--near:#e5b05a;--not:#ff9d73;--link:#8ab4f8}}
+body{font:16px/1.5 system-ui,sans-serif;max-width:760px;margin:2rem auto;padding:0 1rem}
+body{color:var(--ink);background:var(--page)} a{color:var(--link)}
+.made{color:var(--made)} .near{color:var(--near)} .not{color:var(--not)}
 h1{font-size:1.4rem;overflow-wrap:anywhere;margin-bottom:.2rem} h2{font-size:1.1rem;margin-top:2rem}
-.verdict{font-size:1.2rem;font-weight:600;margin:.2rem 0} .told{color:#555;margin:0}
-img{width:100%;height:auto} table{border-collapse:collapse;width:100%} caption{text-align:left;color:#555}
-th,td{padding:.25rem .6rem;border-bottom:1px solid #ddd;text-align:right}
-th:first-child,td:first-child{text-align:left;white-space:nowrap}
+.verdict{font-size:1.2rem;font-weight:600;margin:.2rem 0} .told{color:var(--soft);margin:0}
+img{width:100%;height:auto} table{border-collapse:collapse;width:100%}
+th,td{padding:.25rem .6rem;border-bottom:1px solid var(--line);text-align:right}
+th:first-child{text-align:left} tbody th{font-weight:normal}
 .player{display:inline-block;margin:.5rem 1rem .5rem 0} audio{width:330px} details{margin-top:2rem}
 """
 
@@ -44,40 +60,54 @@ def report(title: str, told: str, x: Tensor, found: Match, sample_rate: int) -> 
     image = base64.b64encode(_scalograms(sounds, sample_rate)).decode("ascii")
     heard = {name: sound[: _extent(x, found.resynthesis)] for name, sound in sounds.items()}
     parts = [
-        f"<h1>{html.escape(title)}</h1>",
-        f'<p class="verdict" style="color:{INK[found.verdict]}">{html.escape(_capital(found.sentence()))}</p>',
+        f'<p class="verdict {INK[found.verdict]}">{html.escape(_capital(found.sentence()))}</p>',
+        f'<p class="told">{MEANING}</p>',
         f'<p class="told">{html.escape(_capital(told))}.</p>',
         f'<img alt="Scalograms of target and match, one colour scale" src="data:image/png;base64,{image}">',
         players(heard, sample_rate)._repr_html_(),
         "<h2>Parameters</h2>",
-        _table(("", "value", "95 % region", "range", "unit"), _parameters(found)),
+        _table(("parameter", "value", "95 % region", "range", "unit"), _parameters(found)),
         "<h2>The match</h2>",
-        _table(("", ""), _facts(found)),
+        _table(("quantity", "value"), _facts(found)),
         "<details><summary>The descents</summary>",
         _history(found),
         "</details>",
     ]
-    head = (
-        f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{html.escape(title)}</title>'
-    )
-    return (
-        f'<!doctype html><html lang="en"><head>{head}<style>{CSS}</style></head><body>{"".join(parts)}</body></html>\n'
-    )
+    return _document(title, parts)
+
+
+def index(space: ParameterSpace, rows: Iterable[tuple[Mapping[str, Any], Path | None]]) -> str:
+    """An HTML page of many matches, each with a link to its own.
+
+    Args:
+        space: of the parameters.
+        rows: of the table of matches, each with its page, if there is one.
+    """
+    header = ("file", "verdict", "distance", *(f"{p.name} ({p.unit})".removesuffix(" (1)") for p in space.parameters))
+    lines = []
+    for row, page in rows:
+        numbers = [row[name] for name in ("distance", *space.names)]
+        file = html.escape(row["file"])
+        link = file if page is None else f'<a href="{quote(os.fsencode(page.name))}">{file}</a>'
+        lines.append(
+            (_Markup(link), row["verdict"] or row["error"], *("" if v is None else f"{v:.4g}" for v in numbers))
+        )
+    return _document("Matches", [f'<p class="told">{MEANING}</p>', _table(header, lines)])
 
 
 def _parameters(found: Match) -> Iterable[tuple[str, ...]]:
     space, region = found.space, found.region
     ends = None if region is None else torch.stack(region.interval(), -1).tolist()
     for i, (p, value) in enumerate(zip(space.parameters, found.theta.tolist(), strict=True)):
-        where = "none" if ends is None else f"{ends[i][0]:.4g} to {ends[i][1]:.4g}"
+        where = "none, as not converged" if ends is None else f"{ends[i][0]:.4g} to {ends[i][1]:.4g}"
         at = " (at its bound)" if min(abs(value - p.low), abs(value - p.high)) <= 1e-6 * (p.high - p.low) else ""
         yield p.name, f"{value:.5g}{at}", where, f"{p.low:.4g} to {p.high:.4g}", "" if p.unit == "1" else p.unit
 
 
 def _facts(found: Match) -> Iterable[tuple[str, str]]:
     yield "distance in Φ", f"{found.distance:.3g}, where {found.usual:.3g} is usual and {found.norm:.3g} is all"
-    yield "level", f"{found.level:+.2f} dB"
-    yield "delay", f"{1000 * found.delay:+.1f} ms"
+    yield "level", f"{found.level:+.2f} dB above the synthesiser's own"
+    yield "delay", f"{1000 * found.delay:+.1f} ms behind the synthesiser's own"
     yield "noise assumed", f"{found.noise:.2g} rms" if found.noise else "none"
     if not math.isnan(found.explained):
         yield "waveform explained", f"{100 * found.explained:.1f} % of the energy, phase free"
@@ -125,9 +155,23 @@ def _extent(*sounds: Tensor) -> int:
 
 
 def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    head = "".join(f"<th>{html.escape(h)}</th>" for h in header)
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in rows)
+    head = "".join(f'<th scope="col">{html.escape(h)}</th>' for h in header)
+    body = ""
+    for first, *rest in rows:
+        told = first if isinstance(first, _Markup) else html.escape(first)
+        body += f'<tr><th scope="row">{told}</th>' + "".join(f"<td>{html.escape(c)}</td>" for c in rest) + "</tr>"
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+class _Markup(str):
+    """HTML, and no text to be escaped."""
+
+
+def _document(title: str, parts: Iterable[str]) -> str:
+    name, body = html.escape(title), "".join(parts)
+    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{name}</title>'
+    head += f"<style>{CSS}</style>"
+    return f'<!doctype html><html lang="en"><head>{head}</head><body><h1>{name}</h1>{body}</body></html>\n'
 
 
 def _capital(text: str) -> str:

@@ -53,7 +53,7 @@ class FrequentialBank:
         return low[lag], np.stack([w[lag] for w in waves]) if waves else np.zeros((0, rows, rows), np.complex128)
 
     def filters(self, rows: int, kept: int | None = None) -> list[Rows]:
-        """The same as matrices on foldings: fine wavelets and low-pass on all, coarse wavelets on a few combinations.
+        """Filters as matrices on foldings: fine wavelets and low-pass on all, coarse wavelets on a few combinations.
 
         A coarse wavelet hears slow variation along the rows only. All those from the k-th on see the rows through a few
         combinations of them, the leading right singular vectors of their matrices; where to split is what costs least.

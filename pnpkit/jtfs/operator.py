@@ -118,7 +118,7 @@ class JTFS(nn.Module):
 
     @_disable_dynamo  # the public torch.compiler.disable takes a second to import what it disables
     def _forward(self, x: Tensor) -> Tensor:
-        """The same, outside compiled graphs."""
+        """The scattering of x, outside compiled graphs."""
         require_floating("x", x)
         if x.ndim == 0 or x.shape[-1] != self.n_samples:
             raise ValueError(f"x has shape {tuple(x.shape)}; its last dimension must be n_samples = {self.n_samples}")

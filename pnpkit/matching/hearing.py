@@ -55,7 +55,7 @@ class Hearing:
         return heard if isinstance(self.weight, float) else heard * self.weight.to(S)
 
     def one_by_one(self, x: Float[Tensor, "items n"]) -> Float[Tensor, "items k"]:
-        """The same, an item at a time, which bounds the memory."""
+        """Φ of each item, one at a time, which bounds the memory; without gradient."""
         with torch.no_grad():
             return torch.stack([self(item) for item in x])
 

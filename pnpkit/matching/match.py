@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pnpkit._checks import CLIPPED, clipped_share, require_finite, require_floating, require_unclipped
+from pnpkit._checks import CLIPPED, clipped_share, require_finite, require_floating, require_not_flat
 from pnpkit._names import require_known
 from pnpkit.jtfs import JTFS
 from pnpkit.jtfs.sizes import require_whole
@@ -218,7 +218,7 @@ def _check_sound(x: Tensor, sample_rate: float, g: Synthesiser) -> None:
         raise ValueError("the sound is silent: there is nothing to match")
     middle = g.parameters.decode(torch.zeros(len(g.parameters)).to(x.double()), "logminmax")
     if clipped_share(g(middle)) <= CLIPPED:  # or else they are so by nature, as a square wave's
-        require_unclipped("the sound", x)
+        require_not_flat("the sound", x)
 
 
 def _gain(x: Tensor, g: Synthesiser, heard: Hearing, theta: Tensor) -> float:

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from itertools import count
 
 import torch
 from jaxtyping import Float
@@ -13,7 +15,8 @@ from pnpkit.metric import value_and_jacobian
 from pnpkit.synth import ParameterSpace
 
 SETTLED = 1e-4  # relative change of the energy at which the path stands still
-EVENNESS = 10.0  # weight of the spread of the steps in the energy: a larger one holds the path where it begins
+EVENNESS = (10.0, 100.0, 1000.0)  # weights of the spread of the steps in the energy, until they are equal: a large one
+# at once holds the path where it begins
 SHORTEST = 2.0**-7  # share of a step towards equal lengths that is still tried
 
 
@@ -53,6 +56,7 @@ def morph(
     coordinates: str = "logminmax",
     iterations: int = 12,
     tolerance: float = 0.02,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> Morph:
     r"""Points between two sounds along a geodesic of M: each step as long as the next, to Φ.
 
@@ -61,10 +65,10 @@ def morph(
     .. math:: E = \tfrac12 \sum_{i=0}^{n-1} \ell_i^2, \qquad
               \ell_i = \big\|\Phi(g(\theta_{i+1})) - \Phi(g(\theta_i))\big\|
 
-    With few steps that are not small they are equal only nearly, so the spread of the lengths counts ten times more.
-    Damped Gauss–Newton steps on E take each inner point's Jacobian and solve one block-tridiagonal system for the whole
-    path. What unevenness that leaves is taken out by Newton steps on the lengths alone, each the least change to E that
-    makes them equal to first order.
+    With few steps that are not small they are equal only nearly, so the spread of the lengths counts ten times more,
+    and where that leaves them uneven, a hundred and a thousand times. Damped Gauss–Newton steps on E take each inner
+    point's Jacobian and solve one block-tridiagonal system for the whole path. What unevenness is left then is taken
+    out by Newton steps on the lengths alone, each the least change, by M, that makes them equal to first order.
 
     Args:
         a, b: θ of the ends, raw units, within the ranges.
@@ -73,8 +77,9 @@ def morph(
         phi: descriptor.
         space: of θ; by default that of the synthesiser.
         coordinates: in which it begins, as a straight line.
-        iterations: of Gauss–Newton, and of Newton after it, at most.
+        iterations: of Gauss–Newton with each weight, and of Newton after it, at most.
         tolerance: of the unevenness of the steps.
+        progress: called with a stage's name, how many paths have been tried, and how many will be at most.
 
     Raises:
         ValueError: if an end is not finite or outside the ranges, or n < 1.
@@ -94,10 +99,14 @@ def morph(
     low, high = (space.encode(end, coordinates) for end in (space.low, space.high))
     line = torch.lerp(first, last, torch.linspace(0, 1, n + 1, dtype=first.dtype).unsqueeze(-1))
 
-    def at(inner: Tensor) -> Normal:
+    tried = count(1)
+
+    def at(inner: Tensor, weight: float) -> Normal:
+        if progress is not None:
+            progress("morph, at most", next(tried), len(EVENNESS) * (1 + iterations) + iterations)
         pairs = [value_and_jacobian(lambda v: g(space.decode(v, coordinates)), phi, v) for v in inner]
         path = torch.cat([ends[:1], torch.stack([v.double() for v, _ in pairs]), ends[1:]])
-        return *_normal(path, J := torch.stack([J.double() for _, J in pairs]), EVENNESS), (path, J)
+        return *_normal(path, J := torch.stack([J.double() for _, J in pairs]), weight), (path, J)
 
     def heard(points: Tensor) -> Tensor:
         with torch.no_grad():
@@ -105,8 +114,12 @@ def morph(
 
     straight = heard(line)
     inner, path, ends, converged = line[1:-1], straight, straight[[0, -1]], n == 1
-    if n > 1:
-        inner, (*_, (path, J)), converged = damped(at, inner, low, high, lam=1e-2, steps=iterations, settled=SETTLED)
+    for weight in EVENNESS if n > 1 else ():
+        inner, (*_, (path, J)), settled = damped(
+            partial(at, weight=weight), inner, low, high, lam=1e-2, steps=iterations, settled=SETTLED
+        )
+        if converged := settled and unevenness(_lengths(path)) <= tolerance:
+            break
     for _ in range(iterations):
         if unevenness(lengths := _lengths(path)) <= tolerance:
             break
@@ -118,13 +131,13 @@ def morph(
             share /= 2
         else:
             break  # no way along that step is more even
-        inner, (*_, (path, J)) = guess, at(guess)
+        inner, (*_, (path, J)) = guess, at(guess, 0.0)
     return Morph(
         theta=space.decode(torch.cat([line[:1], inner, line[-1:]]), coordinates),
         lengths=_lengths(path),
         straight=space.decode(line, coordinates),
         straight_lengths=_lengths(straight),
-        converged=converged and unevenness(_lengths(path)) <= tolerance,
+        converged=converged,
         coordinates=coordinates,
     )
 

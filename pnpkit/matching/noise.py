@@ -58,7 +58,7 @@ class Noise:
         return math.sqrt(float(self.power.mean()))
 
     def scaled(self, gain: float) -> "Noise":
-        """The same, so many times louder."""
+        """This noise, so many times louder."""
         return Noise(self.power * gain**2, self.n)
 
     def amplitude(self, bins: int) -> Float[Tensor, " bins"]:

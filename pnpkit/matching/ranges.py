@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pnpkit.synth import ParameterSpace
 
-SLACK = 1e-6  # of a range: an answer at a bound may be decoded so far outside
+OUTSIDE = 1e-6  # of a range: an answer at a bound may be decoded so far outside
 
 
 def space_of(g: Callable[[Tensor], Tensor], space: ParameterSpace | None = None) -> ParameterSpace:
@@ -24,7 +24,7 @@ def inside(theta: Float[Tensor, "*batch d"], space: ParameterSpace) -> Float[Ten
     space.check(theta)
     theta = theta.double()
     low, high = space.low.to(theta), space.high.to(theta)
-    slack = SLACK * (high - low)
+    slack = OUTSIDE * (high - low)
     out = ((theta < low - slack) | (theta > high + slack)).any(-1)
     if bool(out.any()):
         bad = theta[out][0].tolist() if theta.ndim > 1 else theta.tolist()

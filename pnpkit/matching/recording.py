@@ -26,12 +26,14 @@ class Fitted:
         told: in one line, what was done to it.
         onset: seconds into the recording at which the sound that was taken begins.
         left: how many later ones were not taken.
+        part: from which second of the recording to which it was taken.
     """
 
     x: Float[Tensor, " n"]
     told: str
     onset: float
     left: int
+    part: tuple[float, float]
 
 
 def fitted(x: Float[Tensor, " m"], rate: float, g: Synthesiser) -> Fitted:
@@ -48,21 +50,21 @@ def fitted(x: Float[Tensor, " m"], rate: float, g: Synthesiser) -> Fitted:
     Raises:
         ValueError: if it is silent, or too short for one sample at the synthesiser's rate.
     """
-    resampled = x.double()
+    resampled = x  # in its own precision: an hour is long
     if rate != g.sample_rate:
-        resampled = torch.from_numpy(soxr.resample(resampled.numpy(), rate, g.sample_rate, quality="VHQ"))
+        resampled = torch.from_numpy(soxr.resample(x.numpy(), rate, g.sample_rate, quality="VHQ"))
     if not resampled.any():
         raise ValueError("the sound is silent, or too short for the synthesiser's rate: there is nothing to match")
     n, begins = g.n_samples, onsets(resampled, g.sample_rate)
     if rate == g.sample_rate and len(x) == n:
-        return Fitted(resampled, "of the synthesiser's rate and length", begins[0] / rate, 0)
+        return Fitted(x.double(), "of the synthesiser's rate and length", begins[0] / rate, 0, (0.0, n / rate))
     own, struck = _habits(g)
     first = begins[0] - own
     last = first + n
     if struck and len(begins) > 1:
         last = min(last, begins[1] - round(HOLD[0] * g.sample_rate))
     left = sum(b >= last for b in begins[1:])
-    kept = resampled[max(first, 0) : last].clone()
+    kept = resampled[max(first, 0) : last].to(torch.float64, copy=True)
     fade = min(len(kept), round(FADE * g.sample_rate))
     if last < len(resampled) or float(kept[-1].abs()) > 1e-3 * float(kept.abs().max()):
         kept[len(kept) - fade :] *= torch.cos(torch.linspace(0, torch.pi / 2, fade, dtype=kept.dtype)).square()
@@ -73,7 +75,8 @@ def fitted(x: Float[Tensor, " m"], rate: float, g: Synthesiser) -> Fitted:
     told += [f"the first of {len(begins)} onsets taken, {left} left"] if left else []
     told += [f"{len(kept) / g.sample_rate:.2f} of {len(resampled) / g.sample_rate:.2f} s used"]
     told += [f"padded to {n / g.sample_rate:.2f} s"] if len(kept) < n else []
-    return Fitted(whole, ", ".join(told), begins[0] / g.sample_rate, left)
+    part = max(first, 0) / g.sample_rate, last / g.sample_rate
+    return Fitted(whole, ", ".join(told), begins[0] / g.sample_rate, left, part)
 
 
 def onsets(x: Float[Tensor, " n"], rate: float) -> list[int]:
@@ -84,8 +87,8 @@ def onsets(x: Float[Tensor, " n"], rate: float) -> list[int]:
     [1000, 5000]
     """
     frame, hop = max(2, round(FRAME * rate)), max(1, round(HOP * rate))
-    padded = torch.nn.functional.pad(x.double().abs(), (0, frame))
-    level = padded.unfold(0, frame, hop).square().mean(-1).sqrt()
+    padded = torch.nn.functional.pad(x.abs(), (0, frame))
+    level = torch.nn.functional.avg_pool1d(padded.square().expand(1, 1, -1), frame, hop)[0, 0].double().sqrt()
     loudest = float(level.max())
     audible = level >= AUDIBLE * loudest
     starts = [int(audible.nonzero()[0])]

@@ -33,9 +33,9 @@ def read_arrays(path: Path, kind: str) -> dict[str, NDArray[Any]]:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = dict(file)
-    except OSError:
-        raise
-    except Exception as error:  # whatever numpy, zipfile and zlib make of damaged bytes
+    except Exception as error:  # whatever numpy, zipfile and zlib make of damaged bytes, errors of seeking included
+        if isinstance(error, OSError) and error.filename:  # none there, or no leave to read it
+            raise
         raise ValueError(f"{path} is not one of {kind}: {error}") from error
     if str(arrays.pop("kind", "")) != kind:
         raise ValueError(f"{path} is not one of {kind}")

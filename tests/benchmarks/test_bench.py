@@ -4,6 +4,7 @@ import bench
 import pytest
 
 from pnpkit.experiment.artefacts import read_json
+from pnpkit.experiment.integrity import Damaged
 from pnpkit.jtfs import JTFS
 
 SIZE, OPERATIONS = 2**13, ("forward", "forward+backward")
@@ -75,7 +76,11 @@ def test_it_prints_what_it_measured(capsys, monkeypatch, tmp_path):
     assert "forward and backward of the network: 1.50 times as fast" in out
     assert "a step, milliseconds an item: P 10.0, SP 120.0" in out
     assert "two processes, 1.75 times one" in out
-    assert read_json(tmp_path / "b.json")["sizes"] == [2**13, 2**14]
+    kept = tmp_path / "b.json"
+    assert read_json(kept)["sizes"] == [2**13, 2**14]
+    kept.write_text(kept.read_text().replace("0.25", "0.52"))
+    with pytest.raises(Damaged, match=r"b\.json was changed"):
+        read_json(kept)
     with pytest.raises(ValueError, match="--largest 14 is below --smallest 15"):
         bench.main(smallest=15, largest=14)
     monkeypatch.setattr(bench, "bench", lambda *_, **__: pytest.fail("measured what cannot be kept"))

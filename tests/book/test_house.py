@@ -3,14 +3,25 @@
 import os
 import pathlib
 import re
+import shutil
 import subprocess
+import sys
 import tomllib
 
+import pandas as pd
 import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
+
+from pnpkit._names import UnknownName
+from pnpkit.experiment.artefacts import read_json, write_csv, write_record
+from pnpkit.experiment.evaluation.folder import FILES, read_evaluation
+from pnpkit.experiment.evaluation.items import summarise
+from pnpkit.experiment.integrity import Damaged
+from pnpkit.experiment.results.tables import table
+from pnpkit.experiment.workspace import Workspace
 
 ROOT = pathlib.Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -88,3 +99,26 @@ def test_no_python_stops_with_one_line_that_says_how_to_name_one(target, tmp_pat
     assert "Python 3.11 was not found" in line
     assert "PYTHON=" in line
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_that_shares_the_runs_of_another_profile_is_made_again_after_them(tmp_path):
+    """As `make reproduce` leaves it: the laptop's runs are others, those of the study that are its own are not."""
+    for name in ("study", "laptop"):
+        shutil.copytree(ROOT / "data" / name, tmp_path / "data" / name, ignore=shutil.ignore_patterns("*.zarr"))
+    study = Workspace.open("study", tmp_path / "data")
+    before = study.results()
+    for path in (tmp_path / "data" / "laptop" / "evaluation").glob("*/*/summary.json"):
+        last = read_evaluation(path.parent).items.query("weights == 'last'").assign(jtfs=lambda items: 2 * items.jtfs)
+        items = pd.concat([last.assign(weights=kind) for kind in ("last", "best", "average")])
+        write_csv(path.parent / "items.csv", items, float_format="%.7g")
+        write_record(path, read_json(path) | {"summary": summarise(items, 2)}, FILES.values())
+    with pytest.raises(Damaged, match="of other items"):
+        study.results()
+    done = make("tables", "PROFILE=laptop", f"HOUSE={tmp_path}", f"BIN={pathlib.Path(sys.executable).parent}")
+    assert (done.returncode, done.stderr) == (0, "")
+    after = study.results()
+    for loss, factors in {"p": [2, 2, 1, 1, 1], "pnp-identity": [1] * 5}.items():
+        old, new = (pd.Series(found["rows"]["last"][loss]["jtfs"]["values"]) for found in (before, after))
+        pd.testing.assert_series_equal(new, old * factors, rtol=1e-5)
+    with pytest.raises(UnknownName, match=r"weights 'average'; valid ones: best, last"):
+        table(after, "average")  # no row has it for all its seeds

@@ -15,6 +15,8 @@ import pytest
 import yaml
 from PIL import Image
 
+from tools.execute import fingerprint, out_of_date
+
 ROOT = pathlib.Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "book" / "src").glob("*.md"))
 MACHINE = re.compile(r"(?<![\w.:/-])/(?:work|root|tmp|home|Users)\b")
@@ -74,6 +76,12 @@ def test_chapter_equals_its_source_cell_by_cell(src):
     stored = [content(cell) for cell in notebook(src).cells if not INJECTED & set(tags(cell))]
     written = [content(cell) for cell in jupytext.read(src).cells]
     assert stored == written, f"{src.name} changed after it was executed: run `make chapters`"
+
+
+@each_chapter
+def test_chapter_is_what_would_be_made_now(src):
+    """Of this text, this library and these artefacts, and not edited since."""
+    assert out_of_date(ROOT / "book" / f"{src.stem}.ipynb", fingerprint(src, {})) == "", "run `make chapters`"
 
 
 @each_chapter

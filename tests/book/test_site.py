@@ -3,7 +3,12 @@
 It needs a Chromium (on the PATH, or named by CHROMIUM) and the site in _build/html (`make site`).
 """
 
+import ast
+import importlib
+import json
 import pathlib
+import re
+from functools import cache
 from urllib.parse import unquote, urldefrag, urlparse
 
 import pytest
@@ -70,6 +75,39 @@ def test_page(opened, name):
 @pytest.mark.parametrize("name", PAGES)
 def test_page_is_within_its_budget(name):
     assert (SITE / name).stat().st_size <= PAGE_BYTES
+
+
+@cache
+def anchors():
+    """The page of the reference on which each name is documented."""
+    pages = sorted((SITE / "book" / "reference").glob("*.html"))
+    return {found: page for page in pages for found in re.findall(r'<dt [^>]*id="(pnpkit\.[\w.]+)"', page.read_text())}
+
+
+def names_used(notebook):
+    """Where the objects are documented that a chapter imports, by full name; a constant has no page."""
+    for cell in json.loads(notebook.read_text())["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] != "code" or "remove-" in str(cell["metadata"]) or source.startswith("%"):
+            continue
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "pnpkit":
+                for found in (getattr(importlib.import_module(node.module), a.name, None) for a in node.names):
+                    name = f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
+                    if name in anchors():
+                        yield name
+
+
+@pytest.mark.parametrize("notebook", sorted((ROOT / "book").glob("[0-9A]*.ipynb")), ids=lambda path: path.stem)
+def test_a_chapter_links_to_the_names_it_uses_and_they_link_back(notebook):
+    chapter = (SITE / "book" / f"{notebook.stem}.html").read_text()
+    links = set(re.findall(r'href="[^"]*#(pnpkit\.[\w.]+)"', chapter))
+    used = set(names_used(notebook))
+    assert used
+    assert used - links == set()
+    back = {anchors()[name] for name in used}
+    missing = [page.name for page in back if f'href="../{notebook.stem}.html#' not in page.read_text()]
+    assert missing == [], "rendered before the chapter was? `make clean site`"
 
 
 def test_site_is_within_its_budget():

@@ -1,17 +1,20 @@
-"""Argument lists: every verb, options and values that fit and that do not; what a user sees, and how it ends."""
+"""Argument lists, made by hypothesis: every verb, options and values that fit and that do not; how each ends."""
 
 import contextlib
 import io
 import os
-import random
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
 import soundfile
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import seed as seeded
+from hypothesis import strategies as st
 
 from pnpkit import cli
 from pnpkit.audio import read_sound
@@ -30,21 +33,31 @@ PROFILES = (NAME, NAME, NAME, "smoke", "study", "tin", "")
 
 def outcomes(plant: Plant, n: int, seed: int) -> Iterator[Outcome]:
     """Of n argument lists."""
-    rng, sounds = random.Random(seed), _sounds(plant.root / "sounds")
-    scratch = plant.root / "scratch"
+    sounds, scratch, found = _sounds(plant.root / "sounds"), plant.root / "scratch", []
     scratch.mkdir(exist_ok=True)
     before = _names(plant.root)
-    for _ in range(n):
-        arguments = _drawn(plant, rng, sounds, scratch)
-        outcome = one(plant, arguments)
+
+    # None is run twice to be made smaller: a failure here is an outcome, and no exception
+    @seeded(seed)
+    @settings(
+        max_examples=n, phases=[Phase.generate], database=None, derandomize=False, deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+    @given(_lists(plant, sounds, scratch))
+    def judged(arguments: list[str]) -> None:
+        with contextlib.chdir(scratch):  # where a word that is taken for a file does no harm
+            outcome = one(plant, arguments)
         left = _names(plant.root) - before
         if left and outcome.fine and outcome.kind not in ("metrics", "train", "run"):  # whose work it is to make
             outcome = Outcome("arguments", outcome.kind, "lost", f"{arguments}: left {sorted(left)[:3]}")
-        yield outcome
+        found.append(outcome)
         for path in sorted(left, reverse=True):
             path.rmdir() if path.is_dir() else path.unlink()
         shutil.rmtree(scratch)
         scratch.mkdir()
+
+    judged()
+    yield from found
 
 
 def _names(root: Path) -> set[Path]:
@@ -78,9 +91,12 @@ def ten_hours(path: Path) -> None:
     path.write_bytes(content)
 
 
-def _drawn(plant: Plant, rng: random.Random, sounds: list[str], scratch: Path) -> list[str]:
+@st.composite
+def _lists(draw: Callable[..., Any], plant: Plant, sounds: list[str], scratch: Path) -> list[str]:
+    rng = draw(st.randoms(use_true_random=False))  # whose every choice is hypothesis's own
     verb = rng.choice(VERBS)
-    junk = lambda: rng.choice(JUNK)  # noqa: E731
+    words = st.text(st.characters(exclude_characters="\0/~.", exclude_categories=["Cs"]), max_size=12)
+    junk = lambda: draw(st.sampled_from(JUNK) | words)  # noqa: E731
     good: dict[str, list[str]] = {
         "--profile": [rng.choice(PROFILES)], "--loss": [rng.choice(("p", "pnp", "sp", "P", "pnp-mean"))],
         "--seed": [rng.choice(("0", "0", "1", "-1", "2e3"))], "--form": [rng.choice(("html", "latex", "pdf"))],

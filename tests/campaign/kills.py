@@ -49,9 +49,10 @@ def real(plant: Plant, n: int, seed: int) -> Iterator[Outcome]:
     """Of n kills of real processes, which another process, or this one, goes on from."""
     rng, jobs = random.Random(seed), _jobs(plant)
     kinds, root = ("metrics", "features", "evaluation", "curve", "training"), plant.root / "kills"
+    first = rng.randrange(len(kinds))  # a large campaign draws one a round
     known: dict[str, tuple[float, dict[str, bytes]]] = {}
     for i in range(n):
-        kind = kinds[i % len(kinds)]
+        kind = kinds[(first + i) % len(kinds)]
         if kind not in known:
             begin = time.monotonic()
             _events(jobs[kind], _empty(root / "whole"))

@@ -31,6 +31,7 @@ from pnpkit.experiment.training.objective import TrainingData
 from pnpkit.experiment.training.run_folder import config_of, read_answers, read_finished, read_history
 from pnpkit.experiment.workspace import Workspace
 from pnpkit.synth import Arpeggio
+from tests.campaign.others import Others
 
 NAME = "tiny"
 FEATURES = ScalogramConfig(hop=8192, f_min=523.2, octaves=1)  # cheap ones
@@ -79,6 +80,7 @@ class Plant:
         PROFILES[NAME] = profile()
         self.workspace, self.problem = Workspace.open(NAME, self.root), problem()
         self.unfinished = dataclasses.replace(profile().run("pnp-mean", 0), epochs=4)
+        self.others = Others(self.root, self.workspace.folder)
         self.learner = (Analyser(3, "linear"), Analyser(3, "linear"))
         self.key = inputs.inputs_key(TABLE, Arpeggio(), FEATURES)
 
@@ -101,6 +103,7 @@ class Plant:
         for _ in range(2):
             train(self.unfinished, data(), self.workspace.run_folder("pnp-mean", 0), max_hours=0.0)
         self.block = block
+        self.others.build()
         return self
 
     def config(self, loss: str) -> TrainingConfig:
@@ -142,6 +145,7 @@ class Plant:
             "results": [workspace.folder / "results.json"],
             "metrics": sorted(file for file in workspace.metrics_path.rglob("*") if file.is_file()),
             "features": [self.features, self.features.with_suffix(".json")],
+            **self.others.files(),
         }
 
     def reader(self, kind: str, path: Path) -> Callable[[], str]:
@@ -157,6 +161,7 @@ class Plant:
             "results": self._results,
             "metrics": self._metrics,
             "features": lambda: inputs.open_inputs(self.features, self.key),
+            **self.others.readers(),
         }
         return lambda: digest(read[kind]())
 

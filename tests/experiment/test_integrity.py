@@ -4,28 +4,35 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from pnpkit.experiment import artefacts, integrity
 from pnpkit.experiment.artefacts import ArtefactMismatch, read_record, write_json, write_record
+from pnpkit.experiment.evaluation import studies
 from pnpkit.experiment.evaluation.folder import evaluate_run
 from pnpkit.experiment.files import sweep, write_atomically
 from pnpkit.experiment.integrity import KEY, Damaged, verify_files
+from pnpkit.experiment.matches import Table
 from pnpkit.experiment.precompute import inputs
+from pnpkit.experiment.precompute.atlases import SHIPPED as ATLASES_SHIPPED
+from pnpkit.experiment.precompute.atlases import AtlasConfig
 from pnpkit.experiment.precompute.metric_store import load_metrics
-from pnpkit.experiment.profiles import PROFILES
-from pnpkit.experiment.remedies import remedy
+from pnpkit.experiment.profiles import PROFILES, get_profile
+from pnpkit.experiment.remedies import ATLASES, remedy
 from pnpkit.experiment.results import keep
 from pnpkit.experiment.schema import BadRecord, check
 from pnpkit.experiment.seals import check_all, seal_all
 from pnpkit.experiment.training.loop import train
 from pnpkit.experiment.training.run_folder import RunProvenance, read_history
 from pnpkit.experiment.workspace import Workspace
+from pnpkit.matching.stored import read_arrays, write_arrays
 from pnpkit.synth import Arpeggio
 from tests.campaign.plant import FEATURES, NAME, TABLE, Plant, data
 
@@ -48,8 +55,20 @@ def plant(original: Plant, tmp_path: Path) -> Plant:
 
 def test_what_is_shipped_is_what_was_written() -> None:
     assert check_all(SHIPPED) == []
-    unsealed = [path for path in SHIPPED.rglob("provenance.json") if KEY not in json.loads(path.read_text())]
-    assert unsealed == []
+    others = {"zarr.json", "config.json"}  # sealed elsewhere: in the store's attributes, by the run's provenance
+    records = [path for path in SHIPPED.rglob("*.json") if path.name not in others]
+    assert [path for path in records if KEY not in json.loads(path.read_text())] == []
+
+
+@pytest.mark.parametrize("name", ["atlases/drum.json", "atlases/drum.npz", "benchmark.json", "campaign.json"])
+@pytest.mark.parametrize("below", [True, False])
+def test_a_check_of_the_folder_finds_damage_beside_the_profiles(name: str, below: bool, tmp_path: Path) -> None:
+    for file in {name, name.replace(".npz", ".json"), name.replace("drum.json", "drum.npz")}:
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        shutil.copy(SHIPPED / file, tmp_path / file)
+    (path := tmp_path / name).write_bytes(path.read_bytes().replace(b"1", b"2", 1))
+    (said,) = check_all(tmp_path if below else path.parent)
+    assert str(path) in said
 
 
 @pytest.mark.parametrize(
@@ -97,6 +116,49 @@ def test_advice_names_the_command_and_the_folder_that_was_given(
     assert f"`pnpkit {command.format(p='laptop')}`" in remedy(tmp_path / "a b" / "laptop" / name)
 
 
+@pytest.mark.parametrize(
+    ("name", "what", "again"),
+    [
+        ("atlases/arpeggio.npz", "Delete it", "pnpkit metrics --profile paper --atlas 10 --out ROOT"),
+        ("atlases/drum.json", "Delete it", "pnpkit metrics --profile drum --atlas 1 --out ROOT"),
+        ("atlases/bell.npz", "Delete it", "pnpkit metrics --profile … --atlas … --out ROOT"),
+        ("matching/drum/rows.csv", "Move ROOT/matching/drum away", "PNPKIT_DATA=ROOT python -m MOD.studies drum"),
+        ("of-sounds/gradients.csv", "Delete it", "PNPKIT_DATA=ROOT python -m MOD.gradients"),
+        ("study/tangents-0/00128.npz", "Move ROOT/study/tangents-0/00128.json away", "pnpkit train --loss sp-linear …"),
+        ("study/tangents-0/basis.npz", "Move ROOT/study/tangents-0 away", "pnpkit train --loss sp-linear …"),
+        ("benchmark.json", "Delete it", "make bench OUT=ROOT/benchmark.json"),
+        ("pnpkit/atlas-0123.npz", "Delete it", "pnpkit match …"),
+    ],
+)  # fmt: skip
+def test_what_has_no_run_has_a_command_of_its_own(name: str, what: str, again: str, tmp_path: Path) -> None:
+    for short, long in (("ROOT", str(tmp_path)), ("MOD", "pnpkit.experiment.evaluation")):
+        what, again = what.replace(short, long), again.replace(short, long)
+    assert remedy(tmp_path / name) == f"{what}: `{again}` makes it again"
+
+
+def test_the_commands_that_are_named_are_there(tmp_path: Path) -> None:
+    """Their modules, their studies, and the atlases as they are shipped."""
+    assert find_spec("pnpkit.experiment.evaluation.gradients")
+    assert {"noise-20", "from-p", "drum", "morphs"} <= studies.studies().keys()
+    for name, options in ATLASES.items():
+        _, profile, _, every = options.split()
+        assert AtlasConfig(get_profile(profile).grid, int(every)) == ATLASES_SHIPPED[name]
+
+
+def test_a_profile_of_ones_own_is_called_as_the_user_calls_it(tmp_path: Path) -> None:
+    (tmp_path / "my_own.py").write_text(
+        "import dataclasses\nfrom pnpkit.experiment.profiles import PROFILES\n"
+        "STUDY = dataclasses.replace(PROFILES['smoke'], name='smoke')\n"
+    )
+    given = f"{tmp_path}/my_own.py:STUDY"
+    workspace = Workspace.open(given, tmp_path)
+    assert f"`pnpkit table --profile {given} --out {tmp_path}`" in remedy(workspace.folder / "results.json")
+    with pytest.raises(FileNotFoundError, match=f"`pnpkit run --profile {given} --out {tmp_path}` makes them"):
+        workspace.compute_results()
+    Workspace.open("smoke", tmp_path)
+    assert "--profile smoke" in remedy(workspace.folder / "results.json")
+
+
 def test_changed_predictions_are_blamed_not_the_good_evaluation(plant: Plant) -> None:
     run, out = plant.workspace.run_folder("p", 0), plant.workspace.evaluation_folder("p", 0)
     predictions = run / "predictions.csv"
@@ -136,22 +198,26 @@ def test_two_whole_chunks_exchanged_are_computed_again(plant: Plant) -> None:
 
 def test_a_run_of_another_loss_or_recipe_is_refused_by_every_reader(plant: Plant) -> None:
     workspace = plant.workspace
-    with pytest.raises(ArtefactMismatch, match="loss: 'pnp' there, 'p' wanted"):
-        evaluate_run(
-            workspace.run_folder("pnp", 0),
-            workspace.evaluation_folder("pnp", 0),
-            plant.problem,
-            config=plant.config("p"),
-        )
     for place in (workspace.run_folder, workspace.evaluation_folder):
         place("p", 0).rename(plant.root / "away")
         place("pnp", 0).rename(place("p", 0))
         (plant.root / "away").rename(place("pnp", 0))
-    for read in (workspace.evaluate, workspace.evaluation, workspace.curve):
+    readers = (
+        workspace.evaluate,
+        workspace.evaluation,
+        workspace.curve,
+        lambda *run: workspace.verify_evaluation(*run, 1),
+    )
+    for read in (*readers, workspace.predictions, workspace.probe, workspace.history, workspace.provenance):
         with pytest.raises(ArtefactMismatch, match="loss: 'pnp' there, 'p' wanted"):
             read("p", 0)
     with pytest.raises(ArtefactMismatch, match="loss: 'pnp' there, 'p' wanted"):
         workspace.compute_results()
+    for loss in ("p", "pnp"):  # each configuration where it belongs again, beside the answers of the other
+        write_record(workspace.run_folder(loss, 0) / "config.json", artefacts.config_dict(plant.config(loss)))
+    for read in (workspace.predictions, workspace.probe, workspace.history, workspace.provenance):
+        with pytest.raises(Damaged, match=r"p/0/config\.json is not the file"):
+            read("p", 0)
 
 
 def test_results_give_way_to_equal_or_more_and_to_fewer_only_if_told(
@@ -214,16 +280,40 @@ def test_a_full_disk_is_named_by_the_file(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(OSError, match=rf"{tmp_path}/a/r\.json cannot be written \(No space left on device\)"):
         write_json(tmp_path / "a" / "r.json", {})
     assert list((tmp_path / "a").iterdir()) == []
+    with pytest.raises(OSError, match=r"/dev/full cannot be written \(No space left on device\)"):
+        Table(Path("/dev/full"), Arpeggio.parameters).add({"file": "a.wav"})
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(OSError, match=r"features-.*\.npy cannot be written \(No space left on device\)"):
         inputs.compute_inputs(TABLE.head(2), Arpeggio(), FEATURES, tmp_path / "b")
     assert not list((tmp_path / "b").glob("*.partial")), "no page is mapped that has no place"
 
 
-def plant_synth():
-    from pnpkit.synth import Arpeggio
+def test_what_was_computed_is_printed_though_it_cannot_be_kept(
+    plant: Plant, verb: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Workspace, "problem", plant.problem)
+    evaluate = ("evaluate", "--profile", NAME, "--loss", "p", "--out", plant.root)
+    printed = [verb(*evaluate, *curve)[:2] for curve in ((), ("--curve",))]
+    shutil.rmtree(plant.workspace.evaluation_folder("p", 0))
 
-    return Arpeggio()
+    def full(*_of: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    for (code, page), curve, file in zip(printed, ((), ("--curve",)), ("items.csv", "curve.json"), strict=True):
+        assert code == 0
+        assert verb(*evaluate, *curve)[:2] == (1, page)
+        assert f"{file} cannot be written (No space left on device)" in verb(*evaluate, *curve)[2]
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["with fallocate", "without, as on macOS"])
+def test_space_is_taken_before_it_is_mapped(there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not there:
+        monkeypatch.delattr(os, "posix_fallocate")
+    path = tmp_path / "features-0.partial"
+    array, done, _ = inputs._resume(path, path.with_suffix(".partial.json"), {}, (300, 72, 129))
+    assert (array.shape, done, array.any()) == ((300, 72, 129), [], False)
+    assert path.stat().st_blocks * 512 >= path.stat().st_size >= array.nbytes
 
 
 def test_what_dead_processes_left_is_swept_and_what_others_write_is_not(tmp_path: Path) -> None:
@@ -251,19 +341,6 @@ def test_a_users_copy_of_a_checkpoint_is_nobody_elses_business(plant: Plant) -> 
     assert list(result.history.epoch) == [1, 2, 3]
     assert train(plant.unfinished, data(), run).finished
     assert sorted(path.name for path in (run / "checkpoint").iterdir()) == ["epoch-00009.bak", "epoch-keep"]
-
-
-def test_a_run_begun_before_there_were_digests_goes_on(plant: Plant, caplog: pytest.LogCaptureFixture) -> None:
-    old = plant.workspace.run_folder("pnp-mean", 0)
-    new = shutil.copytree(old, plant.root / "new")
-    path = plant.newest / "progress.json"
-    stored = json.loads(path.read_text())
-    write_json(path, {k: v for k, v in stored.items() if k not in (KEY, "probe")})
-    assert train(plant.unfinished, data(), old).finished
-    assert "progress.json holds no digests" in caplog.text
-    assert train(plant.unfinished, data(), new).finished
-    for name in ("weights.safetensors", "best.safetensors", "average.safetensors", "predictions.csv", "probe.csv"):
-        assert (old / name).read_bytes() == (new / name).read_bytes()
 
 
 def test_a_probe_that_was_changed_while_a_run_rested_is_found(plant: Plant) -> None:
@@ -329,3 +406,32 @@ def test_a_history_that_lacks_its_last_row_is_read_whole(plant: Plant) -> None:
     pd.testing.assert_frame_equal(read_history(path.parent), whole)
     assert len(whole) == 2
     assert train(plant.unfinished, data(), path.parent, max_hours=0.0).history.epoch.tolist() == [1, 2, 3]
+
+
+def test_a_row_of_matches_that_is_damaged_is_matched_again(tmp_path: Path) -> None:
+    """More or fewer fields, from a comma or a line's end that came in or went; the others stay as they are."""
+    path = tmp_path / "matches.csv"
+    table = Table(path, Arpeggio.parameters)
+    table.begin(())
+    for name in ("a", "b", "c", "d"):
+        table.add(dict.fromkeys(table.columns, "15") | {"file": name})
+    head, a, *rest = path.read_text().splitlines(keepends=True)
+    for damaged in (a.replace("15,", "1,5,", 1), a.replace("15,", "15", 1), a.replace("5,", "5\r", 1), a[:9] + "\0"):
+        path.write_text("".join([head, damaged, *rest]), newline="")
+        again = Table(path, Arpeggio.parameters)
+        assert {"c", "d"} <= again.rows.keys() <= {"b", "c", "d"}
+        again.begin(())
+        assert Table(path, Arpeggio.parameters).rows == again.rows
+
+
+def test_arrays_cut_anywhere_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    write_arrays(path, "things", {"a": torch.arange(99.0), "b": "text"})
+    content = path.read_bytes()
+    for start in range(0, len(content), 7):
+        path.write_bytes(content[:start] + content[start + 5 :])
+        with pytest.raises(ValueError, match=r"x\.npz is (not one of things|of version)"):
+            read_arrays(path, "things")
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=r"x\.npz"):
+        read_arrays(path, "things")

@@ -12,7 +12,16 @@ import torch
 from pnpkit.experiment.artefacts import ArtefactMismatch, config_dict
 from pnpkit.experiment.evaluation.matching import AFTER, cramer_rao
 from pnpkit.experiment.evaluation.studies import studies
-from pnpkit.experiment.evaluation.study import RECORD, ROWS, Study, pursue, read_study, spread, unfinished
+from pnpkit.experiment.evaluation.study import (
+    RECORD,
+    ROWS,
+    Study,
+    pursue,
+    read_study,
+    spread,
+    study_record,
+    unfinished,
+)
 from pnpkit.experiment.results.matching import continued, descents
 from pnpkit.experiment.seals import check_all
 
@@ -107,7 +116,7 @@ def test_the_bound_is_that_of_a_sinusoid_in_the_textbook():
 
 @pytest.mark.parametrize("name", sorted(p.parent.name for p in SHIPPED.glob(f"*/{RECORD}")))
 def test_what_is_shipped_is_whole_of_known_code_and_scored_sounds_only(name):
-    rows, record = read_study(SHIPPED / name), json.loads((SHIPPED / name / RECORD).read_text())
+    rows, record = read_study(SHIPPED / name), study_record(SHIPPED / name)
     known = studies(SHIPPED.parents[1] / "tests" / "recordings")[name]
     assert set(rows.item) <= set(known.items)
     assert record["config"] == config_dict(known.config)  # of the atlas that is shipped, too

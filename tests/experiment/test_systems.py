@@ -1,6 +1,8 @@
 """Synthesisers and profiles of others: found by name, tried before use, known by their sounds, usable in all stages."""
 
 import math
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from importlib.metadata import EntryPoint
@@ -185,6 +187,21 @@ def test_a_lost_derivative_and_random_numbers_are_warned_of() -> None:
     with pytest.warns(UserWarning, match=r"tone draws random numbers: two sounds of f = [\d.]+, tau = [\d.]+ differ"):
         first = fingerprint("tone", noisy)
     assert fingerprint("tone", noisy, silent=True) == first, "torch's are seeded for the fingerprint"
+
+
+def test_the_command_line_warns_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "noisy.py").write_text(
+        "import torch\nfrom pnpkit.synth import Parameter, ParameterSpace\n\nclass Noisy:\n"
+        "    parameters = ParameterSpace((Parameter('a', 'a', '1', 0.1, 1.0), Parameter('b', 'b', '1', 0.1, 1.0)))\n"
+        "    sample_rate, n_samples = 2048, 512\n"
+        "    def __call__(self, theta):\n"
+        "        return theta[..., :1] * torch.rand(*theta.shape[:-1], 512)\n"
+    )
+    command = [sys.executable, "-m", "pnpkit", "synth", "0.5", "0.5", "--synth", "noisy:Noisy", "--out", "x.wav"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    lost, random = ended.stderr.splitlines()
+    assert lost.startswith("pnpkit: noisy:Noisy loses the derivative with respect to b: a whole column")
+    assert random.startswith("pnpkit: noisy:Noisy draws random numbers: two sounds of a = 0.")
 
 
 def test_profiles_of_ones_own(module: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -33,6 +33,14 @@ def test_the_geodesic_of_the_plane_is_its_straight_line_in_even_steps(n):
     assert path.lengths.sum() < path.straight_lengths.sum()
 
 
+def test_paths_that_are_tried_are_counted_up_to_what_was_announced():
+    told = []
+    morph(A, B, 5, g=plane, phi=same, space=POLAR, progress=lambda *now: told.append(now))
+    assert [done for _, done, _ in told] == list(range(1, len(told) + 1))
+    ((_, most),) = {(stage, total) for stage, _, total in told}
+    assert 1 < len(told) <= most
+
+
 def test_ends_stay_and_one_step_is_the_way_from_one_to_the_other():
     path = morph(A, B, 1, g=plane, phi=same, space=POLAR)
     assert torch.allclose(path.theta, torch.stack([A, B]))

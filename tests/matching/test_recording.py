@@ -54,6 +54,14 @@ def test_a_recording_much_longer_than_the_synthesiser_s_sounds_is_windowed():
     assert found.left == 2
 
 
+def test_where_it_was_taken_from_is_said_and_what_it_was_taken_from_stays():
+    x = torch.cat([silence(0.2), STROKE[:8000], STROKE]).float()
+    before = x.clone()
+    first, last = fitted(x, RATE, DRUM).part
+    assert (first, last) == pytest.approx((0.2, 0.2 + 8000 / RATE), abs=0.02)
+    assert torch.equal(x, before)
+
+
 def test_onsets_are_where_strokes_begin_however_they_beat():
     pairs = [(0.1, 0.9), (0.3, 0.5)]
     for a, b in pairs:

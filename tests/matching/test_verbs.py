@@ -2,8 +2,11 @@
 
 import io
 import json
+import math
 import os
+import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -12,13 +15,16 @@ import soundfile
 import soxr
 import torch
 from bell import Bell, drawn, phi
+from distributed import LocalCluster
 
+from pnpkit import cli_matching
 from pnpkit.experiment import matches
 from pnpkit.experiment.precompute import atlases
 from pnpkit.experiment.precompute.atlases import SHIPPED, atlas_config, atlas_sounds, find_atlas, shipped_atlas
 from pnpkit.experiment.problem import get_problem
-from pnpkit.matching import Atlas, Match
-from pnpkit.synth import Arpeggio
+from pnpkit.matching import Atlas, Match, match
+from pnpkit.matching.recording import fitted
+from pnpkit.synth import Arpeggio, Parameter
 
 HERE = Path(__file__).parent
 DATA = HERE.parents[1] / "data"
@@ -80,6 +86,9 @@ def test_a_folder_survives_what_cannot_be_read_and_goes_on_where_it_was(run, tmp
     (sounds / "bad.wav").write_text("not a sound")
     code, said, error = run("match", sounds, "--synth", BELL, "--out", out)
     assert code == 3
+    index = (out / "index.html").read_text(encoding="utf-8")
+    assert {out / href for href in re.findall('href="(.*?)"', index)} == set(out.glob("*.wav.html"))
+    assert "bad.wav" in index
     assert [line.split(":")[0] for line in said.splitlines()] == [str(sounds / "a.wav"), str(sounds / "more" / "b.wav")]
     assert f"{sounds / 'bad.wav'} is no sound" in error
     table = pd.read_csv(out / "matches.csv", index_col="file")
@@ -110,7 +119,109 @@ def test_a_folder_survives_what_cannot_be_read_and_goes_on_where_it_was(run, tmp
 def test_every_column_of_a_row_is_documented(run, tmp_path):
     told = {line.split("\t")[0] for line in run("match", "--columns")[1].splitlines()}
     row = json.loads(run("match", bell(tmp_path / "a.wav"), "--synth", BELL, "--json")[1])
-    assert set(row) - {f"{n}{end}" for n in ("f", "tau") for end in ("", "_low", "_high")} <= told
+    ends = {name.removeprefix("NAME") for name in told if name.startswith("NAME")}
+    assert set(row) - {f"{n}{end}" for n in ("f", "tau") for end in ends} <= told
+    assert {f"{n}{end}" for n in ("f", "tau") for end in ends} <= set(row)
+
+
+def test_one_that_cannot_be_read_fails_alone_and_a_folder_of_it_in_part(run, tmp_path):
+    (tmp_path / "bad.wav").write_text("not a sound")
+    assert run("match", tmp_path / "bad.wav", "--synth", BELL)[0] == 1
+    code, out, _ = run("match", tmp_path, "--synth", BELL, "--json")
+    assert code == 3
+    row = json.loads(out)
+    assert list(row) == matches.columns(Bell.parameters)
+    assert [k for k, v in row.items() if v is not None] == ["schema", "file", "digest", "options", "error"]
+
+
+def test_memory_that_runs_out_over_one_file_is_said_of_it_and_the_others_go_on(run, tmp_path, monkeypatch):
+    def hungry(source, config):
+        if source.endswith("a.wav"):
+            raise MemoryError
+        return original(source, config)
+
+    original = matches.match_file
+    monkeypatch.setattr(matches, "match_file", hungry)
+    files = [bell(tmp_path / f"{name}.wav") for name in "ab"]
+    code, out, error = run("match", *files, "--synth", BELL)
+    assert code == 3
+    assert f"{files[0]}: there is not enough memory" in error
+    assert out.startswith(f"{files[1]}: made by it")
+
+
+def test_rows_that_were_there_are_told_again_as_they_were(run, tmp_path):
+    files = [bell(tmp_path / "a.wav"), tmp_path / "none.wav"]
+    first = run("match", *files, "--synth", BELL, "--json", "--out", tmp_path / "out")[1].splitlines()
+    again = run("match", *files, "--synth", BELL, "--json", "--out", tmp_path / "out")[1].splitlines()
+    assert [json.loads(line) for line in again] == [json.loads(line) for line in first]
+
+
+def answered(config=None):
+    """A sound of the bell, its match, and how it was matched."""
+    config = config or matches.MatchConfig(atlas_config(BELL))
+    g, descriptor, _ = matches.instrument(config.atlas)
+    sound = fitted(g(THETA), g.sample_rate, g)
+    options = {"starts": THETA, "noise": None, "level": "known", "delay": "known"}
+    return config, match(sound.x, g.sample_rate, g, descriptor, **options), sound
+
+
+def test_a_row_of_no_answer_says_so_where_one_looks_and_names_the_rival(run):
+    config, found, sound = answered()
+    sure = matches.row("x.wav", config, found, sound)
+    assert (sure["verdict"], sure["rival_distance"], sure["f_rival"]) == (found.verdict, None, None)
+    rival = {"rival": 1.5 * found.theta, "rival_distance": 2.5}
+    row = matches.row("x.wav", config, replace(found, converged=False, region=None, **rival), sound)
+    assert row["verdict"] == "near it, not converged"
+    assert [row["f_rival"], row["tau_rival"], row["rival_distance"]] == [*(1.5 * found.theta).tolist(), 2.5]
+    assert list(row) == list(sure) == matches.columns(Bell.parameters)
+    assert matches.typed({k: "" if v is None else str(v) for k, v in row.items()}) == row
+
+
+def test_a_value_is_told_to_the_digits_that_its_region_leaves_and_an_angular_frequency_in_hertz(run, capsys):
+    config, found, sound = answered()
+    row = matches.row("x.wav", config, found, sound) | {"f": 512.345678, "f_low": 512.34, "f_high": 512.36}
+    row |= {"tau_low": None, "tau_high": None, "tau": 0.05}
+    cli_matching._say(row, config, as_json=False)
+    assert "; f 512.3457 ± 0.01 Hz, tau 0.05 s; " in capsys.readouterr().out
+    omega = Parameter("omega", "ω", "rad/s", 1.0, 9999.0)
+    told = cli_matching._value(omega, {"omega": 200 * math.pi, "omega_low": 620.0, "omega_high": 640.0})
+    assert told == "omega 628.3 ± 10 rad/s (100 Hz)"
+
+
+def test_what_the_synthesiser_did_not_make_is_warned_of_where_it_goes_on(run, tmp_path):
+    _, found, _ = answered()
+    for name, changed in (("made", {}), ("not", {"distance": found.norm}), ("vague", {"converged": False})):
+        replace(found, **changed).save(tmp_path / f"{name}.npz")
+        code, _, error = run("transform", tmp_path / f"{name}.npz", "--out", tmp_path / "y.wav", "--synth", BELL)
+        assert code == 0
+        assert (f"warning: what is made is not of {tmp_path / name}.npz" in error) == (name != "made")
+
+
+def test_an_atlas_that_is_made_first_is_announced_with_its_size_and_place(run, tmp_path, monkeypatch, caplog):
+    def stop(path, config, *_of):
+        assert f"an atlas of {len(atlas_sounds(config.grid, config.every))} sounds" in caplog.text
+        assert str(path) in caplog.text
+        raise ValueError("enough")
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(atlases, "store_atlas", stop)
+    with pytest.raises(ValueError, match="enough"):
+        find_atlas(atlas_config(BELL))
+
+
+@pytest.mark.slow
+def test_a_scheduler_s_workers_say_the_same_and_the_bar_counts_from_the_start(run, tmp_path, monkeypatch):
+    files = [bell(tmp_path / "a.wav"), bell(tmp_path / "b.wav", drawn(2, seed=4)[1]), tmp_path / "none.wav"]
+    alone = run("match", *files, "--synth", BELL, "--json")
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as a terminal
+    monkeypatch.setenv("COLUMNS", "100")
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+        there = run("match", *files, "--synth", BELL, "--json", "--scheduler", cluster.scheduler_address)
+    assert alone[0] == there[0] == 3
+    rows = [{r["file"]: r | {"seconds": 0} for r in map(json.loads, said[1].splitlines())} for said in (alone, there)]
+    assert rows[0] == rows[1]
+    counted = re.findall(r"matching .*?(\d)/3", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", there[2]))
+    assert (counted[0], counted[-1]) == ("0", "3")
 
 
 def test_processes_say_the_same(run, tmp_path):
@@ -171,6 +282,7 @@ def test_a_morph_goes_from_one_to_the_other_in_even_steps(run, tmp_path):
     theta = torch.tensor(table[["f", "tau"]].to_numpy())
     assert theta[[0, -1]].flatten().tolist() == pytest.approx(drawn(2, seed=9).flatten().tolist(), rel=0.02)
     lengths = phi(Bell()(theta)).diff(dim=0).norm(dim=-1)
+    assert table.converged.all()
     assert table.length[1:].tolist() == pytest.approx(lengths.tolist(), rel=0.01)
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import pandas as pd
 
 from pnpkit.experiment.artefacts import provenance, read_csv, read_record, require_same_config, write_record
-from pnpkit.experiment.config import TrainingConfig
 from pnpkit.experiment.evaluation.items import DISTANCES, evaluate
 from pnpkit.experiment.files import unless_read_only
 from pnpkit.experiment.machine import torch_threads
@@ -47,7 +46,7 @@ def distance_curve(
     out: Path,
     problem: Problem,
     progress: Callable[[int, int], None] | None = None,
-    wanted: TrainingConfig | None = None,
+    show: Callable[[pd.DataFrame], object] | None = None,
 ) -> pd.DataFrame:
     """Mean distances of a run's probe, a row an epoch; of one that still goes on, as far as it has come.
 
@@ -58,14 +57,14 @@ def distance_curve(
         out: folder of its evaluation.
         problem: that the run is of.
         progress: called with (items done, items in all).
-        wanted: configuration that the run must have; any by default.
+        show: called with the curve before it is kept, which may fail.
 
     Returns:
         ``epoch``, from 0 (untrained) on; ``seconds`` of training and validation by then; ``left_out``, how many items
         have no distance; ``jtfs``, ``mss``, ``ddsp``, means of the others.
 
     Raises:
-        ArtefactMismatch: if the curve on disk is of other predictions, or the run another; names both hashes.
+        ArtefactMismatch: if the curve on disk is of other predictions; names both hashes.
         FileNotFoundError: if no epoch of the run has ended, or it has no probe.
         ValueError: if the probe lacks epochs; names the first of them.
     """
@@ -81,10 +80,7 @@ def distance_curve(
     epochs = [0, *map(int, history.epoch)]
     if missing := sorted(set(epochs) - set(probe.epoch)):
         raise ValueError(f"{run / 'probe.csv'} lacks epochs {missing[:5]}: train the run again, into another folder")
-    config = config_of(run)
-    if wanted is not None:
-        require_same_config(run, config, wanted)
-    rows = []
+    config, rows = config_of(run), []
     if path.exists():
         stored = read_record(path, Curve)
         rows = stored["rows"]
@@ -103,11 +99,14 @@ def distance_curve(
         rows += [{"epoch": epoch} | _means(items[items.weights == str(epoch)]) for epoch in new]
         key = _key(config, run, epochs[-1])
         record = {"rows": rows, "config": key, "made": provenance(key, time.perf_counter() - began)}
-        with unless_read_only(f"{out} cannot be written to: what is computed here is not kept"):
-            write_record(path, record)
     frame = pd.DataFrame(rows)[["epoch", "left_out", *DISTANCES]]
     # Of this very run: the same bits may have been made in another time elsewhere
     frame.insert(1, "seconds", [float(history.seconds[history.epoch <= epoch].sum()) for epoch in epochs])
+    if show is not None:
+        show(frame)
+    if new:
+        with unless_read_only(f"{out} cannot be written to: what is computed here is not kept"):
+            write_record(path, record)
     return frame
 
 

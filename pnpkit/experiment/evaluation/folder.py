@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pnpkit._names import require_known
 from pnpkit.experiment import artefacts
 from pnpkit.experiment.artefacts import Provenance, config_dict, read_csv, read_record, require_same_config
-from pnpkit.experiment.config import TrainingConfig
 from pnpkit.experiment.evaluation.items import DISTANCES, evaluate, summarise
 from pnpkit.experiment.files import read_bytes, unless_read_only
 from pnpkit.experiment.machine import torch_threads
@@ -21,7 +21,7 @@ from pnpkit.experiment.schema import at_least, check
 from pnpkit.experiment.training.run_folder import RunProvenance, read_provenance
 
 Callback = Callable[[int, int], None]  # items done, items in all
-FILES = {"test": "items.csv", "validation": "validation.csv"}  # items of each fold that is evaluated
+ITEMS = {"test": "items.csv", "validation": "validation.csv"}  # items of each fold that is evaluated
 DISTANCE_TOLERANCE = 1e-3  # of distances between machines, relative; float32 inside Φ
 
 
@@ -93,8 +93,12 @@ class Evaluation:
     validation: dict[str, Any] | None = None
 
     def of(self, weights: str) -> pd.DataFrame:
-        """The items of one kind of weights, by id in ascending order; empty if the run has none of that kind."""
+        """The items of one kind of weights, by id in ascending order; ``UnknownName`` if the run has none of it."""
+        require_known(f"weights of {self.folder}", weights, self.summary)
         return self.items[self.items.weights == weights].set_index("id").sort_index()
+
+
+Show = Callable[[Evaluation], object]
 
 
 def evaluate_run(
@@ -102,7 +106,7 @@ def evaluate_run(
     out: Path,
     problem: Problem,
     progress: Callback | None = None,
-    config: TrainingConfig | None = None,
+    show: Show | None = None,
 ) -> Evaluation:
     """Evaluate a finished run, or read its evaluation if it is of these very predictions.
 
@@ -111,28 +115,26 @@ def evaluate_run(
         out: where ``items.csv`` and ``summary.json`` go.
         problem: that the run is of.
         progress: called with (items done, items in all).
-        config: that the run must have; any by default.
+        show: called with the evaluation before it is kept, which may fail.
 
     Raises:
         ValueError: if the run is of another data set, or its predictions do not match, or a file of it or of its
             evaluation is not what was written; names the file.
-        ArtefactMismatch: if ``out`` holds another evaluation, or ``folder`` another run; names both hashes.
+        ArtefactMismatch: if ``out`` holds another evaluation; names both hashes.
         FileNotFoundError: if the run is not finished.
     """
     made, file = read_provenance(folder, ["predictions.csv"]), folder / "predictions.csv"
     run, grid = made["config"], config_dict(problem.grid)
-    if config is not None:
-        require_same_config(folder, run, config)
     if run.get("grid") != grid:
         raise ValueError(f"{folder / 'config.json'} is of the data set {run.get('grid')}, not {grid}")
     key = {"run": run, "predictions": artefacts.digest(read_bytes(file))}
-    return _evaluated(out, key, {"run": made}, read_csv(file, ["id"]), problem, str(file), progress)
+    return _evaluated(out, key, {"run": made}, read_csv(file, ["id"]), problem, str(file), progress, show)
 
 
 def evaluate_reference(
     name: str, predictions: pd.DataFrame, out: Path, problem: Problem, progress: Callback | None = None
 ) -> Evaluation:
-    """The same for predictions that need no training; see :func:`reference_predictions`."""
+    """Evaluate predictions that need no training, those of :func:`reference_predictions`, or read what was kept."""
     key = {"run": {"reference": name, "grid": config_dict(problem.grid)}}
     return _evaluated(out, key, {}, predictions, problem, name, progress)
 
@@ -213,24 +215,27 @@ def _evaluated(
     problem: Problem,
     source: str,
     progress: Callback | None,
+    show: Show | None = None,
 ) -> Evaluation:
+    show = show or (lambda _: None)
     if (out / "summary.json").exists():
         require_same_config(out, read_record(out / "summary.json", Summary)["config"], key)
-        return read_evaluation(out)
+        show(found := read_evaluation(out))
+        return found
     began = time.perf_counter()
     with torch_threads(1):
         # The paper built the validation fold to test generalisation; runs of before it was predicted lack it
-        folds = [f for f in FILES if f == "test" or ("fold" in predictions and f in set(predictions.fold))]
+        folds = [f for f in ITEMS if f == "test" or ("fold" in predictions and f in set(predictions.fold))]
         hear = partial(evaluate, predictions, problem.table, problem.synth, problem.phi, source=source)
         items = {fold: hear(fold=fold, progress=progress) for fold in folds}
     made = made | {"evaluation": artefacts.provenance(key, time.perf_counter() - began)}
     summaries = {"summary" if fold == "test" else fold: summarise(items[fold]) for fold in folds}
-    found = Evaluation(out, key["run"], items["test"], summaries["summary"], made, summaries.get("validation"))
+    show(found := Evaluation(out, key["run"], items["test"], summaries["summary"], made, summaries.get("validation")))
     with unless_read_only(f"{out} cannot be written to: what is computed here is not kept"):
         for fold in folds:
-            artefacts.write_csv(out / FILES[fold], items[fold], float_format="%.7g")
+            artefacts.write_csv(out / ITEMS[fold], items[fold], float_format="%.7g")
         # The summary goes last: its presence says that the items are whole.
         record = {"config": config_dict(key), **summaries, "made": made}
-        artefacts.write_record(out / "summary.json", record, [FILES[fold] for fold in folds])
+        artefacts.write_record(out / "summary.json", record, [ITEMS[fold] for fold in folds])
         found = read_evaluation(out)
     return found

@@ -19,7 +19,7 @@ from pnpkit.experiment.precompute.tangents import how_it_sounds
 from pnpkit.experiment.training.objective import Loss, build_losses
 from pnpkit.experiment.workspace import Workspace
 
-TABLE, RECORD = "gradients.csv", "gradients.json"
+TABLE, AGREEMENT = "gradients.csv", "gradients.json"
 JOURNEYS = {"study": ("p", "pnp"), "of-sounds": ("sp-linear",)}  # runs of seed 2, the first that has probes
 EPOCHS, SOUNDS = (1, 5, 20), 32
 
@@ -87,12 +87,12 @@ def linearised_agreement(
 def write_agreement(folder: Path, table: pd.DataFrame, config: object, seconds: float) -> None:
     """Keep a table of :func:`linearised_agreement` with its record."""
     write_csv(folder / TABLE, table.round(6))
-    write_record(folder / RECORD, provenance(config, seconds), [TABLE])
+    write_record(folder / AGREEMENT, provenance(config, seconds), [TABLE])
 
 
 def read_agreement(folder: Path) -> pd.DataFrame:
     """Read what :func:`write_agreement` kept, after checking it."""
-    read_record(folder / RECORD)
+    read_record(folder / AGREEMENT)
     return read_csv(folder / TABLE, ["cosine", "size", "loss"])
 
 

@@ -132,8 +132,13 @@ def read_study(folder: Path) -> pd.DataFrame:
         FileNotFoundError: if there is none.
         ValueError: if a file is not what was written; names it.
     """
-    read_record(folder / RECORD, StudyRecord)
+    study_record(folder)
     return read_csv(folder / ROWS)
+
+
+def study_record(folder: Path) -> dict[str, Any]:
+    """The record of a study, as :class:`StudyRecord`; the errors are those of :func:`read_study`."""
+    return read_record(folder / RECORD, StudyRecord)
 
 
 def _kept(here: Path, study: Study) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
@@ -141,7 +146,7 @@ def _kept(here: Path, study: Study) -> tuple[pd.DataFrame, list[dict[str, Any]]]
     made: list[dict[str, Any]] = []
     rows = pd.DataFrame()
     if (here / RECORD).is_file():
-        record = read_record(here / RECORD, StudyRecord)
+        record = study_record(here)
         require_same_config(here, record["config"], study.config)
         rows, made = read_csv(here / ROWS), record["made"]
     if (so_far := unfinished(here, study)).is_file():

@@ -17,6 +17,7 @@ from pnpkit.experiment.artefacts import Provenance, config_hash, provenance, rea
 from pnpkit.experiment.config import GridConfig
 from pnpkit.experiment.dataset import theta_of
 from pnpkit.experiment.files import write_atomically
+from pnpkit.experiment.integrity import say_once
 from pnpkit.experiment.machine import processes
 from pnpkit.experiment.problem import Problem, get_problem
 from pnpkit.experiment.remedies import data_root
@@ -150,6 +151,8 @@ def find_atlas(
     if shipped.is_file() and config == atlas_config(config.grid.synth, config.grid.variant):
         path = shipped
     if not path.is_file():
+        sounds = len(atlas_sounds(config.grid, config.every))
+        say_once(f"an atlas of {sounds} sounds of {config.grid.synth} is made, once, which takes minutes: {path}")
         store_atlas(path, config, workers, progress, executor)
     if (record := path.with_suffix(".json")).is_file():
         read_record(record, AtlasRecord)

@@ -38,7 +38,7 @@ class InputsRecord(Provenance):
 
 @dataclasses.dataclass(frozen=True)
 class PartialRecord:
-    """The same while they are unfinished."""
+    """What the ``.partial.json`` beside unfinished inputs records."""
 
     config: dict[str, Any]
     checksums: list[int]
@@ -184,7 +184,11 @@ def _resume(
     array = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=shape)
     try:
         with partial.open("r+b") as file:  # a full disk says so here; a page that finds no place later is a SIGBUS
-            os.posix_fallocate(file.fileno(), 0, partial.stat().st_size)
+            try:
+                os.posix_fallocate(file.fileno(), 0, partial.stat().st_size)
+            except AttributeError:  # macOS has none
+                file.seek(array.offset)
+                file.writelines(bytes(array[block].nbytes) for block in _blocks(len(array)))
     except OSError as error:
         if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):  # not every file system can promise
             partial.unlink()

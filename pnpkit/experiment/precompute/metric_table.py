@@ -10,7 +10,7 @@ from pnpkit._names import require_known
 from pnpkit.metric import spectrum
 
 GAINS = ("detached", "attached")
-ROUNDING = 1e-9  # how negative an eigenvalue may be, relative to the largest
+NEGATIVE = 1e-9  # how negative an eigenvalue may be, relative to the largest
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def check_metrics(path: Path, table: MetricTable) -> None:
         eigenvalues = spectrum(M)
         for wrong, what in (
             ((M.mT != M).flatten(1).any(1), "is not symmetric"),
-            (~(eigenvalues[:, 0] >= -ROUNDING * eigenvalues[:, -1]), "has a negative eigenvalue"),
+            (~(eigenvalues[:, 0] >= -NEGATIVE * eigenvalues[:, -1]), "has a negative eigenvalue"),
         ):
             if ids := wrong.nonzero().flatten().tolist():
                 some = ", ".join(map(str, ids[:3])) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")

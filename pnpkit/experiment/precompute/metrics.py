@@ -129,7 +129,9 @@ def _fill(
     store.add_provenance(path, provenance(config, time.perf_counter() - start) | effort)
 
 
-def verify_metrics(path: Path, config: MetricConfig, n: int, seed: int = 0) -> float:
+def verify_metrics(
+    path: Path, config: MetricConfig, n: int, seed: int = 0, progress: Callable[[int, int], None] | None = None
+) -> float:
     """Recompute a random sample of a store's metrics; check that all of it are metrics, and of the data set's θ.
 
     Args:
@@ -137,6 +139,7 @@ def verify_metrics(path: Path, config: MetricConfig, n: int, seed: int = 0) -> f
         config: which metrics.
         n: how many to compute again; all of them if there are fewer.
         seed: of the sample.
+        progress: called with (metrics done, metrics in all).
 
     Returns:
         The largest relative difference, in Frobenius norm.
@@ -152,7 +155,7 @@ def verify_metrics(path: Path, config: MetricConfig, n: int, seed: int = 0) -> f
     check_metrics(path, stored)
     ids = np.random.default_rng(seed).choice(len(stored.theta), min(n, len(stored.theta)), replace=False)
     worst = 0.0
-    for i in sorted(int(i) for i in ids):
+    for done, i in enumerate(sorted(map(int, ids)), 1):
         again = torch.from_numpy(metrics_of(config.grid, slice(i, i + 1)))[0]
         kept = torch.stack([stored.metric(gain)[i] for gain in GAINS])
         difference = float(torch.linalg.norm(again - kept) / torch.linalg.norm(kept))
@@ -162,4 +165,6 @@ def verify_metrics(path: Path, config: MetricConfig, n: int, seed: int = 0) -> f
                 f"tolerance {METRIC_TOLERANCE:.0e}"
             )
         worst = max(worst, difference)
+        if progress is not None:
+            progress(done, len(ids))
     return worst

@@ -151,5 +151,5 @@ def answer(decided: Mapping[str, Contrast]) -> str:
     """Metrics or units, in one sentence of Markdown: the three primary contrasts, each with its verdict."""
     if all(decided[name].interval is None for name in PRIMARY):
         seeds = ", ".join(f"*{name}* has {len(decided[name].differences)}" for name in PRIMARY)
-        return f"**open**: of the {SEEDS} seeds that each contrast needs, {seeds}"
+        return f"**not decided**: of the {SEEDS} seeds that each contrast needs, {seeds}"
     return "; ".join(f"*{name}*: **{decided[name].words}**" for name in PRIMARY)

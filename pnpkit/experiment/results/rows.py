@@ -52,14 +52,18 @@ def build_results(
     mean_errors = {name: constant.summary["last"][f"error_{name}"]["median"] for name in names}
     rows: dict[str, dict[Any, Any]] = {}
     comparisons, claims = {}, {}
-    for weights in [w for w in WEIGHTS if w in frame.index] or ["last"]:
+    for weights in WEIGHTS:
         part = frame[frame.index.get_level_values("weights") == weights].droplevel("weights")
         # Runs of before the average was kept lack it; a row of it has all seeds or is none
         part = part.drop(index=[e.run["loss"] for e in evaluations if weights not in e.summary], errors="ignore")
+        if part.empty and weights != "last":
+            continue
         rows[weights] = dict.fromkeys(LOSS_LABELS) | {
             loss: _row(runs.droplevel("loss"), configs[loss]) for loss, runs in part.groupby("loss")
         }
-        heard = {(e.run["loss"], e.run["seed"]): e.of(weights)[list(DISTANCES)] for e in evaluations}
+        heard = {
+            (e.run["loss"], e.run["seed"]): e.of(weights)[list(DISTANCES)] for e in evaluations if weights in e.summary
+        }
         comparisons[weights] = {
             f"{a} - {b}": {d: _compare(part[d], heard, a, b, d) for d in DISTANCES}
             for a, b in PAIRS

@@ -10,7 +10,7 @@ import pandas as pd
 from pnpkit._names import require_known
 from pnpkit.experiment.config import LOSS_LABELS
 from pnpkit.experiment.evaluation.folder import Evaluation
-from pnpkit.experiment.evaluation.items import DISTANCES
+from pnpkit.experiment.evaluation.items import DISTANCES, STATUS, WEIGHTS
 from pnpkit.experiment.results.claims import Claim
 from pnpkit.experiment.results.frame import DASH, number, plus_minus, statistic
 from pnpkit.synth import ParameterSpace
@@ -65,6 +65,7 @@ def error_table(results: Mapping[str, Any], weights: str = "last") -> pd.DataFra
 
 def _numbers(results: Mapping[str, Any], weights: str) -> list[pd.DataFrame]:
     """Means and deviations over seeds, then the paper's: a row a loss that has a run or that the paper prints."""
+    require_known("weights", weights, results["rows"])
     rows, printed = results["rows"][weights], results["paper"]["rows"]
     paper = {
         k: {d: dict(zip(STATISTICS, row[d] or (), strict=False)) for d in BOTH.values()} for k, row in printed.items()
@@ -117,15 +118,15 @@ def summary_table(summary: Mapping[str, Any], space: ParameterSpace) -> pd.DataF
     Distances are means over the items with a 95 % interval; errors are medians, in units; counts are of items.
     """
     rows = {}
-    for kind, part in summary.items():
+    for kind, part in [(w, summary[w]) for w in WEIGHTS if w in summary]:  # in one order, whether read or computed
         for name in DISTANCES:
             low, high = part[name]["interval"] or (None, None)
             rows[kind, f"{name}, mean"] = (part[name]["mean"], low, high)
         for p in space.parameters:
             rows[kind, f"error of {p.name} ({p.unit}), median"] = (part[f"error_{p.name}"]["median"], None, None)
             rows[kind, f"{p.name} out of range"] = (part["outside"][p.name], None, None)
-        for status, count in part["status"].items():
-            rows[kind, f"items {status}"] = (count, None, None)
+        for status in STATUS:
+            rows[kind, f"items {status}"] = (part["status"][status], None, None)
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=["value", "low", "high"])
     frame.index = pd.MultiIndex.from_tuples(rows, names=["weights", "quantity"])
     return frame.map(lambda x: DASH if x is None or x != x else f"{x:.4g}")
@@ -145,10 +146,11 @@ def claim_table(results: Mapping[str, Any], weights: str = "last", more: Sequenc
 
     Args:
         results: as read from ``results.json``.
-        weights: ``"last"`` or ``"best"``.
+        weights: ``"last"``, ``"best"`` or, of runs that have it, ``"average"``.
         more: claims that no row of the table decides; see :mod:`pnpkit.experiment.results.other_claims`.
     """
     columns = ["number", "claim", "ours", "paper", "verdict", "reason"]
+    require_known("weights", weights, results["claims"])
     claims = [*results["claims"][weights], *map(asdict, more)]
     return pd.DataFrame(claims, columns=columns).set_index("number")
 

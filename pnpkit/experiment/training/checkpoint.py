@@ -12,8 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from pnpkit._extras import extra
+from pnpkit._names import require_known
 from pnpkit.analyser.network import Analyser
-from pnpkit.experiment.artefacts import ArtefactMismatch, config_dict, read_record, require_same_config, write_record
+from pnpkit.experiment.artefacts import (
+    ArtefactMismatch,
+    config_dict,
+    read_csv,
+    read_record,
+    require_same_config,
+    write_record,
+)
 from pnpkit.experiment.files import sweep, sync, write_atomically, written
 from pnpkit.experiment.integrity import Damaged
 from pnpkit.experiment.remedies import remedy
@@ -185,7 +193,11 @@ def load_analyser(folder: Path, weights: str = "last") -> Analyser:
         folder: of the run.
         weights: ``"last"`` (of the last epoch), ``"best"`` (of the lowest validation loss) or ``"average"``.
     """
+    require_known("weights", weights, WEIGHTS)
     path = folder / WEIGHTS[weights]
+    if not path.exists() and (answers := folder / "predictions.csv").exists():  # may be of before an average was kept
+        kinds = {str(column).partition("_")[0] for column in read_csv(answers)}
+        require_known(f"weights of {folder}", weights, [kind for kind in WEIGHTS if kind in kinds])
     state = run_weights(path)
     config = read_record(folder / "config.json", dict, "train", only=())
     try:

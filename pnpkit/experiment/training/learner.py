@@ -15,7 +15,7 @@ from pnpkit.experiment.training.checkpoint import HistoryRow, RunState
 from pnpkit.experiment.training.objective import Loss, TrainingData, metric_of
 
 AVERAGED = 0.999  # of the average of the weights, kept a step: it reaches back over some 1000 of them
-Callback = Callable[[int, int, HistoryRow], None]
+StepCallback = Callable[[int, int, HistoryRow], None]
 
 
 class Learner:
@@ -32,7 +32,7 @@ class Learner:
         self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(AVERAGED), use_buffers=True)
         self.optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate, fused=True)
 
-    def epoch(self, loss: Loss, state: RunState, progress: Callback | None) -> float:
+    def epoch(self, loss: Loss, state: RunState, progress: StepCallback | None) -> float:
         """One pass over the train fold; the mean of its losses.
 
         Order and dropout follow from (seed, epoch) alone, so an epoch is the same whatever came before it.

@@ -28,7 +28,7 @@ from pnpkit.experiment.training.checkpoint import (
     save_checkpoint,
     snapshot,
 )
-from pnpkit.experiment.training.learner import Callback, Learner
+from pnpkit.experiment.training.learner import Learner, StepCallback
 from pnpkit.experiment.training.objective import Loss, TrainingData, build_losses, check_run
 from pnpkit.experiment.training.run_folder import RunResult
 from pnpkit.losses import AdaptivePNPLoss
@@ -67,7 +67,7 @@ def fit(
     start: Callable[[], Mapping[str, Tensor]] | None = None,
     resume: bool = True,
     max_hours: float | None = None,
-    progress: Callback | None = None,
+    progress: StepCallback | None = None,
     device: str = "cpu",
     threads: int = 1,
     tensorboard: Path | None = None,
@@ -131,7 +131,7 @@ def fit(
 
 def _epochs(
     learner: Learner, out: Path, loss: Loss, validation: Loss, start: Callable[[], Mapping[str, Tensor]] | None,
-    max_hours: float | None, progress: Callback | None, tensorboard: Path | None,
+    max_hours: float | None, progress: StepCallback | None, tensorboard: Path | None,
 ) -> RunResult:  # fmt: skip
     began = time.perf_counter()
     config, data, network = learner.config, learner.data, learner.network

@@ -35,7 +35,7 @@ from pnpkit.experiment.training.checkpoint import (
 from pnpkit.experiment.training.objective import TrainingData
 
 PROBED = 64  # test items followed through training
-FILES = (  # of a run; the mark of its end goes first
+RUN_FILES = (  # of a run; the mark of its end goes first
     "provenance.json", "weights.safetensors", "best.safetensors", "average.safetensors", "predictions.csv", "probe.csv",
     "history.csv", "config.json",
 )  # fmt: skip
@@ -88,7 +88,7 @@ def read_provenance(folder: Path, names: Iterable[str] = ()) -> dict[str, Any]:
 
 def read_answers(folder: Path, file: str) -> pd.DataFrame:
     """``predictions.csv`` or ``probe.csv`` of a finished run, after checking it against its digest."""
-    read_record(folder / "provenance.json", RunProvenance, "train", only=[file])
+    read_provenance(folder, [file])
     return read_csv(folder / file, ["id"])
 
 
@@ -139,7 +139,7 @@ def config_of(folder: Path, schema: Any = dict) -> dict[str, Any]:
 def clear_run(out: Path) -> None:
     """Delete what the folder holds of a run, finished or not."""
     clear_checkpoints(out / "checkpoint")
-    for name in FILES:
+    for name in RUN_FILES:
         (out / name).unlink(missing_ok=True)
     sweep(out)
 
@@ -185,7 +185,7 @@ def write_products(
     write_history(data, out, state)
     write_csv(out / "predictions.csv", table)
     summary = {"epochs": state.epoch, "best_epoch": state.best_epoch, "sessions": state.sessions}
-    write_record(out / "provenance.json", provenance(config, state.seconds) | summary, FILES[1:])
+    write_record(out / "provenance.json", provenance(config, state.seconds) | summary, RUN_FILES[1:])
     clear_checkpoints(out / "checkpoint")
 
 

@@ -108,7 +108,9 @@ def test_the_page_names_what_each_contrast_subtracts():
 
 
 def test_the_answer_is_open_until_a_contrast_is_decided():
-    assert c.answer(c.contrasts({})).startswith("**open**: of the 3 seeds that each contrast needs, *units* has 0,")
+    assert c.answer(c.contrasts({})).startswith(
+        "**not decided**: of the 3 seeds that each contrast needs, *units* has 0,"
+    )
     some = c.answer(c.contrasts({"p": seeds(44.0, 44.0, 44.0), "sigma-p": seeds(30.0, 31.0, 32.0)}))
     assert "*units*: **helps" in some
     assert "*single sounds*: **not decided: 0 of 3 seeds**" in some

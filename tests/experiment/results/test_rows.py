@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
+from pnpkit._names import UnknownName
 from pnpkit.experiment.artefacts import ArtefactMismatch, config_dict, provenance, write_json, write_record
 from pnpkit.experiment.config import GridConfig, TrainingConfig
 from pnpkit.experiment.evaluation.folder import (
@@ -273,6 +274,17 @@ def test_a_mean_is_split_by_what_is_out_of_range():
     assert median < mean < rms
     whole = split_table({"P": evaluation("p", 0, 45.0)}, "gamma").loc["P"]
     assert (whole["their mean"], whole["mean"]) == (DASH, whole["mean of the others"])
+
+
+def test_weights_that_no_run_has_are_refused_by_name():
+    run = evaluation("p", 0, 45.0)
+    results = build_results([run], reference())
+    for make in (table, error_table, claim_table, lambda *of: ours_and_paper(of[0], "jtfs", of[1])):
+        with pytest.raises(UnknownName, match=r"unknown weights 'average'; valid ones: last$"):
+            make(results, "average")
+    for read in (run.of, lambda kind: split_table({"P": run}, "gamma", kind)):
+        with pytest.raises(UnknownName, match=r"weights of evaluation/p/0 'average'; valid ones: last$"):
+            read("average")
 
 
 def test_failures_are_in_the_table():

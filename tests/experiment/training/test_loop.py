@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from pnpkit._names import UnknownName
 from pnpkit.analyser.network import Analyser, predict
 from pnpkit.distances import ddsp_mss_distance
 from pnpkit.experiment.artefacts import ArtefactMismatch, config_hash
@@ -148,6 +151,19 @@ def test_history_and_predictions_are_what_they_say(data: TrainingData, reference
     np.testing.assert_allclose(probe[probe.epoch == 3][list(SPACE.names)], last, rtol=1e-6)
     best = json.loads((reference / "provenance.json").read_text())["best_epoch"]
     assert best == result.history.validation_loss.idxmin() + 1
+
+
+def test_weights_that_a_run_was_made_without_are_told_from_those_that_were_not_kept(
+    reference: Path, tmp_path: Path
+) -> None:
+    old = pd.read_csv(reference / "predictions.csv").filter(regex="^(?!average_)")
+    old.to_csv(tmp_path / "predictions.csv", index=False)
+    with pytest.raises(UnknownName, match=rf"weights of {tmp_path} 'average'; valid ones: last, best"):
+        load_analyser(tmp_path, "average")
+    with pytest.raises(FileNotFoundError, match="kept without its weights"):
+        load_analyser(tmp_path, "last")
+    with pytest.raises(UnknownName, match="weights 'mean'; valid ones: last, best, average"):
+        load_analyser(reference, "mean")
 
 
 def test_the_average_follows_weights_and_buffers_and_leaves_the_run_as_it_was(data: TrainingData) -> None:
@@ -323,6 +339,30 @@ def test_a_run_goes_on_from_the_weights_of_another(data: TrainingData, reference
             train(bad, data, tmp_path / "other", start=weights)
 
 
+def test_a_run_that_older_code_began_goes_on_as_if_it_were_ours(
+    data: TrainingData, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two epochs of this very toy by the code at 928e056, before the house had walls and records had digests, with one
+    layer in the network's place so that it is small; the folder's name is the hash that it gave the configuration."""
+    (begun,) = (Path(__file__).parent / "begun").iterdir()
+    config = replace(CONFIG, epochs=4)
+    assert config_hash(config) == begun.name
+
+    def network() -> torch.nn.Module:
+        torch.manual_seed(3)
+        return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(0.2), torch.nn.Linear(96, 3), torch.nn.Tanh())
+
+    old = shutil.copytree(begun, tmp_path / "old")
+    result = train(config, data, old, network=network())
+    assert result.finished
+    assert "progress.json holds no digests" in caplog.text
+    ours = train(config, data, tmp_path / "new", network=network())
+    for name in ("history", "predictions"):  # not to the bit: it began on another machine
+        a, b = (getattr(run, name).drop(columns="seconds", errors="ignore") for run in (result, ours))
+        pd.testing.assert_frame_equal(a, b, rtol=1e-4)
+    assert result.history.seconds.tolist()[:2] == pd.read_csv(begun / "history.csv").seconds.tolist()
+
+
 def test_any_network_and_any_loss_are_trained_alike_and_resumed(data: TrainingData, tmp_path: Path) -> None:
     """A network and a loss of the user's own, named in the configuration: stopped or not, the same bits."""
 
@@ -424,9 +464,8 @@ def test_one_process_a_folder(data: TrainingData, tmp_path: Path) -> None:
 
 
 def test_scalars_for_tensorboard(data: TrainingData, tmp_path: Path) -> None:
-    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     result = train(replace(CONFIG, epochs=2), data, tmp_path / "run", tensorboard=tmp_path / "board")
-    board = events.EventAccumulator(str(tmp_path / "board"))
+    board = EventAccumulator(str(tmp_path / "board"))
     board.Reload()
     scalars = [event.value for event in board.Scalars("validation_loss")]
     np.testing.assert_allclose(scalars, result.history.validation_loss, rtol=1e-6)

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+CLIPPED = 0.001  # share of the samples at the peak, several in a row, from which a sound is taken as clipped
+
 
 @contextmanager
 def plain_modes() -> Iterator[None]:
@@ -42,6 +44,18 @@ def require_floating(name: str, tensor: Tensor) -> None:
     """Raise ``ValueError`` unless a tensor is of a real floating-point type."""
     if not tensor.is_floating_point():
         raise ValueError(f"{name} must be a floating-point tensor (float32 or float64), not {tensor.dtype}")
+
+
+def require_same_shape(x: Tensor, y: Tensor, what: str = "the two sounds") -> None:
+    """Raise ``ValueError`` if two tensors would have to be broadcast."""
+    if x.shape != y.shape:
+        raise ValueError(f"{what} must have the same shape, not {tuple(x.shape)} and {tuple(y.shape)}")
+
+
+def require_not_flat(name: str, *channels: Tensor) -> None:
+    """Raise ``ValueError`` if one of the channels of a sound is clipped."""
+    if (share := max(map(clipped_share, channels))) > CLIPPED:
+        raise ValueError(f"{name} is clipped: {100 * share:.1f} % of its samples are at its peak, several in a row")
 
 
 def clipped_share(x: Tensor) -> float:

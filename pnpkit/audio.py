@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pnpkit._checks import clipped_share, require_finite
+from pnpkit._checks import require_finite, require_not_flat
 
 PEAK = 0.9  # of full scale: room for the resampling of the browser
 UNKNOWN = 2**63 - 1  # frames, says libsndfile of a header without a length
@@ -24,7 +24,6 @@ LONGEST = 3600  # seconds: what is longer is no sound to be matched
 BLOCK = 2**14  # frames read at once
 QUIET = 1e-3  # of its own peak: what is below, before and after, is silence
 AROUND = 0.2  # seconds of silence that a player keeps
-CLIPPED = 0.001  # share of the samples at the peak, several in a row, from which a sound is taken as clipped
 
 
 Source = Path | str | io.BytesIO
@@ -76,9 +75,7 @@ def require_unclipped(source: Source, part: tuple[float, float]) -> None:
         first, last = (min(round(t * sound.samplerate), sound.frames) for t in part)
         sound.seek(first)
         channels = torch.from_numpy(sound.read(last - first, dtype="float32", always_2d=True))
-    share = max(map(clipped_share, channels.T))
-    if share > CLIPPED:
-        raise ValueError(f"{name} is clipped: {100 * share:.1f} % of its samples are at its peak, several in a row")
+    require_not_flat(name, *channels.T)
 
 
 class _Stream(soundfile.SoundFile):
@@ -133,10 +130,10 @@ def wav_bytes(x: Float[Tensor, " n"], sample_rate: int, gain: float | None = Non
         gain: factor on x; None brings the peak to 0.9.
 
     Raises:
-        ValueError: if x is not one finite waveform, or clips at that gain.
+        ValueError: if x is not one finite waveform, is empty, or clips at that gain.
     """
-    if x.ndim != 1:
-        raise ValueError(f"a sound has one dimension, not shape {tuple(x.shape)}")
+    if x.ndim != 1 or not len(x):
+        raise ValueError(f"a sound has one dimension and is not empty, unlike one of shape {tuple(x.shape)}")
     require_finite("the sound", x)
     scaled = x.detach().cpu().double().numpy() * (common_gain([x]) if gain is None else gain)
     peak = float(np.abs(scaled).max(initial=0.0))

@@ -52,7 +52,7 @@ def transform(
     for i, value, factor in changes:
         theta[i] = theta[i] * value if factor else value
     say_outside(space, theta.tolist())
-    world = Placed(g, max(1.0, 2 * abs(found.level)), max(1.0, 2 * abs(found.delay)))
+    world = Placed(g, max(1.0, 2 * abs(found.level)), g.n_samples / g.sample_rate)
     x = world(theta.new_tensor([*theta.tolist(), found.level, found.delay]))
     peak = float(x.abs().max())
     gain = 1.0 if peak <= 1 else None

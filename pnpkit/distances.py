@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pnpkit._checks import somewhere
+from pnpkit._checks import require_floating, require_same_shape, somewhere
 from pnpkit.jtfs import log_compress
+from pnpkit.jtfs.operator import LOUD
 
-LOUD = 1e12  # beyond which the squares of a spectrum may overflow float32
 MSS_RESOLUTIONS = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))  # FFT, hop, window
 DDSP_SIZES = (2048, 1024, 512, 256, 128, 64)
 
@@ -34,7 +34,7 @@ def jtfs_distance(
     >>> jtfs_distance(torch.zeros(2), torch.full((2,), 1e-3), lambda x: x)  # log 2 in both coefficients
     tensor(0.9803, dtype=torch.float64)
     """
-    _require_same_shape(x, y)
+    require_same_shape(x, y)
     return (log_compress(jtfs(x)) - log_compress(jtfs(y))).double().norm(dim=-1)
 
 
@@ -43,7 +43,7 @@ def mss_distance(
 ) -> Float[Tensor, "..."]:
     r"""Multi-scale spectral distance as the authors' code computed it: auraloss's defaults.
 
-    .. math:: \tfrac13 \sum_{\text{sizes}} \frac{\|Y - X\|_F}{\|Y\|_F} + \operatorname{mean}|\ln X - \ln Y|
+    .. math:: \tfrac13 \sum_{\text{sizes}} \Big(\frac{\|Y - X\|_F}{\|Y\|_F} + \operatorname{mean}|\ln X - \ln Y|\Big)
 
     X, Y are magnitudes under Hann windows, not less than 10⁻⁴. The first term is not symmetric; y is the target.
 
@@ -57,7 +57,8 @@ def mss_distance(
         equal.
 
     Raises:
-        ValueError: if the shapes differ, or the sounds are no longer than half the largest frame, which is reflected.
+        ValueError: if the shapes differ, or the sounds have no more than 1 024 samples or are not floating-point; if
+            none are pooled.
 
     Source: Steinmetz and Reiss, 2020 (``auraloss.freq.MultiResolutionSTFTLoss``); Yamamoto et al., 2019.
 
@@ -65,10 +66,9 @@ def mss_distance(
     >>> mss_distance(x, x)
     tensor(0.)
     """
-    _require_same_shape(x, y)
-    half = max(n_fft for n_fft, _, _ in MSS_RESOLUTIONS) // 2
-    if x.shape[-1] <= half:
-        raise ValueError(f"mss_distance needs sounds of at least {half + 1} samples, not {x.shape[-1]}")
+    _check_sounds(x, y, 1 + max(MSS_RESOLUTIONS)[0] // 2)  # reflected at their ends
+    if pooled and not x.numel():
+        raise ValueError("a pooled distance needs at least one sound")
     axes, dtype = None if pooled else (-2, -1), x.dtype
     x, y = _widened(x, y)
     total = torch.zeros(() if pooled else x.shape[:-1], dtype=x.dtype, device=x.device)
@@ -83,7 +83,7 @@ def mss_distance(
 def ddsp_mss_distance(x: Float[Tensor, "*batch n"], y: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch"]:
     r"""Multi-scale spectral distance as the paper's text describes it: that of DDSP.
 
-    .. math:: \sum_{\text{sizes}} \operatorname{mean}|X - Y| + \operatorname{mean}|\ln X - \ln Y|
+    .. math:: \sum_{\text{sizes}} \big(\operatorname{mean}|X - Y| + \operatorname{mean}|\ln X - \ln Y|\big)
 
     Six FFT sizes, 2048 … 64, Hann windows, 75 % overlap, the end padded with zeros so that each sample is in a frame;
     magnitudes under 10⁻⁵ count as 10⁻⁵ in the logarithm, as in DDSP.
@@ -95,7 +95,7 @@ def ddsp_mss_distance(x: Float[Tensor, "*batch n"], y: Float[Tensor, "*batch n"]
         One number an item, in the dtype of x.
 
     Raises:
-        ValueError: if the shapes differ.
+        ValueError: if the shapes differ, or the sounds have no sample or are not floating-point.
 
     Source: Engel et al., 2020, Eq (4), with α = 1.
 
@@ -103,7 +103,7 @@ def ddsp_mss_distance(x: Float[Tensor, "*batch n"], y: Float[Tensor, "*batch n"]
     >>> ddsp_mss_distance(x, x)
     tensor(0.)
     """
-    _require_same_shape(x, y)
+    _check_sounds(x, y, 1)
     dtype = x.dtype
     x, y = _widened(x, y)
     total = torch.zeros(x.shape[:-1], dtype=x.dtype, device=x.device)
@@ -129,13 +129,18 @@ def _widened(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return (x.double(), y.double()) if somewhere((x.abs() > LOUD) | (y.abs() > LOUD)) else (x, y)
 
 
-def _require_same_shape(x: Tensor, y: Tensor) -> None:
-    if x.shape != y.shape:
-        raise ValueError(f"the two sounds must have the same shape, not {tuple(x.shape)} and {tuple(y.shape)}")
+def _check_sounds(x: Tensor, y: Tensor, least: int) -> None:
+    require_same_shape(x, y)
+    for sound in (x, y):
+        require_floating("a sound", sound)
+    if x.ndim == 0 or x.shape[-1] < least:
+        raise ValueError(f"a sound of shape {tuple(x.shape)} is too short: its last dimension must be at least {least}")
 
 
 def _power(x: Tensor, n_fft: int, hop: int, window: Tensor, center: bool) -> Tensor:
     """Power spectrogram, (*batch, bins, frames)."""
+    if not x.numel():  # which FFTs do not take
+        return x.reshape(*x.shape[:-1], 1, 1)
     flat = x.reshape(-1, x.shape[-1])
     z = torch.stft(flat, n_fft, hop, len(window), window, center=center, return_complex=True)
     return (z.real.square() + z.imag.square()).reshape(*x.shape[:-1], *z.shape[-2:])

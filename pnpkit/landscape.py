@@ -103,7 +103,7 @@ def agreement_radius(ratios: ArrayLike, radii: ArrayLike, tolerance: float = 0.1
         tolerance: such as 0.1 for 10 %.
 
     Returns:
-        Radii, (...): 0 where even the smallest is too far, infinity where the largest is not.
+        Radii, (...): 0 where even the smallest is too far, infinity where the largest is not. NaN is too far.
 
     Raises:
         ValueError: if the radii are not positive and ascending, one a ratio.
@@ -112,7 +112,7 @@ def agreement_radius(ratios: ArrayLike, radii: ArrayLike, tolerance: float = 0.1
     array([2.82842712,        inf])
     """
     r = np.asarray(radii, dtype=np.float64)
-    off = np.abs(np.asarray(ratios, dtype=np.float64) - 1)
+    off = np.abs(np.nan_to_num(np.asarray(ratios, dtype=np.float64), nan=np.inf) - 1)
     if off.shape[-1] != len(r) or not (r[0] > 0 and (np.diff(r) > 0).all()):
         raise ValueError(f"{off.shape[-1]} ratios a ray need as many positive, ascending radii, not {r.tolist()}")
     beyond = off > tolerance

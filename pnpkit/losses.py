@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pnpkit._checks import require_same_shape
+
 Box = tuple[Float[Tensor, " d"], Float[Tensor, " d"]]  # lower and upper ends of each parameter
 
 RELAXATION = 10.0  # by which adaptive damping changes λ; Marquardt, 1963
@@ -39,6 +41,12 @@ def quadratic_form(error: Float[Tensor, "*batch d"], M: Float[Tensor, "*batch d 
     return 0.5 * torch.einsum("...i,...ij,...j->...", delta, M.double(), delta)
 
 
+def _error(prediction: Tensor, target: Tensor) -> Tensor:
+    """Their difference, not broadcast."""
+    require_same_shape(prediction, target, "prediction and target")
+    return prediction - target
+
+
 class ParameterLoss:
     r"""P-loss: mean over batch and dimensions of the squared parameter error.
 
@@ -53,7 +61,7 @@ class ParameterLoss:
     def __call__(
         self, prediction: Float[Tensor, "batch d"], target: Float[Tensor, "batch d"], metric: Tensor | None = None
     ) -> Float[Tensor, ""]:
-        return (prediction - target).square().mean()
+        return _error(prediction, target).square().mean()
 
 
 class WeightedParameterLoss:
@@ -66,7 +74,8 @@ class WeightedParameterLoss:
             diagonal of the mean metric M̄ is our choice, M̄ itself and the inverse variances of θ are controls.
 
     Raises:
-        ValueError: if a weight is negative or not finite, or the matrix is not symmetric.
+        ValueError: if a weight is negative or not finite, or the matrix is not square, symmetric and positive
+            semi-definite.
 
     Source: slides, "Weighted P-loss: M(θ) = D".
 
@@ -75,32 +84,46 @@ class WeightedParameterLoss:
     """
 
     def __init__(self, weights: Float[Tensor, " d"] | Float[Tensor, "d d"]) -> None:
-        D = torch.diag(weights) if weights.ndim == 1 else weights
-        if not bool((D.diagonal() >= 0).all() & torch.isfinite(D).all()) or not torch.allclose(D, D.mT):
+        self.D = D = (torch.diag(weights) if weights.ndim == 1 else weights).double()
+        symmetric = D.shape == (len(D),) * 2 and bool(torch.isfinite(D).all()) and torch.allclose(D, D.mT)
+        if not symmetric or (w := torch.linalg.eigvalsh(D))[0] < -1e-9 * w[-1].abs():
             raise ValueError(f"weights must be finite, not negative and symmetric, got {weights.tolist()}")
-        self.D = D.double()
 
     def __call__(
         self, prediction: Float[Tensor, "batch d"], target: Float[Tensor, "batch d"], metric: Tensor | None = None
     ) -> Float[Tensor, ""]:
-        return quadratic_form(prediction - target, self.D.to(prediction.device).expand(len(target), -1, -1)).mean()
+        error = _error(prediction, target)
+        return quadratic_form(error, self.D.to(error.device).expand(len(error), -1, -1)).mean()
 
 
-class _LossOfSounds:
-    """A distance of what is heard of two θ, differentiated through Φ∘g, or through g alone.
+class WaveformLoss:
+    r"""A distance of sounds as a loss, differentiated through g: how DDSP is trained.
 
-    Guesses are in the network's coordinates, and taken at their nearest point of a box: far out a synthesiser may
+    .. math:: \mathcal{L} = d\big(g(\Pi\tilde\theta), g(\theta)\big) + d\big(0, g(\theta)\big)
+              \big(\sqrt{1 + \rho^2} - 1\big)
+
+    Guesses are in the network's coordinates, and taken at their nearest point Πθ̃ of a box: far out a synthesiser may
     overflow, or have no slope that leads back. So a guess pays for the way there: each half range costs as much as
     silence, and the price grows no faster than the distance, so that a few wild guesses (dropout makes some to the end)
-    do not outshout a batch.
+    do not outshout a batch. For ρ see :class:`SpectralLoss`.
+
+    Args:
+        distance: of two batches of waveforms, such as :func:`pnpkit.distances.ddsp_mss_distance`; one number an item.
+        listen: g, or what is compared of a sound, as one function of θ in raw units.
+        decode, box: as in :class:`SpectralLoss`.
+
+    Raises:
+        ValueError: if the box is empty.
+
+    Source: Engel et al., *DDSP*, 2020; the loss that the abstract of GRETSI 2023 compares with.
     """
 
     def __init__(
         self,
         distance: Callable[[Tensor, Tensor], Tensor],
         listen: Callable[[Tensor], Tensor],
-        decode: Callable[[Tensor], Tensor],
-        box: Box | None,
+        decode: Callable[[Tensor], Tensor] = lambda theta: theta,
+        box: Box | None = None,
     ) -> None:
         if box is not None and not bool((box[0] < box[1]).all()):
             raise ValueError(f"the box needs low < high, got {box[0].tolist()} and {box[1].tolist()}")
@@ -109,6 +132,7 @@ class _LossOfSounds:
     def __call__(
         self, prediction: Float[Tensor, "batch d"], target: Float[Tensor, "batch d"], metric: Tensor | None = None
     ) -> Float[Tensor, ""]:
+        require_same_shape(prediction, target, "prediction and target")
         with torch.no_grad():
             wanted = self.listen(self.decode(target))
             silence = self.distance(torch.zeros_like(wanted), wanted)
@@ -129,7 +153,7 @@ def _half_squared_distance(x: Tensor, y: Tensor) -> Tensor:
     return 0.5 * (x - y).square().sum(-1)
 
 
-class SpectralLoss(_LossOfSounds):
+class SpectralLoss(WaveformLoss):
     r"""Spectral loss: squared distance between the sounds as Φ hears them, differentiated through Φ∘g.
 
     .. math:: \mathcal{L}^{\mathrm{SP}} = \tfrac12 \|\Phi(g(\tilde\theta)) - \Phi(g(\theta))\|_2^2
@@ -166,35 +190,6 @@ class SpectralLoss(_LossOfSounds):
         super().__init__(_half_squared_distance, listen, decode, box)
 
 
-class WaveformLoss(_LossOfSounds):
-    r"""A distance of sounds as a loss, differentiated through g: how DDSP is trained.
-
-    .. math:: \mathcal{L} = d\big(g(\Pi\tilde\theta), g(\theta)\big) + d\big(0, g(\theta)\big)
-              \big(\sqrt{1 + \rho^2} - 1\big)
-
-    with Π and ρ as in :class:`SpectralLoss`.
-
-    Args:
-        distance: of two batches of waveforms, such as :func:`pnpkit.distances.ddsp_mss_distance`; one number an item.
-        g: synthesiser, raw θ → waveform.
-        decode, box: as in :class:`SpectralLoss`.
-
-    Raises:
-        ValueError: if the box is empty.
-
-    Source: Engel et al., *DDSP*, 2020; the loss that the abstract of GRETSI 2023 compares with.
-    """
-
-    def __init__(
-        self,
-        distance: Callable[[Tensor, Tensor], Tensor],
-        g: Callable[[Tensor], Tensor],
-        decode: Callable[[Tensor], Tensor] = lambda theta: theta,
-        box: Box | None = None,
-    ) -> None:
-        super().__init__(distance, g, decode, box)
-
-
 class PNPLoss:
     r"""Perceptual–neural–physical loss: the spectral loss's second-order picture, at the price of a P-loss.
 
@@ -219,8 +214,8 @@ class PNPLoss:
         self, prediction: Float[Tensor, "batch d"], target: Float[Tensor, "batch d"], metric: Float[Tensor, "batch d d"]
     ) -> Float[Tensor, ""]:
         if self.damping is not None:
-            metric = metric + self.damping.to(metric)
-        return quadratic_form(prediction - target, metric).mean()
+            metric = metric.double() + self.damping.to(metric.device, torch.float64)
+        return quadratic_form(_error(prediction, target), metric).mean()
 
 
 class AdaptivePNPLoss:

@@ -45,17 +45,13 @@ def value_and_jacobian(
     g: Callable[[Tensor], Tensor], phi: Callable[[Tensor], Tensor], theta: Float[Tensor, "*batch d"]
 ) -> tuple[Inexact[Tensor, "*batch k"], Inexact[Tensor, "*batch k d"]]:
     """Φ(g(θ)) and its Jacobian in one pass; see :func:`jacobian`. Threads of one process take turns."""
-    d = theta.shape[-1]
-    flat = theta.reshape(-1, d)
-
-    def along(direction: Tensor) -> tuple[Tensor, Tensor]:
-        value, slope = torch.func.jvp(lambda th: phi(g(th)), (flat,), (direction.expand_as(flat),))[:2]
-        return value, slope
-
+    flat = theta.reshape(-1, d := theta.shape[-1])
     directions = torch.eye(d, dtype=theta.dtype, device=theta.device)
     with _ONE_AT_A_TIME:
         load_forward_mode()
-        values, columns = torch.func.vmap(along)(directions)
+        values, columns = torch.func.vmap(
+            lambda v: torch.func.jvp(lambda th: phi(g(th)), (flat,), (v.expand_as(flat),))[:2]
+        )(directions)
     batch, value = theta.shape[:-1], values[0]  # one for all directions, expanded
     k = value.shape[-1]  # said, as an empty batch leaves it open
     return value.reshape(*batch, k), columns.movedim(0, -1).reshape(*batch, k, d)
@@ -88,8 +84,7 @@ def riemannian_metric(
 
     Source: GRETSI 2023, Eq (3) and below.
 
-    >>> M = riemannian_metric(lambda th: th, lambda x: x**2, torch.tensor([1.0, 2.0]))
-    >>> M
+    >>> riemannian_metric(lambda th: th, lambda x: x**2, torch.tensor([1.0, 2.0]))
     tensor([[ 4.,  0.],
             [ 0., 16.]], dtype=torch.float64)
     """
@@ -119,7 +114,7 @@ def mean_metric(M: Float[Tensor, "items d d"]) -> Float[Tensor, "d d"]:
         M̄, in the same unit, float64.
 
     Raises:
-        ValueError: if a metric is not finite.
+        ValueError: if a metric is not finite, or there is none.
 
     Source: GRETSI 2023, Eq (5).
 
@@ -127,6 +122,8 @@ def mean_metric(M: Float[Tensor, "items d d"]) -> Float[Tensor, "d d"]:
     tensor([[2.]], dtype=torch.float64)
     """
     require_finite("M", M)
+    if not len(M):
+        raise ValueError("a mean metric needs at least one item")
     return M.double().mean(0)
 
 
@@ -150,11 +147,7 @@ def damp(
     if not 0 <= lam < float("inf"):
         raise ValueError(f"lambda must be finite and not negative, not {lam}")
     M_mean = M_mean.double()
-    choices = {
-        "identity": torch.eye(M_mean.shape[-1], dtype=torch.float64, device=M_mean.device),
-        "mean": M_mean,
-        "diagonal": torch.diag(torch.diagonal(M_mean)),
-    }
+    choices = {"identity": torch.eye(len(M_mean)).to(M_mean), "mean": M_mean, "diagonal": M_mean.diagonal().diag()}
     require_known("damping", kind, choices)
     return lam * choices[kind]
 
@@ -179,15 +172,22 @@ def spectrum(M: Float[Tensor, "*batch d d"]) -> Float[Tensor, "*batch d"]:
 
 
 def condition_number(M: Float[Tensor, "*batch d d"]) -> Float[Tensor, "*batch"]:
-    """Ratio of the largest eigenvalue to the smallest; infinite where the metric is rank-deficient."""
-    eigenvalues = spectrum(M)
-    smallest, largest = eigenvalues[..., 0], eigenvalues[..., -1]
+    """Ratio of the largest eigenvalue to the smallest; infinite where rounding leaves the smallest none."""
+    smallest, largest = spectrum(M)[..., [0, -1]].unbind(-1)
     return torch.where(smallest > 0, largest / smallest, torch.inf)  # 0/0 would be NaN for a metric of zeros
 
 
 def volume(M: Float[Tensor, "*batch d d"]) -> Float[Tensor, "*batch"]:
     r"""Riemannian volume element :math:`\sqrt{\det\mathbf{M}}`: how much Φ-space a unit of θ-space fills."""
     return torch.linalg.det(M.double()).clamp_min(0).sqrt()
+
+
+def inverse(M: Float[Tensor, "*batch d d"]) -> Float[Tensor, "*batch d d"]:
+    """Inverse of a metric, each parameter in its own unit first: very large, not zero, where M says nothing."""
+    diagonal = M.diagonal(dim1=-2, dim2=-1)
+    unit = diagonal.clamp_min(1e-20 * diagonal.amax(-1, keepdim=True)).clamp_min(1e-280).rsqrt()
+    w, V = torch.linalg.eigh(unit.unsqueeze(-1) * M * unit.unsqueeze(-2))
+    return unit.unsqueeze(-1) * ((V / w.clamp_min(1e-12).unsqueeze(-2)) @ V.mT) * unit.unsqueeze(-2)
 
 
 def log_metric(M: Float[Tensor, "*batch d d"], theta: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d d"]:
@@ -217,7 +217,7 @@ def tolerances(
     tensor([1.0000, 1.4142], dtype=torch.float64)
     """
     M = M.double()
-    alone, shadow = (torch.diagonal(A, dim1=-2, dim2=-1) for A in (M, torch.linalg.inv(M)))
+    alone, shadow = (torch.diagonal(A, dim1=-2, dim2=-1) for A in (M, inverse(M)))
     return length * alone.rsqrt(), length * shadow.sqrt()
 
 
@@ -247,4 +247,4 @@ def worst_ratio(A: Float[Tensor, "*batch d d"], B: Float[Tensor, "*batch d d"]) 
 
     Source: Thompson, Proceedings of the American Mathematical Society 14, 1963.
     """
-    return (relative_spectrum(A, B).log().abs().amax(-1) / 2).exp()
+    return (relative_spectrum(A, B).clamp_min(0).log().abs().amax(-1) / 2).exp()

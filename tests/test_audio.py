@@ -90,6 +90,8 @@ def test_what_cannot_be_played_is_refused(tmp_path):
         save_wav(tmp_path / "x.wav", 2 * TONE, RATE, gain=1.0)
     with pytest.raises(ValueError, match="finite"):
         save_wav(tmp_path / "x.wav", TONE / 0, RATE)
+    with pytest.raises(ValueError, match=r"not empty, unlike one of shape \(0,\)"):
+        save_wav(tmp_path / "x.wav", TONE[:0], RATE)
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ValueError, match="at least one"):
         common_gain([])

@@ -106,10 +106,17 @@ def test_silence_is_at_a_finite_distance():
         assert torch.isfinite(distance(silent, loud))
 
 
-def test_the_shortest_sounds_of_each_distance():
-    """MSS reflects half a frame at the ends; the others pad."""
-    x, y = torch.randn(2, 1025, generator=torch.Generator().manual_seed(0))
-    assert mss_distance(x, y) > 0
-    with pytest.raises(ValueError, match="mss_distance needs sounds of at least 1025 samples, not 1024"):
-        mss_distance(x[1:], y[1:])
-    assert ddsp_mss_distance(x[:2], y[:2]) > 0
+@pytest.mark.usefixtures("unchecked")
+def test_sounds_that_are_too_short_or_no_numbers_are_refused_and_an_empty_batch_is_empty():
+    for distance in (mss_distance, ddsp_mss_distance):
+        assert distance(torch.zeros(0, 2000), torch.zeros(0, 2000)).shape == (0,)
+        with pytest.raises(ValueError, match="a sound must be a floating-point tensor"):
+            distance(torch.arange(4096), torch.arange(4096))
+        with pytest.raises(ValueError, match=r"shape \(2, 0\) is too short: its last dimension must be at least"):
+            distance(torch.zeros(2, 0), torch.zeros(2, 0))
+    with pytest.raises(ValueError, match="pooled distance needs at least one sound"):
+        mss_distance(torch.zeros(0, 2000), torch.zeros(0, 2000), pooled=True)
+    with pytest.raises(ValueError, match="too short: its last dimension must be at least 1025"):
+        mss_distance(torch.zeros(1024), torch.zeros(1024))
+    assert torch.isfinite(mss_distance(noise(0, 1025), noise(1, 1025)))
+    assert torch.isfinite(ddsp_mss_distance(noise(0, 1), noise(1, 1)))

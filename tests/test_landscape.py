@@ -76,6 +76,7 @@ def test_the_radius_of_a_power_law_is_exact():
     wanted = [(0.1 / 0.03) ** (2 / 3)] * 2 + [(0.1 / 0.5) ** (2 / 3), np.inf]
     np.testing.assert_allclose(agreement_radius(ratios, radii), wanted)
     assert agreement_radius([1.2, 1.0], [1.0, 2.0]) == 0
+    assert agreement_radius([1.0, np.nan, 1.0], [1.0, 2.0, 4.0]) == 1  # what is not known does not agree
     with pytest.raises(ValueError, match="ascending"):
         agreement_radius([1.0, 1.0], [2.0, 1.0])
 

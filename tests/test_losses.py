@@ -181,3 +181,29 @@ def test_waveform_loss_leads_home():
     WaveformLoss(ddsp_mss_distance, tone)(guess, target).backward()
     assert guess.grad is not None
     assert guess.grad[0, 0] < 0
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    "loss",
+    [ParameterLoss(), WeightedParameterLoss(torch.ones(1)), PNPLoss(), SpectralLoss(torch.square)],
+    ids=lambda loss: type(loss).__name__,
+)
+def test_no_loss_broadcasts_a_column_against_a_row(loss):
+    with pytest.raises(ValueError, match=r"prediction and target must have the same shape, not \(4, 1\) and \(4,\)"):
+        loss(torch.ones(4, 1), torch.ones(4), torch.eye(1).expand(4, 1, 1))
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("bad", [[[1.0, 5.0], [5.0, 1.0]], [[1.0, 0.0]], [[1.0, 0.5], [0.0, 1.0]]])
+def test_weights_that_are_no_metric_are_refused(bad):
+    with pytest.raises(ValueError, match="finite, not negative and symmetric"):
+        WeightedParameterLoss(torch.tensor(bad))
+    singular = torch.ones(2, 2)  # that one is
+    assert WeightedParameterLoss(singular)(torch.tensor([[1.0, -1.0]]), torch.zeros(1, 2)) == 0
+
+
+def test_a_small_damping_is_added_to_a_metric_of_single_precision_too():
+    M, D = torch.eye(2).expand(1, 2, 2), 1e-9 * torch.eye(2, dtype=DOUBLE)
+    pair = torch.ones(1, 2), torch.zeros(1, 2)
+    assert PNPLoss(D)(*pair, M) == PNPLoss(D)(*pair, M.double()) > PNPLoss()(*pair, M)

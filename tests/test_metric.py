@@ -78,6 +78,8 @@ def test_a_metric_that_is_not_finite_names_its_theta():
 def test_mean_metric_is_the_mean_and_refuses_gaps():
     M = riemannian_metric(g, phi, THETA)
     torch.testing.assert_close(mean_metric(M), sum(M) / len(M))
+    with pytest.raises(ValueError, match="at least one item"):
+        mean_metric(M[:0])
     M[1] = torch.nan
     with pytest.raises(ValueError, match="M must be finite: 9 of its 36"):
         mean_metric(M)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pnpkit.experiment.dataset import apart, arpeggio_grid, grid_side, on_grid, sublattice, theta_of
 from pnpkit.figures.plotting import cumulative_share
-from pnpkit.metric import condition_number, log_metric, relative_spectrum, tolerances, worst_ratio
+from pnpkit.metric import condition_number, inverse, log_metric, relative_spectrum, tolerances, worst_ratio
 from pnpkit.synth import Arpeggio
 
 DOUBLE = torch.float64
@@ -65,6 +65,24 @@ def test_free_errors_are_the_larger_ones_within_kantorovich(seed):
     kappa = condition_number(M).sqrt()
     assert (free >= alone * (1 - 1e-9)).all()
     assert (free / alone <= ((kappa + 1 / kappa) / 2)[:, None] * (1 + 1e-9)).all()
+
+
+@given(seed=SEEDS, units=st.tuples(*[st.floats(-30, 30)] * 3))
+def test_the_inverse_knows_no_units_and_what_is_not_heard_is_not_known(seed, units):
+    M, unit = metrics(seed), 2.0 ** torch.tensor(units, dtype=DOUBLE)
+    torch.testing.assert_close(inverse(M) @ M, torch.eye(3, dtype=DOUBLE).expand_as(M), rtol=0, atol=1e-6)
+    in_units = inverse(unit[:, None] * M * unit) * unit[:, None] * unit
+    torch.testing.assert_close(in_units, inverse(M), rtol=1e-5, atol=1e-9)
+    deaf = torch.block_diag(M[0], torch.zeros(1, 1, dtype=DOUBLE))
+    torch.testing.assert_close(inverse(deaf)[:3, :3], inverse(M[0]))
+    assert inverse(deaf)[3, 3] > 1e20 * inverse(M[0]).amax()
+    assert tolerances(deaf, 1.0)[1][3] > 1e10
+
+
+def test_a_metric_is_infinitely_unlike_one_that_misses_a_direction():
+    B = torch.diag(torch.tensor([1.0, 0.0, 1e-200], dtype=DOUBLE))
+    for turn in (torch.eye(3, dtype=DOUBLE), torch.linalg.qr(metrics(0, 1)[0]).Q):
+        assert worst_ratio(torch.eye(3), turn @ B @ turn.mT) > 1e6  # infinite but for rounding, never NaN
 
 
 @given(seed=SEEDS)

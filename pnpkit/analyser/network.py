@@ -78,7 +78,7 @@ class Analyser(nn.Module):
         """
         x = inputs.reshape(-1, 1, *inputs.shape[-2:]).contiguous(memory_format=torch.channels_last)
         output = self.head(self.network(self.expand(self.normalise(x))))
-        return output.reshape(*inputs.shape[:-2], -1)
+        return output.reshape(*inputs.shape[:-2], output.shape[-1])
 
     def n_weights(self) -> int:
         """How many numbers training adjusts."""

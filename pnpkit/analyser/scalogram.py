@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from pnpkit._checks import plain_modes
 from pnpkit._extras import extra
-from pnpkit.distances import LOUD, root
+from pnpkit.distances import root
+from pnpkit.jtfs.operator import LOUD
 
 
 class Scalogram(nn.Module):

@@ -245,7 +245,6 @@ def _end_with_pipe(pipe: Connection) -> None:
 
 
 def on_one_thread(folders: tuple[str, ...], task: Callable[..., Any], *arguments: Any) -> Any:
-    """What a worker makes of a task: the user's own files importable, torch on one thread."""
     make_importable(folders)
     with torch_threads(1):  # more would also be slower on a busy machine
         return task(*arguments)

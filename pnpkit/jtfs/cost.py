@@ -8,6 +8,8 @@ from pnpkit.jtfs.operator import JTFS
 def operations(jtfs: JTFS) -> dict[str, float]:
     """What one forward pass computes: floating-point operations of transforms and of matrices, and moduli.
 
+    Where the second order is averaged in time, the transform of all its moduli is left out.
+
     A complex transform of n samples counts 5 n log2 n, a real one half of it, a multiplication and addition two.
     """
     transforms = 2.5 * jtfs.length * math.log2(jtfs.length)

@@ -49,8 +49,8 @@ class Sizes:
         for name in ("J", "Q", "J_fr", "Q_fr", "F"):
             require_whole(name, getattr(self, name), 1)
         n, J, T = self.n_samples, self.J, self.T
-        if n < 2**J:
-            raise ValueError(f"J = {J} needs at least 2^{J} = {2**J} samples; n_samples is {n}")
+        if n.bit_length() <= J:
+            raise ValueError(f"J = {J} needs at least 2^{J} samples; n_samples is {n}")
         if T is not None and (not _is_whole(T) or not 1 <= T <= n or T & (T - 1)):
             raise ValueError(f"T must be None or a power of two from 1 to n_samples = {n}, not {T!r}")
 

@@ -23,7 +23,7 @@ MARGIN = 2.0  # times the usual distance: made by it
 NEARNESS = 0.8
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Match:
     """The answer to one sound.
 
@@ -99,7 +99,7 @@ class Match:
     def save(self, path: Path) -> None:
         """Write it as one file of arrays (``.npz``, no pickle)."""
         values = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
-        values["history"] = self.history.to_json(orient="split", double_precision=15)
+        values["history"] = json.dumps(self.history.to_dict("split"))
         values["space"] = json.dumps([vars(p) for p in self.space.parameters])
         if (region := values.pop("region", None)) is not None:
             values |= {name: getattr(region, name) for name in REGION}

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from pnpkit._checks import require_finite
 from pnpkit.matching.stored import read_arrays, write_arrays
 from pnpkit.synth import Synthesiser
 
@@ -17,7 +18,7 @@ THIN = 1024  # samples of a fingerprint's sound
 SAME = 1e-4  # of its peak: machines round powers and sines differently
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Heard:
     """Task: Φ of a few sounds at the level of the atlas, compressed if there is a basis, and log norms as they were."""
 
@@ -37,7 +38,7 @@ class Heard:
         return *_project(values, self.mean, self.basis), log_norm.float()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Atlas:
     r"""Φ of a set of sounds in principal components, level normalised, with θ beside.
 
@@ -97,7 +98,7 @@ class Atlas:
             mapped: calls a picklable function on each of a sequence, in order: ``map``, or an executor's ``map``.
 
         Raises:
-            ValueError: if there is no sound, or one is silent.
+            ValueError: if there is no sound, or one is silent, or Φ is so large that float16 does not hold it.
         """
         if not len(theta):
             raise ValueError("an atlas needs at least one sound")
@@ -113,6 +114,7 @@ class Atlas:
             task = replace(heard, mean=mean, basis=basis)
             scores, left, log_norm = (torch.cat(c) for c in zip(*mapped(task, theta.split(chunk)), strict=True))
         made = (scores.half(), left.half(), log_norm, mean, basis.half(), heard.reference)
+        require_finite("Φ as an atlas keeps it, in float16,", torch.cat([made[0], made[1].unsqueeze(-1)], -1))
         return cls(theta.float(), *made, fingerprint(g), type(g).__name__)
 
     def check(self, g: Synthesiser) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pnpkit.losses import RELAXATION
 
-STALLED = 1e6  # λ, in mean eigenvalues, at which no step worth the name is left
+HOPELESS = 1e6  # λ, in mean eigenvalues, at which no step worth the name is left
 Normal = tuple[Tensor, Tensor, Tensor, Any]  # M, gradient, misfit, and what else the caller wants to keep
 
 
@@ -46,6 +46,6 @@ def damped(
                 return u, here, True
         elif lam <= 1 and gradient @ step <= settled * misfit:  # a free step has nothing to offer
             return u, here, True
-        elif (lam := lam * RELAXATION) > STALLED:
+        elif (lam := lam * RELAXATION) > HOPELESS:
             break
     return u, here, False

@@ -1,6 +1,6 @@
 """Damped Gauss–Newton descent on the distance in Φ: many sounds, many starts, each with a pace of its own."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pandas as pd
@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from pnpkit._checks import require_finite
 from pnpkit.losses import RELAXATION
 from pnpkit.matching.ranges import inside, space_of
 from pnpkit.metric import value_and_jacobian
@@ -15,12 +16,13 @@ from pnpkit.synth import ParameterSpace
 
 TOGETHER = 2**19  # samples, of waveforms and their tangents, that pass at once: a few hundred megabytes
 STALLED = 1e8  # λ, in mean eigenvalues, at which no step worth the name is left
-LEAST = 1e-6  # λ falls no further: where the way grows rough it would take as many steps to come back
+EASIEST = 1e-6  # λ falls no further: where the way grows rough it would take as many steps to come back
 FREE = 10.0  # λ up to which a step is free enough to judge by
+DEAF = 1e-12  # share of the largest squared unit that a unit has at least: what is not heard at first may be later on
 FLAT = 1e-12  # eigenvalues of M below this share of the largest are taken as zero
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Descent:
     """Where a descent ended and how it went there; ``steps`` counts from the start, which is row 0.
 
@@ -31,8 +33,9 @@ class Descent:
         metric: M at the answer, in ``coordinates``.
         converged: whether it ended by its own criterion; not if it ran out of steps or λ out of bounds.
         jacobians: how many Jacobians each took.
-        distances, lams, kept, path: after each step: the distance tried, λ in mean eigenvalues of the first M, whether
-            the step was kept, and θ̃; an item that has ended repeats its last row.
+        distances, lams, kept, path: after each step: the distance tried, λ in mean eigenvalues of the first M (or, each
+            parameter in its own unit, in those), whether the step was kept, and θ̃; an item that has ended repeats its
+            last row.
         space, coordinates: in which it went.
     """
 
@@ -51,14 +54,9 @@ class Descent:
 
     def table(self, *index: int) -> pd.DataFrame:
         """One item's history, a row a step: ``distance``, ``lam``, ``kept``, and θ̃, a column a parameter."""
-
-        def of(values: Tensor) -> Tensor:
-            for i in index:
-                values = values[:, i]
-            return values[: int(self.jacobians[index])]
-
-        columns = {"distance": of(self.distances), "lam": of(self.lams), "kept": of(self.kept)}
-        columns |= dict(zip(self.space.names, of(self.path).unbind(-1), strict=True))
+        rows: tuple[slice | int, ...] = (slice(int(self.jacobians[index])), *index)
+        columns = {"distance": self.distances[rows], "lam": self.lams[rows], "kept": self.kept[rows]}
+        columns |= dict(zip(self.space.names, self.path[rows].unbind(-1), strict=True))
         return pd.DataFrame({k: v.cpu().numpy() for k, v in columns.items()}).rename_axis("step")
 
 
@@ -97,15 +95,15 @@ def refine(
             (sounds, starts, d) give every sound its starts.
         start: θ̃, raw units, within the ranges up to rounding (its own answer at a bound is a start).
         space: of θ; by default that of the synthesiser.
-        lam: first λ, in mean eigenvalues of the first M.
+        lam: first λ, in mean eigenvalues of the first M, or in units of D if those are its diagonal's (``own``).
         steps: how many are tried at most.
         tolerance: in units of Φ; 0 for none.
         cosine: share of the distance; 0 for none.
         still: where Φ∘g is rough the linear picture promises what no step can keep: end, too, when one that λ ≤ 10 held
             back brings no more than this share of the distance; 0 for never.
         coordinates: in which I is the identity.
-        own: put the diagonal of the first M in the place of I, as Marquardt did: each parameter is held back in its own
-            unit. A delay, a thousand times as steep as the rest and bent within a millisecond, else holds up all.
+        own: put D, the diagonal of the first M, in the place of I, as Marquardt did: each parameter is held back in its
+            own unit. A delay, a thousand times as steep as the rest and bent within a millisecond, else holds up all.
         together: items that pass at once; by default as many as 2¹⁹ samples make, tangents counted, which bounds the
             memory whatever the batch.
 
@@ -113,7 +111,8 @@ def refine(
         Answers and history, of the broadcast batch.
 
     Raises:
-        ValueError: if λ is negative, a start is not finite or lies outside the ranges, or the target is not of Φ.
+        ValueError: if λ is negative, a start is not finite or lies outside the ranges, or the target is not of Φ; or
+            Φ of a start is not finite.
 
     Source: Levenberg, 1944; Marquardt, 1963; for the criterion Moré, 1978.
 
@@ -131,21 +130,25 @@ def refine(
     device = target.device
     wanted = target.expand(*batch, target.shape[-1]).reshape(-1, target.shape[-1])
     u = space.encode(start.to(device), coordinates).expand(*batch, len(space)).reshape(-1, len(space)).clone()
-    low, high = (space.encode(end, coordinates).to(device) for end in (space.low, space.high))
+    low, high = (end.to(device) for end in space.box(coordinates))
     u = torch.clamp(u, low, high)
     if together is None:
-        together = max(1, TOGETHER // ((len(space) + 1) * getattr(g, "n_samples", 1)))
+        n_samples = getattr(g, "n_samples", None) or g(space.decode(u[:1], coordinates)).shape[-1]
+        together = max(1, TOGETHER // ((len(space) + 1) * n_samples))
 
     def at(v: Tensor, items: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """M, gradient and distance of some items, a few at a time: of the Jacobians only these are kept."""
-        parts = [_normal(g, phi, space, coordinates, *p) for p in _split(together, v, wanted, items)]
+        few = zip(v.split(together), items.split(together), strict=True)
+        parts = [_normal(g, phi, space, coordinates, chosen, wanted[some]) for chosen, some in few]
         return tuple(torch.cat(column) for column in zip(*parts, strict=True))  # type: ignore[return-value]
 
     n = len(u)
     everything = torch.arange(n, device=device)
     M, gradient, distance = at(u, everything)
+    require_finite("Φ of the starts, or a slope of it,", torch.cat([distance, M.flatten()]))
     diagonal = M.diagonal(dim1=-2, dim2=-1)
-    unit = (diagonal if own else diagonal.mean(-1, keepdim=True).expand_as(diagonal)).clamp_min(1e-300).sqrt()
+    unit = diagonal if own else diagonal.mean(-1, keepdim=True).expand_as(diagonal)
+    unit = unit.clamp_min(DEAF * unit.amax(-1, keepdim=True)).clamp_min(1e-300).sqrt()
     damping = torch.full((n,), float(lam), dtype=torch.float64, device=device)
     jacobians = torch.ones(n, dtype=torch.int64, device=device)
     rows = [(distance.clone(), damping.clone(), torch.ones(n, dtype=torch.bool, device=device), u.clone())]
@@ -174,7 +177,7 @@ def refine(
         u[moved], M[moved], gradient[moved], distance[moved] = (
             value[closer] for value in (guess, M_there, gradient_there, there)
         )
-        eased = (damping[todo] / RELAXATION).clamp_min(min(lam, LEAST))
+        eased = (damping[todo] / RELAXATION).clamp_min(min(lam, EASIEST))
         damping[todo] = torch.where(closer, eased, damping[todo] * RELAXATION)
         jacobians[todo] += 1
         rows.append((tried, used, kept, u.clone()))
@@ -187,11 +190,6 @@ def refine(
     theta, path = space.decode(shaped(u), coordinates), space.decode(path, coordinates)
     distance, tangent, M, converged, jacobians = map(shaped, (distance, tangent, M, converged, jacobians))
     return Descent(theta, distance, tangent, M, converged, jacobians, distances, lams, kept, path, space, coordinates)
-
-
-def _split(size: int, v: Tensor, wanted: Tensor, items: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    for chosen, some in zip(v.split(size), items.split(size), strict=True):
-        yield chosen, wanted[some]
 
 
 def _normal(

@@ -7,15 +7,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pnpkit.jtfs import JTFS
 from pnpkit.jtfs.descriptor import EPS, log_compress
 from pnpkit.matching.noise import Mask, Noise
 
-DRAWS = 24  # of noise, to learn what it does to Φ: a covariance of the parameters takes several times as many
+DRAWS = 24  # of noise at least, to learn what it does to Φ: a covariance of the parameters takes several times as many
 FEW = 6  # of them, where a mean is enough
+ROUGH = 1e-3  # share of S by which that of a sound twice as loud may miss twice S
 EVEN = 0.1  # of the mean variance, added to each coefficient's: a few draws know a variance badly
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Hearing:
     r"""A descriptor that a noise does not drown: :math:`w \log(1 + S(\mathrm{P}x)/\varepsilon)`; Φ if nothing is said.
 
@@ -31,13 +33,24 @@ class Hearing:
     eps: float | Float[Tensor, " k"] = EPS
     weight: float | Float[Tensor, " k"] = 1.0
 
-    def scattered(self, x: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch k"]:
-        """S of what the mask lets through."""
-        return self.scattering(x if self.mask is None else self.mask(x))
+    @classmethod
+    def plain(cls, phi: Callable[[Tensor], Tensor], x: Float[Tensor, " n"]) -> "Hearing":
+        """Φ of an operator, or of an object that has one; refused if a sound says that it is compressed already."""
+        scattering = getattr(phi, "jtfs", phi)
+        if not isinstance(scattering, JTFS):
+            with torch.no_grad():
+                S, twice = scattering(x), scattering(2 * x)
+            if not (twice - 2 * S).norm() <= ROUGH * S.norm():
+                raise ValueError("phi must be the scattering x → S, homogeneous of degree one, or a Phi that has it")
+        return cls(scattering, eps=float(getattr(phi, "eps", EPS)))
+
+    def through(self, x: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n"]:
+        """What the mask lets through."""
+        return x if self.mask is None else self.mask(x)
 
     def __call__(self, x: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch k"]:
         """As heard."""
-        S = self.scattered(x)
+        S = self.scattering(self.through(x))
         heard = log_compress(S, self.eps) if isinstance(self.eps, float) else torch.log1p(S / self.eps.to(S))
         return heard if isinstance(self.weight, float) else heard * self.weight.to(S)
 
@@ -46,12 +59,11 @@ class Hearing:
         with torch.no_grad():
             return torch.stack([self(item) for item in x])
 
-    @classmethod
-    def in_noise(cls, scattering: Callable[[Tensor], Tensor], mask: Mask, draws: Float[Tensor, "draws n"]) -> "Hearing":
-        """With ε of each path raised by the coefficient that the noise alone has behind the mask."""
+    def in_noise(self, mask: Mask, draws: Float[Tensor, "draws n"]) -> "Hearing":
+        """Behind a mask, with ε of each path raised by the coefficient that the noise alone has there."""
         with torch.no_grad():
-            floor = torch.stack([scattering(mask(noise)) for noise in draws[:FEW]]).mean(0)
-        return cls(scattering, mask, EPS + floor)
+            floor = torch.stack([self.scattering(mask(noise)) for noise in draws[:FEW]]).mean(0)
+        return replace(self, mask=mask, eps=self.eps + floor)
 
     def whitened(self, deviations: Float[Tensor, "draws k"]) -> "Hearing":
         """With each coefficient in units of its standard deviation over draws of the noise."""
@@ -77,6 +89,6 @@ def usual_distance(x: Float[Tensor, " n"], heard: Hearing, noise: Noise, draws: 
     return float(torch.stack(distances).mean())
 
 
-def drawn(noise: Noise, seed: int) -> Float[Tensor, "draws n"]:
-    """The draws of a match; the same for the same seed."""
-    return noise.draw(DRAWS, torch.Generator().manual_seed(seed))
+def drawn(noise: Noise, seed: int, parameters: int) -> Float[Tensor, "draws n"]:
+    """The draws of a match, three times as many as its parameters; the same for the same seed."""
+    return noise.draw(max(DRAWS, 3 * parameters), torch.Generator().manual_seed(seed))

@@ -3,15 +3,17 @@
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pnpkit._checks import clipped_share, require_finite, require_floating
-from pnpkit.audio import CLIPPED
+from pnpkit._checks import CLIPPED, clipped_share, require_finite, require_floating, require_not_flat
+from pnpkit._names import require_known
 from pnpkit.jtfs import JTFS
+from pnpkit.jtfs.sizes import require_whole
 from pnpkit.matching.answer import Match, history_of, participation
 from pnpkit.matching.atlas import Atlas
 from pnpkit.matching.descent import Descent, refine
@@ -30,6 +32,7 @@ WHITE = 0.05  # the same where each coefficient is in units of its noise
 ROUNDING = 1e-5  # of a coefficient of Φ, in float32: in a faint noise the distance is jagged by that
 POLISHES = 2  # rounds behind a mask made of the answer
 NEARLY = 1.25  # a rival's distance over the best, at most
+TAKEN = frozenset(("start", "step", "distance", "lam", "kept", "level", "delay"))
 APART = 0.1  # a rival's distance from the best in logminmax coordinates, at least
 
 
@@ -63,8 +66,8 @@ def match(
             lie there too.
         sample_rate: of x, in Hz; must be the synthesiser's.
         g: any synthesiser, its gain's gradient attached.
-        phi: the scattering operator, x → S, homogeneous of degree one, or an object that has one as ``jtfs``; by
-            default the authors' for g's length.
+        phi: the scattering operator, x → S, homogeneous of degree one, or an object that has one as ``jtfs`` (and may
+            have an ε as ``eps``); by default the authors' for g's length.
         starts: an atlas of g; an analyser, x → θ (a network with what comes before and after it, ``lambda x:
             space.decode(network(scalogram(x)), coordinates)``); starts themselves, raw units; or None for random ones.
         n_starts: how many of the atlas' nearest (or random ones) are tried.
@@ -74,7 +77,7 @@ def match(
         noise: standard deviation of a white noise in x, in its unit; ``"estimate"`` reads its spectrum off the quiet
             frames; None for none.
         level_range: dB, either way, from the level of the likeliest start.
-        delay_range: seconds, either way.
+        delay_range: seconds, either way; at most the length of the sound.
         steps: of each descent, at most.
         seed: of the noise that is drawn to learn what noise does to Φ, and of random starts.
 
@@ -83,7 +86,8 @@ def match(
 
     Raises:
         ValueError: if x is empty, not finite, silent, clipped, of another length or rate, softer than its noise; if a
-            start lies outside the ranges, or the atlas is of another synthesiser.
+            start lies outside the ranges, there is none, or the atlas is of another synthesiser; if a word is unknown,
+            phi is not homogeneous, or a parameter has the name of a column of the history, or of the place.
 
     >>> from pnpkit.synth import Arpeggio
     >>> g, theta = Arpeggio(detach_gain=False), torch.tensor([700.0, 8.0, 2.0])
@@ -91,20 +95,27 @@ def match(
     'made by it'
     """
     began = time.perf_counter()
-    if finish not in ("phi", "waveform"):
-        raise ValueError(f"finish must be 'phi' or 'waveform', not {finish!r}")
+    require_known("finish", finish, ("phi", "waveform"))
+    for name, value in (("level", level), ("delay", delay)):
+        require_known(name, value, ("free", "known"))
+    if taken := TAKEN.intersection(g.parameters.names):
+        raise ValueError(f"no parameter of a synthesiser that is matched may be called {' or '.join(sorted(taken))}")
+    require_whole("n_starts", n_starts, 1)
     _check_sound(x, sample_rate, g)
-    scattering = getattr(phi, "jtfs", phi) if phi is not None else JTFS.reference(g.n_samples).to(x.device)
-    world = Placed(g, level_range if level == "free" else 0.0, delay_range if delay == "free" else 0.0)
+    latest = min(delay_range, g.n_samples / g.sample_rate)
+    world = Placed(g, level_range if level == "free" else 0.0, latest if delay == "free" else 0.0)
     x, assumed = x.double(), noise_in(x, noise)
-    known = None if assumed is None else (assumed, drawn(assumed, seed))
-    heard = Hearing(scattering, None if assumed is None else Mask.of_sound(x, assumed))
+    plain = Hearing.plain(phi if phi is not None else JTFS.reference(g.n_samples).to(x.device), x)
+    known = None if assumed is None else (assumed, drawn(assumed, seed, len(world.parameters)))
+    heard = plain if assumed is None else replace(plain, mask=Mask.of_sound(x, assumed))
     guesses = candidates(x, world, heard, starts, n_starts, seed).to(x)
+    if not len(guesses):
+        raise ValueError("there is no start: starts is empty")
     gain = _gain(x, g, heard, guesses[0]) if world.level else 1.0
     x = x * gain
     if known is not None and heard.mask is not None:
         known = known[0].scaled(gain), known[1] * gain
-        heard = Hearing.in_noise(scattering, heard.mask, known[1])
+        heard = plain.in_noise(heard.mask, known[1])
     begin = placed(x, guesses, world, heard, len(guesses) if isinstance(starts, Tensor) else n_starts)
     if isinstance(starts, Atlas) and len(more := hinted(x, world, guesses)):
         begin = torch.cat([placed(x, more, world, heard, max(1, n_starts // 2)), begin])
@@ -122,10 +133,10 @@ def match(
     best = min(found, key=lambda a: (not a.explained, a.distance))
     tables, end, region = {k: a.table for k, a in enumerate(found)}, best.end, None
     if best.explained and known is not None:
-        end, region = _polished(x, world, scattering, *known, end, steps)
+        end, region = _polished(x, world, plain, *known, end, steps)
         tables[-1] = end.table()
     elif bool(end.converged):
-        blocks = _blocks(scattering, len(target))
+        blocks = _blocks(plain.scattering, len(target))
         freedom = max(1.0, participation(heard(world(end.theta)) - target, blocks) - len(end.theta))
         u, least = world.parameters.encode(end.theta, "logminmax"), max(FINE, float(end.tangent))
         region = from_metric(u, end.metric, best.distance, freedom, g.parameters, least)
@@ -169,7 +180,7 @@ def match(
 def _polished(
     x: Tensor,
     world: Placed,
-    scattering: Callable[[Tensor], Tensor],
+    plain: Hearing,
     noise: Noise,
     draws: Tensor,
     end: Descent,
@@ -178,7 +189,7 @@ def _polished(
     """The answer again, whitened behind a mask of its own making; its region, from the draws, if that converged."""
     for _ in range(POLISHES):
         model = world(end.theta)
-        heard = Hearing.in_noise(scattering, Mask.of_model(model, noise), draws)
+        heard = plain.in_noise(Mask.of_model(model, noise), draws)
         bias, deviations = effect_of(draws, model, heard)
         whitened = heard.whitened(deviations)
         assert isinstance(whitened.weight, Tensor)
@@ -190,8 +201,7 @@ def _polished(
     space = world.parameters
     u = space.encode(end.theta, "logminmax")
     J = value_and_jacobian(lambda v: world(space.decode(v, "logminmax")), whitened, u)[1].double()
-    errors = (deviations * whitened.weight).double() @ torch.linalg.pinv(J).mT
-    return end, from_draws(u, errors, world.g.parameters)
+    return end, from_draws(u, (deviations * whitened.weight).double(), J, world.g.parameters)
 
 
 def _check_sound(x: Tensor, sample_rate: float, g: Synthesiser) -> None:
@@ -206,15 +216,15 @@ def _check_sound(x: Tensor, sample_rate: float, g: Synthesiser) -> None:
     require_finite("the sound", x)
     if not x.any():
         raise ValueError("the sound is silent: there is nothing to match")
-    if (share := clipped_share(x)) > CLIPPED:
-        raise ValueError(f"the sound is clipped: {100 * share:.1f} % of its samples are at its peak, several in a row")
+    middle = g.parameters.decode(torch.zeros(len(g.parameters)).to(x.double()), "logminmax")
+    if clipped_share(g(middle)) <= CLIPPED:  # or else they are so by nature, as a square wave's
+        require_not_flat("the sound", x)
 
 
 def _gain(x: Tensor, g: Synthesiser, heard: Hearing, theta: Tensor) -> float:
     """What brings x to the level of a guess."""
-    masked = x if heard.mask is None else heard.mask(x)
     with torch.no_grad():
-        return float(g(theta).norm() / masked.norm().clamp_min(1e-30))
+        return float(g(theta).norm() / heard.through(x).norm().clamp_min(1e-30))
 
 
 def _blocks(scattering: object, k: int) -> list[int]:

@@ -16,7 +16,7 @@ BROAD = 65  # bins of the running median over frequency: a partial that never st
 FAINT = 1e-5  # a noise whose amplitude is below this share of the sound's, −100 dB, is rounding
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Noise:
     """Stationary Gaussian noise.
 
@@ -72,7 +72,7 @@ class Noise:
         return torch.fft.irfft(torch.fft.rfft(white.to(self.power)) * self.amplitude(self.n // 2 + 1), n=self.n)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Mask:
     """A linear filter that varies in time: the short-time spectrum times a gain between 0 and 1.
 

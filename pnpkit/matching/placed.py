@@ -22,7 +22,10 @@ class Placed:
     Args:
         g: the synthesiser, its gain's gradient attached.
         level: L, whether it is a parameter, and the largest in either direction, in dB; 0 for none.
-        delay: τ, likewise, in seconds; 0 for none.
+        delay: τ, likewise, in seconds, at most the length of the sounds; 0 for none.
+
+    Raises:
+        ValueError: if a range is negative, or the delay is longer than the sounds: they would wrap around.
 
     >>> from pnpkit.synth import Arpeggio
     >>> Placed(Arpeggio(), level=20.0, delay=0.5).parameters.names
@@ -32,6 +35,12 @@ class Placed:
     g: Synthesiser
     level: float = 0.0
     delay: float = 0.0
+
+    def __post_init__(self) -> None:
+        longest = self.n_samples / self.sample_rate
+        for name, value, most in (("level", self.level, math.inf), ("delay", self.delay, longest)):
+            if not 0 <= value <= most:
+                raise ValueError(f"the range of the {name} must be from 0 to {most:g}, not {value}")
 
     @property
     def parameters(self) -> ParameterSpace:

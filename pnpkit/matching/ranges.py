@@ -28,5 +28,5 @@ def inside(theta: Float[Tensor, "*batch d"], space: ParameterSpace) -> Float[Ten
     out = ((theta < low - slack) | (theta > high + slack)).any(-1)
     if bool(out.any()):
         bad = theta[out][0].tolist() if theta.ndim > 1 else theta.tolist()
-        raise ValueError(f"the start {bad} lies outside {low.tolist()} … {high.tolist()}")
+        raise ValueError(f"theta = {bad} lies outside {low.tolist()} … {high.tolist()}")
     return torch.clamp(theta, low, high)

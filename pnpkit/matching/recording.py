@@ -17,7 +17,7 @@ HOLD = (0.015, 0.150)  # anything between these many seconds before
 FADE = 0.005  # seconds, where a sound is cut off
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Fitted:
     """A sound of the rate and length of a synthesiser.
 

@@ -7,12 +7,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pnpkit.metric import inverse
 from pnpkit.synth import ParameterSpace
 
 PROBABILITY = 0.95
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Region:
     r"""A joint confidence ellipsoid of θ, level and delay profiled out.
 
@@ -36,9 +37,9 @@ class Region:
         """Whether θ, raw units, lies within."""
         delta = (self.space.encode(theta.to(self.centre), self.coordinates) - self.centre).unsqueeze(-1)
         scale = self.covariance.diagonal().clamp_min(1e-300).rsqrt()  # of very different lengths, all of them real
-        inverse = torch.linalg.pinv(scale[:, None] * self.covariance * scale, hermitian=True)
         delta = delta * scale[:, None]
-        return (delta.mT @ inverse @ delta)[..., 0, 0] <= self.radius**2
+        information = inverse(scale[:, None] * self.covariance * scale)
+        return (delta.mT @ information @ delta)[..., 0, 0] <= self.radius**2
 
     def interval(self) -> tuple[Float[Tensor, " d"], Float[Tensor, " d"]]:
         """Each parameter's own ends, raw units: the shadow of the ellipsoid, within the ranges of the space."""
@@ -47,18 +48,23 @@ class Region:
         return torch.maximum(low, self.space.low.to(low)), torch.minimum(high, self.space.high.to(high))
 
 
-def from_draws(centre: Float[Tensor, " p"], errors: Float[Tensor, "draws p"], space: ParameterSpace) -> Region:
+def from_draws(
+    centre: Float[Tensor, " p"], draws: Float[Tensor, "draws k"], J: Float[Tensor, "k p"], space: ParameterSpace
+) -> Region:
     r"""From what draws of the noise do to the answer: Hotelling's T², as the covariance is an estimate too.
 
     Args:
         centre: û, level and delay last.
-        errors: of the answer, a draw each, in the coordinates of û.
+        draws: of the noise, as heard.
+        J: Jacobian of what is heard, in the coordinates of û.
         space: of the first d parameters.
     """
-    d, n = len(space), len(errors)
-    own = errors[:, :d] - errors[:, :d].mean(0)
+    d, n, M = len(space), len(draws), J.mT @ J
+    C = inverse(M)
+    errors = (draws @ J @ C)[:, :d]
+    own, unheard = errors - errors.mean(0), C - C @ M @ C  # where J is zero, no draw leads anywhere
     radius = d * (n - 1) / (n - d) * (1 + 1 / n) * f_quantile(d, n - d)
-    return Region(centre[:d], own.mT @ own / (n - 1), float(radius) ** 0.5, space)
+    return Region(centre[:d], own.mT @ own / (n - 1) + unheard[:d, :d], float(radius) ** 0.5, space)
 
 
 def from_metric(
@@ -82,7 +88,7 @@ def from_metric(
     d = len(space)
     radius = float(d * f_quantile(d, freedom)) ** 0.5
     deviation = max(residual / freedom**0.5, least / radius)
-    return Region(centre[:d], torch.linalg.pinv(M, hermitian=True)[:d, :d] * deviation**2, radius, space)
+    return Region(centre[:d], inverse(M)[:d, :d] * deviation**2, radius, space)
 
 
 def f_quantile(d1: float, d2: float, probability: float = PROBABILITY) -> float:

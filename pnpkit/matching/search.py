@@ -17,7 +17,7 @@ SCOUTING = 8  # steps of every start, before …
 HOPEFUL = 2  # … the nearest that have not ended go on
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Attempt:
     """What one start came to."""
 

@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pnpkit._names import require_known
 from pnpkit.matching.atlas import Atlas
 from pnpkit.matching.hearing import Hearing
 from pnpkit.matching.noise import hop_of, stft
@@ -27,8 +29,8 @@ def candidates(
     space = g.g.parameters
     if isinstance(starts, Atlas):
         starts.check(g.g)
-        masked = x if heard.mask is None else heard.mask(x)
-        phi = Hearing(heard.scattering)(starts.normalise(masked))
+        masked = heard.through(x)
+        phi = replace(heard, mask=None)(starts.normalise(masked))
         log_norm = None if g.level else masked.double().norm().log()
         many = n * CANDIDATES if g.level or g.delay or heard.mask is not None else n
         return starts.theta[starts.nearest(phi, min(many, len(starts.theta)), log_norm)[0]].double()
@@ -55,6 +57,7 @@ def hinted(x: Float[Tensor, " n"], g: Placed, theta: Float[Tensor, "starts d"]) 
             values[p.name] = 2 * math.pi * lowest_peak(x, g.sample_rate, p.low / (2 * math.pi), p.high / (2 * math.pi))
     theta = theta[: HINTED if values else 0].clone()
     for name, value in values.items():
+        require_known("parameter of a hint", name, space.names)
         theta[:, space.names.index(name)] = value
     return torch.clamp(theta, space.low.to(theta), space.high.to(theta))
 
@@ -81,7 +84,7 @@ def placed(
 ) -> Float[Tensor, "kept p"]:
     """Each start with its level and its delay, the n that are heard nearest to x, nearest first."""
     target = heard.one_by_one(x.unsqueeze(0))[0]
-    masked = x if heard.mask is None else heard.mask(x)
+    masked = heard.through(x)
     near = PUNCTUAL * hop_of(len(x)) / g.sample_rate
     full, distance = [], []
     with torch.no_grad():

@@ -13,12 +13,16 @@ SCHEMA = 1
 
 
 def write_arrays(path: Path, kind: str, values: dict[str, Any]) -> None:
-    """Write tensors, numbers and strings; the file is there whole or not at all."""
-    arrays = {k: v.numpy(force=True) if isinstance(v, Tensor) else np.asarray(v) for k, v in values.items()}
+    """Write tensors, numbers and strings, ``ValueError`` for others; the file is there whole or not at all."""
+    arrays: dict[str, Any] = {
+        k: v.numpy(force=True) if isinstance(v, Tensor) else np.asarray(v) for k, v in values.items()
+    }
+    if wrong := [k for k, v in arrays.items() if v.dtype.hasobject]:
+        raise ValueError(f"{path} holds tensors, numbers and strings only: {', '.join(wrong)} is none")
     partial = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, kind=kind, schema=SCHEMA, **arrays)
+            np.savez_compressed(file, kind=kind, schema=SCHEMA, **arrays)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

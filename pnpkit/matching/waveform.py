@@ -19,7 +19,7 @@ SETTLED = 1e-7  # relative change of the misfit at which a descent ends
 EXPLAINED = 0.95  # share of the sound's energy, noise taken off, from which the finish is kept
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Finish:
     """An answer of the waveform: θ and delay, gain, region, the share of the sound's energy it explains, its sound."""
 
@@ -49,7 +49,7 @@ def finished(x: Float[Tensor, " n"], world: Placed, start: Float[Tensor, " p"], 
     space = world.parameters
     whiten = _whitener(noise, len(x)).to(x.device)
     y = _analytic(x, whiten)
-    low, high = (space.encode(end.to(y.real), "logminmax") for end in (space.low, space.high))
+    low, high = (end.to(y.real) for end in space.box("logminmax"))
 
     def at(weights: Tensor, u: Tensor) -> Normal:
         """M, gradient, misfit and the levels, level and phase of each window eliminated."""
@@ -74,12 +74,13 @@ def finished(x: Float[Tensor, " n"], world: Placed, start: Float[Tensor, " p"], 
     theta = space.decode(u, "logminmax")
     energy = float(y.abs().square().sum())
     heard = energy - (0.0 if noise is None else 2.0 * len(x))  # a whitened noise has variance 1, its analytic signal 2
-    z = _analytic(world(theta), whiten)
+    sound = world(theta)
+    z = _analytic(sound, whiten)
     c = torch.vdot(z, y) / z.abs().square().sum().clamp_min(1e-300)
-    explained = float(c.abs().square() * z.abs().square().sum()) / max(heard, 1e-300)
+    explained = float(c.abs().square() * z.abs().square().sum()) / heard if heard > 0 else 0.0
     freedom = len(x) - len(u) - 2
     region = from_metric(u, M, float(misfit.clamp_min(0).sqrt()), freedom, world.g.parameters)
-    plain = (c * _analytic(world(theta), torch.ones_like(whiten))).real
+    plain = (c * _analytic(sound, torch.ones_like(whiten))).real
     return Finish(theta, float(c.abs()), region, min(explained, 1.0), plain)
 
 
@@ -94,8 +95,8 @@ def _whitener(noise: Noise | None, n: int) -> Tensor:
 def _analytic(x: Float[Tensor, "*batch n"], whiten: Float[Tensor, " bins"]) -> Complex[Tensor, "*batch n"]:
     """Analytic signal of x, whitened."""
     spectrum = torch.fft.rfft(x.double()) * whiten
-    positive = torch.cat([spectrum[..., :1], 2 * spectrum[..., 1:-1], spectrum[..., -1:]], -1)
-    return torch.fft.ifft(positive, n=x.shape[-1])
+    spectrum[..., 1 : (x.shape[-1] + 1) // 2] *= 2  # all but the mean and, of an even number of samples, Nyquist
+    return torch.fft.ifft(spectrum, n=x.shape[-1])
 
 
 def _windows(count: int, n: int) -> Float[Tensor, "count n"]:

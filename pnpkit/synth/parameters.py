@@ -1,6 +1,7 @@
 """The space in which θ lives: names, units, ranges, and the coordinates a network may use for it."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args, runtime_checkable
 
@@ -26,7 +27,7 @@ class Parameter:
         scale: ``"log"`` if equal ratios are equally likely (and audible), ``"linear"`` if equal differences are.
 
     Raises:
-        ValueError: if the range is empty, or not positive on a log scale.
+        ValueError: if the range is empty or not finite, or not positive on a log scale, or the scale is unknown.
 
     >>> Parameter("f_0", "f_0", "Hz", 50.0, 500.0, "log").unit
     'Hz'
@@ -40,8 +41,9 @@ class Parameter:
     scale: Literal["linear", "log"] = "linear"
 
     def __post_init__(self) -> None:
-        if not self.low < self.high:
-            raise ValueError(f"parameter {self.name}: low = {self.low} must be below high = {self.high}")
+        require_known("scale", self.scale, ("linear", "log"))
+        if not -math.inf < self.low < self.high < math.inf:
+            raise ValueError(f"parameter {self.name}: low = {self.low} must be below high = {self.high}, both finite")
         if self.scale == "log" and self.low <= 0:
             raise ValueError(f"parameter {self.name}: a log scale needs low > 0, not {self.low}")
 
@@ -63,6 +65,10 @@ class ParameterSpace:
     """
 
     parameters: tuple[Parameter, ...]
+
+    def __post_init__(self) -> None:
+        if len(set(self.names)) < len(self):
+            raise ValueError(f"parameters must have different names, not {', '.join(self.names)}")
 
     def __len__(self) -> int:
         return len(self.parameters)
@@ -98,21 +104,33 @@ class ParameterSpace:
         Values outside the ranges are allowed: a network's guess may lie anywhere.
         """
         require_floating("theta", theta)
+        self._check_width(theta)
+        require_finite("theta", theta)
+
+    def _check_width(self, theta: Tensor) -> None:
         if theta.ndim == 0 or theta.shape[-1] != len(self):
             raise ValueError(
                 f"theta has shape {tuple(theta.shape)}; its last dimension must be {len(self)}: {', '.join(self.names)}"
             )
-        require_finite("theta", theta)
+
+    def _columns(self, theta: Tensor, coordinates: str) -> Iterator[tuple[Parameter, Tensor, bool, float, float]]:
+        """Each parameter, its values, and its :func:`_mapping`."""
+        self._check_width(theta)
+        for parameter, value in zip(self.parameters, theta.unbind(-1), strict=True):
+            yield parameter, value, *_mapping(parameter, coordinates)
+
+    def box(self, coordinates: str) -> tuple[Float[Tensor, " d"], Float[Tensor, " d"]]:
+        """Lower and upper ends of the ranges, in coordinates u."""
+        return self.encode(self.low, coordinates), self.encode(self.high, coordinates)
 
     def encode(self, theta: Float[Tensor, "*batch d"], coordinates: str) -> Float[Tensor, "*batch d"]:
         """Coordinates u of θ.
 
         Raises:
-            ValueError: if the coordinate system is unknown, or a value has no logarithm.
+            ValueError: if the coordinate system is unknown, a value has no logarithm, or there is not one a parameter.
         """
         columns = []
-        for parameter, value in zip(self.parameters, theta.unbind(-1), strict=True):
-            log, offset, width = _mapping(parameter, coordinates)
+        for parameter, value, log, offset, width in self._columns(theta, coordinates):
             if log:
                 if bool((value <= 0).any()):
                     raise ValueError(f"{parameter.name} must be positive in coordinates {coordinates!r}")
@@ -122,12 +140,8 @@ class ParameterSpace:
 
     def decode(self, u: Float[Tensor, "*batch d"], coordinates: str) -> Float[Tensor, "*batch d"]:
         """Parameters θ of the coordinates u: the inverse of :meth:`encode`."""
-        columns = []
-        for parameter, value in zip(self.parameters, u.unbind(-1), strict=True):
-            log, offset, width = _mapping(parameter, coordinates)
-            value = value * width + offset
-            columns.append(10**value if log else value)
-        return torch.stack(columns, -1)
+        scaled = ((value * width + offset, log) for _, value, log, offset, width in self._columns(u, coordinates))
+        return torch.stack([10**value if log else value for value, log in scaled], -1)
 
     def change_coordinates(
         self, M: Float[Tensor, "*batch d d"], theta: Float[Tensor, "*batch d"], coordinates: str
@@ -139,11 +153,8 @@ class ParameterSpace:
             theta: where it was taken, raw units.
             coordinates: the coordinates wanted.
         """
-        slopes = []
-        for parameter, value in zip(self.parameters, theta.unbind(-1), strict=True):
-            log, _, width = _mapping(parameter, coordinates)
-            slopes.append(width * (value * math.log(10) if log else torch.ones_like(value)))
-        A = torch.stack(slopes, -1)
+        columns = self._columns(theta, coordinates)
+        A = torch.stack([w * (v * math.log(10) if log else torch.ones_like(v)) for _, v, log, _, w in columns], -1)
         return A.unsqueeze(-1) * M * A.unsqueeze(-2)
 
 

@@ -34,6 +34,7 @@ def test_channels_last_changes_speed_only() -> None:
     last = analyser(FEATURES)
     assert analyser.expand.weight.is_contiguous(memory_format=torch.channels_last)
     x = FEATURES.unsqueeze(1)
+    assert analyser(FEATURES[:0]).shape == (0, 3)
     plain = Analyser(3).eval().to(memory_format=torch.contiguous_format)
     torch.testing.assert_close(plain.head(plain.network(plain.expand(plain.normalise(x)))), last, atol=1e-5, rtol=1e-4)
 

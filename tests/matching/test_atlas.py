@@ -46,6 +46,11 @@ def test_several_sounds_at_once_are_a_loop(atlas):
         assert torch.allclose(length, distances[i], atol=0.05)
 
 
+def test_a_descriptor_that_float16_does_not_hold_is_refused():
+    with pytest.raises(ValueError, match="in float16, must be finite"):
+        Atlas.build(Bell(), lambda x: 1e6 * phi(x), THETA[:5], components=2)
+
+
 def test_a_known_level_counts(atlas):
     value = phi(atlas.normalise(Bell()(THETA[7])))
     near = atlas.nearest(value, 60, atlas.log_norm[7])

@@ -143,10 +143,12 @@ def test_bad_input():
         refine(linear, same, linear(TRUTH), START, space=SPACE, lam=-1.0)
     with pytest.raises(ValueError, match=r"target has shape \(2,\), Φ of a sound \(3,\)"):
         refine(linear, same, linear(TRUTH)[:2], START, space=SPACE)
-    with pytest.raises(ValueError, match=r"start \[5.0, 3.0\] lies outside"):
+    with pytest.raises(ValueError, match=r"theta = \[5.0, 3.0\] lies outside"):
         refine(linear, same, linear(TRUTH), torch.tensor([5.0, 3.0]), space=SPACE)
     with pytest.raises(ValueError, match="theta must be finite"):
         refine(linear, same, linear(TRUTH), torch.tensor([float("nan"), 3.0]), space=SPACE)
+    with pytest.raises(ValueError, match=r"Φ of the starts.* must be finite"):
+        refine(lambda theta: linear(theta) * torch.nan, same, linear(TRUTH), START, space=SPACE)
     with pytest.raises(ValueError, match="space said"):
         refine(linear, same, linear(TRUTH), START)
 
@@ -159,6 +161,28 @@ def test_each_parameter_in_its_own_unit_whatever_that_is():
     target, start = torch.tensor([0.3, 1.1, 0.5]).double(), torch.tensor([-0.5, 0.1]).double()
     ends = [refine(stretched, same, target, start, space=s, own=True, steps=6, **NEVER).theta for s in (steep, narrow)]
     assert ends[0].tolist() == pytest.approx(ends[1].tolist(), rel=1e-9)
+
+
+def test_a_parameter_that_is_not_heard_at_the_start_holds_up_nobody():
+    """The second has a say only once the first is where it is heard."""
+    space = ParameterSpace(tuple(Parameter(n, n, "1", 0.0, 1.0) for n in "ab"))
+    hidden = lambda theta: torch.stack([theta[..., 0], 0.3 * (theta[..., 0] - 0.2).relu() * theta[..., 1]], -1)  # noqa: E731
+    start, truth = torch.tensor([0.0, 0.2]).double(), torch.tensor([0.8, 0.7]).double()
+    end = refine(hidden, same, hidden(truth), start, space=space, own=True, tolerance=1e-6, cosine=0.0)
+    assert end.converged
+    assert end.theta.tolist() == pytest.approx(truth.tolist(), abs=1e-4)
+
+
+def test_a_plain_function_passes_as_few_at_a_time_as_a_synthesiser():
+    passed = []
+
+    def long(theta):
+        passed.append(theta.shape[:-1].numel())
+        return theta[..., :1] + torch.zeros(2**18)
+
+    starts = START.expand(5, 2)
+    refine(long, lambda x: x[..., :1], torch.zeros(5, 1), starts, space=SPACE, steps=2)
+    assert max(passed) == 1
 
 
 @pytest.mark.parametrize("still", [0.1, 0.3])

@@ -1,8 +1,10 @@
 """A match finds what made a sound, at any level and delay, in noise, says how sure it is, and when it was not made."""
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from bell import Bell, N, drawn, operator, phi
@@ -12,7 +14,7 @@ from pnpkit.analyser.scalogram import Scalogram
 from pnpkit.experiment.dataset import theta_of
 from pnpkit.experiment.training.checkpoint import load_analyser
 from pnpkit.experiment.workspace import Workspace
-from pnpkit.jtfs import JTFS
+from pnpkit.jtfs import JTFS, Phi
 from pnpkit.matching import Atlas, Match, Placed, hearing, match
 from pnpkit.matching.answer import MADE, NOT
 from pnpkit.matching.hearing import Hearing
@@ -98,7 +100,7 @@ def test_the_distance_is_that_of_the_answer_whatever_it_was_fitted_to_last(finis
     heard = phi
     if deviation:
         assumed = Noise.white(deviation, N)
-        heard = Hearing.in_noise(operator(), Mask.of_sound(x, assumed), hearing.drawn(assumed, 0))
+        heard = Hearing(operator()).in_noise(Mask.of_sound(x, assumed), hearing.drawn(assumed, 0, 2))
         assert -1 in found.history.start.tolist()
     assert found.finish == finish
     assert found.distance == pytest.approx(float((heard(found.resynthesis) - heard(x)).norm()), rel=1e-4)
@@ -247,7 +249,8 @@ def test_saved_and_loaded_it_is_the_same(atlas, tmp_path):
     assert torch.equal(again.resynthesis, found.resynthesis)
     assert again.sentence() == found.sentence()
     assert torch.allclose(again.region.interval()[0], found.region.interval()[0])
-    assert again.history.distance.tolist() == pytest.approx(found.history.distance.tolist())
+    pd.testing.assert_frame_equal(again.history, found.history, check_exact=True)
+    assert (again == found, found == found) == (False, True)  # a comparison asks no tensor
     assert again.rival is None
 
 
@@ -268,4 +271,76 @@ def test_bad_input(atlas, unchecked):
     refused(x, "not negative", noise=-1.0)
     refused(x, "lies outside", starts=torch.tensor([5000.0, 0.1]))
     refused(x, "another synthesiser", g=Bell(warp=0.1), starts=atlas)
-    refused(x, "finish must be", finish="ear")
+    refused(x, "unknown finish 'ear'", finish="ear")
+    refused(x, "unknown level 'Free'", level="Free")
+    refused(x, "unknown delay 'fixed'", delay="fixed")
+    refused(x, "n_starts must be at least 1, not 0", n_starts=0)
+    refused(x, "starts is empty", starts=torch.zeros(0, 2))
+    for name in ("level", "lam"):
+        space = ParameterSpace((*Bell.parameters.parameters[:1], Parameter(name, name, "1", 0.0, 1.0)))
+        named = type("Named", (Bell,), {"parameters": space})()
+        refused(x, f"no parameter .* may be called {name}", g=named)
+    hinting = type("Hinting", (Bell,), {"hint": lambda *_: {"pitch": 440.0}})()
+    refused(x, "unknown parameter of a hint 'pitch'; valid ones: f, tau", g=hinting, starts=atlas)
+
+
+@dataclass(frozen=True)
+class Chorus(Bell):
+    """A bell with parameters that do nothing."""
+
+    idle: int = 1
+
+    @property
+    def parameters(self):
+        more = [Parameter(f"idle_{k}", "i", "1", 0.1, 1.0, "log") for k in range(self.idle)]
+        return ParameterSpace((*Bell.parameters.parameters, *more))
+
+    def __call__(self, theta):
+        return super().__call__(theta[..., :2])
+
+
+@dataclass(frozen=True)
+class Square(Bell):
+    """Whose samples are at their peak by nature."""
+
+    def __call__(self, theta):
+        return super().__call__(theta).clamp(-0.2, 0.2)
+
+
+def test_a_sound_that_is_made_flat_is_not_taken_as_clipped():
+    theta = drawn(1, seed=9)[0]
+    found = match(Square()(theta), 4096, Square(), operator(), starts=theta, level="known", delay="known", noise=None)
+    assert found.verdict == MADE
+
+
+@pytest.mark.parametrize(("idle", "deviation"), [(1, None), (1, 0.005), (23, 0.02)])
+def test_of_a_parameter_that_does_nothing_a_match_says_so_however_many_there_are(idle, deviation):
+    truth, g = drawn(1, seed=9)[0], Chorus(idle=idle)
+    x = Bell()(truth) + (noise(deviation) if deviation else 0)
+    start = torch.cat([truth * 1.01, torch.full((idle,), 0.303)])
+    found = match(x, 4096, g, operator(), starts=start, level="known", delay="known", noise=deviation)
+    low, high = found.region.interval()
+    assert low[2:].tolist() == pytest.approx([0.1] * idle)
+    assert high[2:].tolist() == pytest.approx([1.0] * idle)
+    assert (high[:2] < 1.2 * low[:2]).all()  # of the others it knows what it knew
+
+
+def test_what_compresses_already_is_not_compressed_again_and_an_epsilon_is_kept():
+    truth = drawn(1, seed=9)[0]
+    x, how = Bell()(truth), {"starts": 1.01 * truth, "level": "known", "delay": "known", "noise": None}
+    with pytest.raises(ValueError, match="homogeneous of degree one"):
+        match(x, 4096, Bell(), lambda s: phi(s), **how)
+    plain = match(x, 4096, Bell(), lambda s: operator()(s), **how)
+    assert plain.norm == match(x, 4096, Bell(), phi, **how).norm
+    coarse = match(x, 4096, Bell(), Phi(operator(), eps=0.1), **how)
+    assert coarse.norm == pytest.approx(float(Phi(operator(), eps=0.1)(x).norm()), rel=1e-6)
+
+
+def test_a_delay_as_long_as_the_sound_has_one_answer():
+    with pytest.raises(ValueError, match=r"range of the delay must be from 0 to 1, not 1\.1"):
+        Placed(Bell(), delay=1.1)
+    with pytest.raises(ValueError, match="range of the level must be from 0 to inf, not -6"):
+        Placed(Bell(), level=-6.0)
+    theta = drawn(1, seed=6)[0]
+    found = match(late(theta, 0.0), 4096, Bell(), operator(), starts=theta, level="known", noise=None, delay_range=3.0)
+    assert found.delay == pytest.approx(0.02, abs=5e-4)

@@ -8,6 +8,7 @@ from pnpkit.matching import Placed
 from pnpkit.matching.noise import Mask, Noise, stft
 from pnpkit.matching.placed import delayed
 from pnpkit.matching.starting import lag
+from pnpkit.matching.waveform import _analytic, finished
 
 GENERATOR = torch.Generator().manual_seed(0)
 
@@ -69,6 +70,20 @@ def test_a_whole_delay_is_a_shift_and_delays_add_up():
     smooth = Bell()(drawn(1)[0])
     halves = delayed(delayed(smooth, torch.tensor(3.3)), torch.tensor(-3.3))
     assert torch.allclose(halves[50:-50], smooth[50:-50], atol=1e-3)
+
+
+@pytest.mark.parametrize("n", [256, 257])
+def test_an_analytic_signal_of_any_length_is_the_sound_and_its_quadrature(n):
+    """Of one period less than the most that fit: each bin counts, the last of an odd number of samples too."""
+    turn = 2 * torch.pi * ((n - 1) // 2) * torch.arange(n, dtype=torch.float64) / n
+    z = _analytic(turn.cos(), torch.ones(n // 2 + 1, dtype=torch.float64))
+    torch.testing.assert_close(z, torch.polar(torch.ones_like(turn), turn))
+
+
+def test_a_waveform_explains_nothing_where_the_noise_is_all_there_is():
+    theta = drawn(1)[0]
+    x = Bell()(theta)
+    assert finished(x, Placed(Bell()), theta, Noise.white(2 * float(x.std()), N)).explained == 0
 
 
 def test_a_level_is_a_gain_in_decibels():

@@ -145,9 +145,22 @@ def test_a_linear_parameter_keeps_its_scale_in_log_coordinates():
 def test_bad_parameters_and_coordinates_are_refused():
     with pytest.raises(ValueError, match=r"low = 2\.0 must be below high = 1\.0"):
         Parameter("f", "f", "Hz", 2.0, 1.0)
+    with pytest.raises(ValueError, match=r"low = -inf .* both finite"):
+        Parameter("f", "f", "Hz", -math.inf, 1.0)
+    with pytest.raises(ValueError, match="parameters must have different names, not f, f"):
+        ParameterSpace((Parameter("f", "f", "Hz", 0.0, 1.0),) * 2)
+    for way in (SPACE.encode, SPACE.decode, lambda u, c: SPACE.change_coordinates(torch.eye(2), u, c)):
+        with pytest.raises(ValueError, match=r"shape \(2,\); its last dimension must be 3: f_c, f_m, gamma"):
+            way(torch.ones(2), "logminmax")
     with pytest.raises(ValueError, match="log scale needs low > 0"):
         Parameter("f", "f", "Hz", 0.0, 1.0, "log")
     with pytest.raises(ValueError, match="unknown coordinates 'mel'; valid ones: raw, log, minmax, logminmax"):
         SPACE.encode(THETA, "mel")
     with pytest.raises(ValueError, match="f_c must be positive"):
         SPACE.encode(-THETA, "log")
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_scale_is_one_of_two():
+    with pytest.raises(ValueError, match="unknown scale 'Log'; valid ones: linear, log"):
+        Parameter("f", "f", "Hz", 1.0, 2.0, "Log")

@@ -20,7 +20,7 @@ from pnpkit.matching import Match, Placed, match, refine
 from pnpkit.matching.noise import noise_in
 from pnpkit.matching.search import FINE, LAM
 from pnpkit.matching.waveform import finished
-from pnpkit.metric import value_and_jacobian
+from pnpkit.metric import inverse, value_and_jacobian
 from pnpkit.synth import Synthesiser
 
 AFTER = (0, 1, 2, 4, 8)  # steps
@@ -123,9 +123,7 @@ def cramer_rao(world: Callable[[Tensor], Tensor], theta: Float[Tensor, " p"], de
     x, J = value_and_jacobian(world, lambda s: s, theta)
     quadrature = torch.fft.irfft(torch.fft.rfft(x) * -1j, n=len(x))
     A = torch.cat([J, quadrature.unsqueeze(-1)], -1).double()
-    scale = A.norm(dim=0)
-    A = A / scale  # columns of very different lengths
-    return deviation * torch.linalg.inv(A.mT @ A).diagonal().sqrt()[: len(theta)] / scale[: len(theta)]
+    return deviation * inverse(A.mT @ A).diagonal().sqrt()[: len(theta)]
 
 
 def problem_of(synth: str) -> Problem:

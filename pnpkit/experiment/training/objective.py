@@ -138,9 +138,9 @@ def build_losses(
         if listen is None:
             raise ValueError(f"loss {name!r} needs listen: what is compared of a sound, as a function of theta")
         decode = lambda u: data.space.decode(u, config.coordinates)  # noqa: E731
-        low, high = (data.space.encode(end, config.coordinates) for end in (data.space.low, data.space.high))
         compared: Any = partial(WaveformLoss, ddsp_mss_distance) if name == "mss" else SpectralLoss
-        return compared(listen, decode, (low, high)), ParameterLoss() if metric is None else PNPLoss()
+        box = data.space.box(config.coordinates)
+        return compared(listen, decode, box), ParameterLoss() if metric is None else PNPLoss()
     if metric is None:
         raise ValueError(f"loss {name!r} needs the metrics of its data set, and there are none: compute them first")
     M_mean = mean_metric(metric[torch.from_numpy(data.rows("train"))])

@@ -17,6 +17,7 @@ from pnpkit.synth import ParameterSpace
 SETTLED = 1e-4  # relative change of the energy at which the path stands still
 EVENNESS = (10.0, 100.0, 1000.0)  # weights of the spread of the steps in the energy, until they are equal: a large one
 # at once holds the path where it begins
+EVEN = 0.05  # unevenness that may be left: to take out more would lengthen the path
 SHORTEST = 2.0**-7  # share of a step towards equal lengths that is still tried
 
 
@@ -67,8 +68,9 @@ def morph(
 
     With few steps that are not small they are equal only nearly, so the spread of the lengths counts ten times more,
     and where that leaves them uneven, a hundred and a thousand times. Damped Gauss–Newton steps on E take each inner
-    point's Jacobian and solve one block-tridiagonal system for the whole path. What unevenness is left then is taken
-    out by Newton steps on the lengths alone, each the least change, by M, that makes them equal to first order.
+    point's Jacobian and solve one block-tridiagonal system for the whole path. What unevenness beyond a twentieth
+    is left then is taken out by Newton steps on the lengths alone, each the least change, by M, that makes them equal
+    to first order.
 
     Args:
         a, b: θ of the ends, raw units, within the ranges.
@@ -121,7 +123,7 @@ def morph(
         if converged := settled and unevenness(_lengths(path)) <= tolerance:
             break
     for _ in range(iterations):
-        if unevenness(lengths := _lengths(path)) <= tolerance:
+        if unevenness(lengths := _lengths(path)) <= max(tolerance, EVEN):
             break
         step, share = _evening(path, J).reshape(inner.shape), 1.0
         while share >= SHORTEST:

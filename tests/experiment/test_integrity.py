@@ -119,7 +119,7 @@ def test_advice_names_the_command_and_the_folder_that_was_given(
 @pytest.mark.parametrize(
     ("name", "what", "again"),
     [
-        ("atlases/arpeggio.npz", "Delete it", "pnpkit metrics --profile paper --atlas 10 --out ROOT"),
+        ("atlases/arpeggio.npz", "Delete it", "pnpkit metrics --profile paper --atlas 1 --out ROOT"),
         ("atlases/drum.json", "Delete it", "pnpkit metrics --profile drum --atlas 1 --out ROOT"),
         ("atlases/bell.npz", "Delete it", "pnpkit metrics --profile … --atlas … --out ROOT"),
         ("matching/drum/rows.csv", "Move ROOT/matching/drum away", "PNPKIT_DATA=ROOT python -m MOD.studies drum"),

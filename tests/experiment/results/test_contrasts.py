@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import stats
 
-from pnpkit.experiment.artefacts import provenance, write_record
+from pnpkit.experiment.artefacts import config_dict, provenance, write_json, write_record
 from pnpkit.experiment.config import GridConfig
 from pnpkit.experiment.problem import Problem
 from pnpkit.experiment.profiles import get_profile
@@ -151,7 +151,9 @@ def test_endpoints_come_from_the_folders_of_the_finished_runs(tmp_path):
             answers.iloc[::3, answers.columns.get_loc("f_c")] = np.nan  # the first sound of each epoch
         answers[["epoch", "id", "f_c", "f_m", "gamma"]].to_csv(folder / "probe.csv", index=False)
         if (loss, seed) != ("p", 1):
-            write_record(folder / "provenance.json", provenance({}, 1.0), ["probe.csv"])
+            run = there.run_config(loss, seed)
+            write_json(folder / "config.json", config_dict(run))
+            write_record(folder / "provenance.json", provenance(run, 1.0), ["config.json", "probe.csv"])
     found = c.endpoints(there)
     assert {loss: list(runs) for loss, runs in found.items() if runs} == {"p": [0], "sigma-p": [0, 1]}
     assert found["p"][0] == pytest.approx(44.0)

@@ -99,7 +99,10 @@ SYNTHS: dict[str, Synthesiser] = {
 @pytest.mark.filterwarnings("ignore:silence:UserWarning")
 @pytest.mark.parametrize("name", SYNTHS)
 def test_a_synthesiser_has_a_finite_gradient(name: str) -> None:
-    """In the corners and the middle of its box, and with each parameter 0, denormal or huge."""
+    """In the corners and the middle of its box, and with each parameter 0, denormal or huge.
+
+    Not with a huge γ of the arpeggio: its phase is infinite, and evaluations record what that gives as not finite.
+    """
     g = SYNTHS[name]
     low, high = g.parameters.low, g.parameters.high
     corners = torch.cartesian_prod(*torch.stack([low, high], -1))
@@ -109,7 +112,7 @@ def test_a_synthesiser_has_a_finite_gradient(name: str) -> None:
         middle.index_fill(0, torch.tensor(k), value)
         for k, parameter in enumerate(g.parameters.names)
         for value in (0, 1e-40, 1e18)
-        if value or parameter not in refused
+        if (value or parameter not in refused) and (value, parameter) != (1e18, "gamma")
     ]
     for theta in (*corners, *extremes):
         found = gradient(lambda th: g(th[None]).square(), theta)

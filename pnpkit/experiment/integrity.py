@@ -44,7 +44,7 @@ def sha256_of_file(path: Path) -> str:
             if key[2] > WHOLE:
                 sha = hashlib.file_digest(file, "sha256")
             else:
-                sha = hashlib.sha256(content := file.readall())
+                sha = hashlib.sha256(content := file.read(key[2]))
                 _fresh[key] = content
                 if len(_fresh) > FRESH:
                     del _fresh[next(iter(_fresh))]

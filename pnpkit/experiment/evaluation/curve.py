@@ -15,7 +15,7 @@ from pnpkit.experiment.machine import torch_threads
 from pnpkit.experiment.problem import Problem
 from pnpkit.experiment.remedies import remedy
 from pnpkit.experiment.schema import at_least
-from pnpkit.experiment.training.probe import probe_digest
+from pnpkit.experiment.training.checkpoint import probe_digest
 from pnpkit.experiment.training.run_folder import config_of, read_history, read_provenance
 
 

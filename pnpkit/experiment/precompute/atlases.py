@@ -19,7 +19,7 @@ from pnpkit.experiment.config import GridConfig
 from pnpkit.experiment.dataset import theta_of
 from pnpkit.experiment.files import write_atomically
 from pnpkit.experiment.integrity import say_once
-from pnpkit.experiment.machine import on_one_thread, processes
+from pnpkit.experiment.machine import counted, on_one_thread, processes
 from pnpkit.experiment.problem import Problem, get_problem
 from pnpkit.experiment.remedies import data_root
 from pnpkit.experiment.schema import check
@@ -156,12 +156,11 @@ def store_atlas(
     with own as pool:
 
         def mapped(task: Callable[..., Any], chunks: Iterable[Tensor]) -> Iterator[Any]:
-            chunks, done = list(chunks), 0
+            chunks = list(chunks)
+            count = counted(progress and partial(progress, f"atlas of {problem.grid.synth}"), sum(map(len, chunks)))
             work = partial(on_one_thread, tuple(FOLDERS), task)
             for chunk, result in zip(chunks, (pool.map if pool else map)(work, chunks), strict=True):
-                done += len(chunk)
-                if progress is not None:
-                    progress(f"atlas of {problem.grid.synth}", done, sum(map(len, chunks)))
+                count(len(chunk))
                 yield result
 
         atlas = Atlas.build(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pnpkit.experiment.artefacts import provenance
 from pnpkit.experiment.config import GridConfig
 from pnpkit.experiment.dataset import theta_of
-from pnpkit.experiment.machine import locked, run_tasks
+from pnpkit.experiment.machine import counted, locked, run_tasks
 from pnpkit.experiment.precompute import metric_store as store
 from pnpkit.experiment.precompute.metric_store import MetricConfig, create_store, load_metrics
 from pnpkit.experiment.precompute.metric_table import GAINS, MetricTable, check_metrics
@@ -112,18 +112,14 @@ def _fill(
     store.check_store(path, config)
     store.make_ready(path)
     todo, total = store.missing_chunks(path, config, strict=True), len(problem.table)
-    left = new = sum(s.stop - s.start for s in todo)
+    new = sum(s.stop - s.start for s in todo)
+    count = counted(progress, total, total - new)
 
     def finished(chunk: tuple[slice, dict[str, str]]) -> None:
-        nonlocal left
         items, digests = chunk
         store.add_digests(path, digests)
-        left -= items.stop - items.start
-        if progress is not None:
-            progress(total - left, total)
+        count(items.stop - items.start)
 
-    if progress is not None:
-        progress(total - left, total)
     run_tasks(_task, [(path, config, s) for s in todo], workers=workers, executor=executor, finished=finished)
     effort = {"items": new, "workers": workers if executor is None else None}
     store.add_provenance(path, provenance(config, time.perf_counter() - start) | effort)
@@ -154,8 +150,8 @@ def verify_metrics(
         raise ValueError(f"{path}: theta is not that of the data set")
     check_metrics(path, stored)
     ids = np.random.default_rng(seed).choice(len(stored.theta), min(n, len(stored.theta)), replace=False)
-    worst = 0.0
-    for done, i in enumerate(sorted(map(int, ids)), 1):
+    worst, count = 0.0, counted(progress, len(ids))
+    for i in sorted(map(int, ids)):
         again = torch.from_numpy(metrics_of(config.grid, slice(i, i + 1)))[0]
         kept = torch.stack([stored.metric(gain)[i] for gain in GAINS])
         difference = float(torch.linalg.norm(again - kept) / torch.linalg.norm(kept))
@@ -165,6 +161,5 @@ def verify_metrics(
                 f"tolerance {METRIC_TOLERANCE:.0e}"
             )
         worst = max(worst, difference)
-        if progress is not None:
-            progress(done, len(ids))
+        count(1)
     return worst

@@ -14,7 +14,7 @@ from torch import Tensor
 from pnpkit.experiment.artefacts import config_hash, provenance, read_record, write_record
 from pnpkit.experiment.config import GridConfig
 from pnpkit.experiment.files import write_atomically
-from pnpkit.experiment.machine import locked, run_tasks
+from pnpkit.experiment.machine import counted, locked, run_tasks
 from pnpkit.experiment.precompute.atlases import atlas_sounds, matching_problem
 from pnpkit.experiment.problem import Problem, get_problem
 from pnpkit.landscape import LinearisedListening
@@ -46,7 +46,6 @@ def compute_tangents(
     folder: Path,
     config: TangentConfig,
     *,
-    workers: int = 1,
     executor: Executor | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> LinearisedListening:
@@ -55,7 +54,7 @@ def compute_tangents(
     Args:
         folder: as of :func:`tangents_folder`.
         config: which tangents.
-        workers, executor: as of :func:`pnpkit.experiment.precompute.metrics.compute_metrics`.
+        executor: as of :func:`pnpkit.experiment.precompute.metrics.compute_metrics`.
         progress: called with (sounds done, sounds in all).
 
     Raises:
@@ -68,16 +67,8 @@ def compute_tangents(
         if not (folder / BASIS).is_file():
             _write_basis(folder / BASIS, problem, theta, config.components)
         missing = [chunk for chunk in chunks if not _path(folder, chunk).with_suffix(".json").is_file()]
-        done = len(theta) - sum(chunk.stop - chunk.start for chunk in missing)
-
-        def count(items: int) -> None:
-            nonlocal done
-            done += items
-            if progress is not None:
-                progress(done, len(theta))
-
-        count(0)
-        run_tasks(_task, [(folder, config, c) for c in missing], workers=workers, executor=executor, finished=count)
+        count = counted(progress, len(theta), len(theta) - sum(chunk.stop - chunk.start for chunk in missing))
+        run_tasks(_task, [(folder, config, c) for c in missing], workers=1, executor=executor, finished=count)
     parts = [_read(_path(folder, chunk)) for chunk in chunks]
     values, J = (torch.cat([torch.from_numpy(part[name]) for part in parts]) for name in ("values", "J"))
     return LinearisedListening(theta, values, J, partial(problem.space.encode, coordinates="logminmax"))

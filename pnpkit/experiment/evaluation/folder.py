@@ -170,14 +170,13 @@ def read_evaluation(folder: Path, run: Any = None) -> Evaluation:
     return Evaluation(folder, run, items, stored["summary"], stored["made"], validation)
 
 
-def verify_evaluation(folder: Path, out: Path, problem: Problem, n: int, seed: int = 0) -> float:
+def verify_evaluation(folder: Path, out: Path, problem: Problem, n: int) -> float:
     """Compare a run's answers with their targets again, for a random sample of the test fold.
 
     Args:
         folder, out: of the run and of its evaluation.
         problem: that the run is of.
         n: how many items; all of them if there are fewer.
-        seed: of the sample.
 
     Returns:
         The largest difference of a distance, relative to it; of the text's MSS, to one more than it. Its logarithms
@@ -189,7 +188,7 @@ def verify_evaluation(folder: Path, out: Path, problem: Problem, n: int, seed: i
     """
     table = problem.table
     ids = table.id[table.fold == "test"].to_numpy()
-    sample = np.random.default_rng(seed).choice(ids, min(n, len(ids)), replace=False)
+    sample = np.random.default_rng(0).choice(ids, min(n, len(ids)), replace=False)
     read_provenance(folder, ["predictions.csv"])
     predictions, index = read_csv(folder / "predictions.csv", ["id"]), ["weights", "id"]
     part = table[table.id.isin(sample)]

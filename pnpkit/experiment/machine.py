@@ -185,19 +185,6 @@ def run_tasks(
                 future.cancel()
 
 
-def counted(progress: Callable[[int, int], None] | None, total: int, done: int = 0) -> Callable[[int], None]:
-    """Tells how many of a total are done: at once, and whenever it is called with how many more there are."""
-
-    def count(more: int) -> None:
-        nonlocal done
-        done += more
-        if progress is not None:
-            progress(done, total)
-
-    count(0)
-    return count
-
-
 @contextmanager
 def processes(n: int, instead: Executor | None = None) -> Iterator[Executor]:
     """A pool of n processes that live no longer than the ``with`` block, or this process should it be killed.

@@ -2,21 +2,17 @@
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pnpkit.experiment.machine import counted, processes, run_tasks
+from pnpkit.experiment.counting import Progress, counted, staged
+from pnpkit.experiment.machine import processes, run_tasks
 from pnpkit.experiment.remedies import data_root
-from pnpkit.experiment.workspace import Progress, Workspace
+from pnpkit.experiment.workspace import Workspace
 
 
 def run_profile(
-    name: str,
-    workers: int = 2,
-    progress: Progress | None = None,
-    root: Path | None = None,
-    executor: Executor | None = None,
+    name: str, workers: int = 2, progress: Progress = None, root: Path | None = None, executor: Executor | None = None
 ) -> dict[str, Any]:
     """Everything a profile asks for: metrics, inputs, all runs, their evaluation, the table.
 
@@ -40,7 +36,7 @@ def run_profile(
 
     def stage(name: str, tasks: Sequence[tuple[Any, ...]], items: int = 1) -> None:
         """Run tasks of so many items each, and tell how many are done."""
-        count = counted(progress and partial(progress, name), items * len(tasks))
+        count = counted(staged(name, progress), items * len(tasks))
         run_tasks(_do, tasks, executor=pool, finished=lambda _: count(items))
 
     def train(name: str, runs: Sequence[tuple[Workspace, str, int]]) -> None:

@@ -13,6 +13,7 @@ import pandas as pd
 from pnpkit._names import require_known
 from pnpkit.experiment import artefacts
 from pnpkit.experiment.artefacts import Provenance, config_dict, read_csv, read_record, require_same_config
+from pnpkit.experiment.counting import Count
 from pnpkit.experiment.evaluation.items import DISTANCES, evaluate, summarise
 from pnpkit.experiment.files import read_bytes, unless_read_only
 from pnpkit.experiment.machine import torch_threads
@@ -20,7 +21,6 @@ from pnpkit.experiment.problem import Problem
 from pnpkit.experiment.schema import at_least, check
 from pnpkit.experiment.training.run_folder import RunProvenance, read_provenance
 
-Callback = Callable[[int, int], None]  # items done, items in all
 ITEMS = {"test": "items.csv", "validation": "validation.csv"}  # items of each fold that is evaluated
 DISTANCE_TOLERANCE = 1e-3  # of distances between machines, relative; float32 inside Φ
 
@@ -102,11 +102,7 @@ Show = Callable[[Evaluation], object]
 
 
 def evaluate_run(
-    folder: Path,
-    out: Path,
-    problem: Problem,
-    progress: Callback | None = None,
-    show: Show | None = None,
+    folder: Path, out: Path, problem: Problem, progress: Count = None, show: Show = lambda _: None
 ) -> Evaluation:
     """Evaluate a finished run, or read its evaluation if it is of these very predictions.
 
@@ -132,7 +128,7 @@ def evaluate_run(
 
 
 def evaluate_reference(
-    name: str, predictions: pd.DataFrame, out: Path, problem: Problem, progress: Callback | None = None
+    name: str, predictions: pd.DataFrame, out: Path, problem: Problem, progress: Count = None
 ) -> Evaluation:
     """Evaluate predictions that need no training, those of :func:`reference_predictions`, or read what was kept."""
     key = {"run": {"reference": name, "grid": config_dict(problem.grid)}}
@@ -213,10 +209,9 @@ def _evaluated(
     predictions: pd.DataFrame,
     problem: Problem,
     source: str,
-    progress: Callback | None,
-    show: Show | None = None,
+    progress: Count,
+    show: Show = lambda _: None,
 ) -> Evaluation:
-    show = show or (lambda _: None)
     if (out / "summary.json").exists():
         require_same_config(out, read_record(out / "summary.json", Summary)["config"], key)
         show(found := read_evaluation(out))

@@ -14,6 +14,7 @@ import pandas as pd
 
 from pnpkit.experiment import artefacts
 from pnpkit.experiment.artefacts import Provenance, read_csv, read_record
+from pnpkit.experiment.counting import Progress
 from pnpkit.experiment.machine import run_tasks
 from pnpkit.experiment.schema import at_least
 
@@ -68,7 +69,7 @@ def pursue(
     count: int | None = None,
     minutes: float | None = None,
     workers: int = 1,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress = None,
 ) -> pd.DataFrame:
     """Measure the first so many items that are not measured yet, and keep the rows in ``folder/name``.
 

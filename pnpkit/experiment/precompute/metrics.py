@@ -2,7 +2,6 @@
 
 import platform
 import time
-from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
 
@@ -12,8 +11,9 @@ from numpy.typing import NDArray
 
 from pnpkit.experiment.artefacts import provenance
 from pnpkit.experiment.config import GridConfig
+from pnpkit.experiment.counting import Count, counted
 from pnpkit.experiment.dataset import theta_of
-from pnpkit.experiment.machine import counted, locked, run_tasks
+from pnpkit.experiment.machine import locked, run_tasks
 from pnpkit.experiment.precompute import metric_store as store
 from pnpkit.experiment.precompute.metric_store import MetricConfig, create_store, load_metrics
 from pnpkit.experiment.precompute.metric_table import GAINS, MetricTable, check_metrics
@@ -53,12 +53,7 @@ def _task(path: Path, config: MetricConfig, items: slice) -> tuple[slice, dict[s
 
 
 def compute_metrics(
-    path: Path,
-    config: MetricConfig,
-    *,
-    workers: int = 2,
-    executor: Executor | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    path: Path, config: MetricConfig, *, workers: int = 2, executor: Executor | None = None, progress: Count = None
 ) -> MetricTable:
     """Fill a store with what it lacks, then read it. Killed at any moment, it goes on where it was, to the same bits.
 
@@ -99,13 +94,7 @@ def compute_metrics(
     return load_metrics(path, config)
 
 
-def _fill(
-    path: Path,
-    config: MetricConfig,
-    workers: int,
-    executor: Executor | None,
-    progress: Callable[[int, int], None] | None,
-) -> None:
+def _fill(path: Path, config: MetricConfig, workers: int, executor: Executor | None, progress: Count) -> None:
     start, problem = time.perf_counter(), get_problem(config.grid)
     if not path.exists():
         create_store(path, config, problem.table, problem.space)
@@ -125,9 +114,7 @@ def _fill(
     store.add_provenance(path, provenance(config, time.perf_counter() - start) | effort)
 
 
-def verify_metrics(
-    path: Path, config: MetricConfig, n: int, seed: int = 0, progress: Callable[[int, int], None] | None = None
-) -> float:
+def verify_metrics(path: Path, config: MetricConfig, n: int, seed: int = 0, progress: Count = None) -> float:
     """Recompute a random sample of a store's metrics; check that all of it are metrics, and of the data set's θ.
 
     Args:

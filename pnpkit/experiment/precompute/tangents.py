@@ -13,8 +13,9 @@ from torch import Tensor
 
 from pnpkit.experiment.artefacts import config_hash, provenance, read_record, write_record
 from pnpkit.experiment.config import GridConfig
+from pnpkit.experiment.counting import Count, Progress, counted, slices, staged
 from pnpkit.experiment.files import write_atomically
-from pnpkit.experiment.machine import counted, locked, run_tasks
+from pnpkit.experiment.machine import locked, run_tasks
 from pnpkit.experiment.precompute.atlases import atlas_sounds, matching_problem
 from pnpkit.experiment.problem import Problem, get_problem
 from pnpkit.landscape import LinearisedListening
@@ -43,11 +44,7 @@ def tangents_folder(root: Path, config: TangentConfig) -> Path:
 
 
 def compute_tangents(
-    folder: Path,
-    config: TangentConfig,
-    *,
-    executor: Executor | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    folder: Path, config: TangentConfig, *, executor: Executor | None = None, progress: Count = None
 ) -> LinearisedListening:
     """Fill a folder with what it lacks, a file a chunk, then read it. Killed at any moment, it goes on where it was.
 
@@ -62,7 +59,7 @@ def compute_tangents(
     """
     folder, problem = folder.absolute(), get_problem(config.grid)
     theta = atlas_sounds(config.grid, config.every)
-    chunks = [slice(start, min(start + config.chunk, len(theta))) for start in range(0, len(theta), config.chunk)]
+    chunks = slices(len(theta), config.chunk)
     with locked(folder):
         if not (folder / BASIS).is_file():
             _write_basis(folder / BASIS, problem, theta, config.components)
@@ -75,11 +72,7 @@ def compute_tangents(
 
 
 def how_it_sounds(
-    loss: str,
-    problem: Problem,
-    folder: Path,
-    device: str = "cpu",
-    progress: Callable[[str, int, int], None] | None = None,
+    loss: str, problem: Problem, folder: Path, device: str = "cpu", progress: Progress = None
 ) -> Callable[[Tensor], Tensor]:
     """What a loss of sounds compares of a θ: Φ∘g for ``sp``, its tangents for ``sp-linear``, g for ``mss``.
 
@@ -102,8 +95,7 @@ def how_it_sounds(
     if problem.synth != problem.with_gain("attached").synth:
         raise ValueError("the tangents of sp-linear follow the gain: its run needs gain='attached'")
     config = TangentConfig(problem.grid, problem.phi_name)
-    count = None if progress is None else partial(progress, "tangents")
-    return compute_tangents(tangents_folder(folder, config), config, progress=count)
+    return compute_tangents(tangents_folder(folder, config), config, progress=staged("tangents", progress))
 
 
 def _path(folder: Path, chunk: slice) -> Path:

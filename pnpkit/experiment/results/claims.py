@@ -56,7 +56,7 @@ class Claim:
     reason: str
 
 
-def graded(held: Sequence[bool], otherwise: Verdict = "disagrees") -> Verdict:
+def graded(held: Sequence[object], otherwise: Verdict = "disagrees") -> Verdict:
     """Agrees if all parts of a claim hold, partly if some do."""
     return "agrees" if all(held) else "partly" if any(held) else otherwise
 

@@ -21,8 +21,7 @@ from pnpkit.experiment.files import sweep, write_atomically
 from pnpkit.experiment.integrity import KEY, Damaged, verify_files
 from pnpkit.experiment.matches import Table
 from pnpkit.experiment.precompute import inputs
-from pnpkit.experiment.precompute.atlases import SHIPPED as ATLASES_SHIPPED
-from pnpkit.experiment.precompute.atlases import AtlasConfig
+from pnpkit.experiment.precompute.atlases import AtlasConfig, atlas_config
 from pnpkit.experiment.precompute.metric_store import load_metrics
 from pnpkit.experiment.profiles import PROFILES, get_profile
 from pnpkit.experiment.remedies import ATLASES, remedy
@@ -142,7 +141,7 @@ def test_the_commands_that_are_named_are_there(tmp_path: Path) -> None:
     assert {"noise-20", "from-p", "drum", "morphs"} <= studies.studies().keys()
     for name, options in ATLASES.items():
         _, profile, _, every = options.split()
-        assert AtlasConfig(get_profile(profile).grid, int(every)) == ATLASES_SHIPPED[name]
+        assert AtlasConfig(get_profile(profile).grid, int(every)) == atlas_config(name)  # by its record
 
 
 def test_a_profile_of_ones_own_is_called_as_the_user_calls_it(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def read_history(folder: Path) -> pd.DataFrame:
         ValueError: if it is no such table, or not that of the checkpoint; names it.
     """
     path = folder / "history.csv"
-    history = read_csv(path, ["epoch", "seconds"], float_precision="round_trip")  # to the last bit, as JSON is read
+    history = read_csv(path, ["epoch", "seconds"])
     if list(history.epoch) != list(range(1, len(history) + 1)):
         raise ValueError(f"{path} has not one row for each epoch from 1 on. {remedy(path)}")
     # Of a finished run, what is left of a checkpoint is on its way out
@@ -93,8 +93,11 @@ def read_history(folder: Path) -> pd.DataFrame:
     if newest is not None:
         record, rows = newest
         known = pd.DataFrame(rows, columns=list(history))
-        found = history.head(len(known)).apply(pd.to_numeric, errors="coerce")
-        same = np.array_equal(found.astype(float), known.head(len(history)).astype(float))
+        try:  # Python's own reading of a number is exact, pandas' is not
+            exact = read_csv(path, dtype=str).head(len(known)).astype(float)
+        except ValueError:
+            exact = history.head(0)
+        same = np.array_equal(exact, known.head(len(history)).astype(float))
         if not len(rows) - 1 <= len(history) <= len(rows) or not same:
             raise Damaged(f"{path} is not the history that {record} holds: delete it, and go on with the run")
         return known.astype(history.dtypes)

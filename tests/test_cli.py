@@ -29,12 +29,12 @@ from pnpkit.audio import read_sound
 from pnpkit.experiment import machine as parallel
 from pnpkit.experiment.artefacts import config_hash
 from pnpkit.experiment.config import GridConfig
+from pnpkit.experiment.counting import slices
 from pnpkit.experiment.dataset import arpeggio_grid
 from pnpkit.experiment.machine import locked
 from pnpkit.experiment.precompute import metrics as precompute
 from pnpkit.experiment.precompute.metric_store import (
     MetricConfig,
-    chunk_slices,
     create_store,
     missing_chunks,
     seal_store,
@@ -297,7 +297,7 @@ def test_a_scheduler_is_used_and_left_as_it_was(run: Run, tmp_path: Path, monkey
     monkeypatch.setitem(PROFILES, "tiny", tiny)
     workspace, level = Workspace.open("tiny", tmp_path), logging.getLogger("distributed").level
     create_store(workspace.metrics_path, workspace.metric_config, workspace.problem.table, workspace.problem.space)
-    for items in chunk_slices(workspace.metric_config, 216)[:-1]:
+    for items in slices(216, workspace.metric_config.chunk)[:-1]:
         write_chunk(workspace.metrics_path, items, constant(tiny.grid, items))
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
         answer = run("metrics", "--profile", "tiny", "--scheduler", cluster.scheduler_address)

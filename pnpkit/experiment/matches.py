@@ -5,7 +5,7 @@ import hashlib
 import io
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -193,18 +193,18 @@ class Table:
         """Write the rows that stay."""
         for source in again:
             self.rows.pop(source, None)
-        text = "".join(self._lines(self.rows.values(), header=True))
+        text = self._text(self.rows.values(), header=True)
         write_atomically(self.path, lambda p: p.write_text(text, "utf-8", "surrogateescape"))
 
     def add(self, new: Mapping[str, Any]) -> None:
         """One row more, at once on its way to the disk."""
         with written(self.path), self.path.open("a", encoding="utf-8", errors="surrogateescape") as file:
-            file.write("".join(self._lines([new])))
+            file.write(self._text([new]))
 
-    def _lines(self, rows: Iterable[Mapping[str, Any]], header: bool = False) -> Iterator[str]:
+    def _text(self, rows: Iterable[Mapping[str, Any]], header: bool = False) -> str:
         buffer = io.StringIO()
         writer = csv.DictWriter(buffer, self.columns, restval="", lineterminator="\n")
         if header:
             writer.writeheader()
         writer.writerows(rows)
-        yield buffer.getvalue()
+        return buffer.getvalue()

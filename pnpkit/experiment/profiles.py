@@ -7,21 +7,13 @@ from pnpkit._names import UnknownName, load_object, require_known
 from pnpkit.experiment.config import PAPER_PROTOCOL, GridConfig, Profile, ScalogramConfig, TrainingConfig
 from pnpkit.experiment.remedies import GIVEN
 
-
-def _protocol(n_steps: int, epochs: int, batch_size: int, coordinates: str, head: str) -> TrainingConfig:
-    grid = GridConfig(n_steps=n_steps)
-    return TrainingConfig(grid, "p", 0, epochs, batch_size, coordinates=coordinates, head=head)
-
-
 _THREE = ("p", "pnp", "pnp-mean")  # the rows of Table 1 that the authors filled
 _FOUR = ("p", "weighted-p", "pnp", "pnp-mean")  # with one constant matrix, which converts units and no more
 _SIX = ("p", "weighted-p", "sp", "pnp", "pnp-identity", "pnp-mean")
-_SMOKE = _protocol(6, 4, 16, "logminmax", "linear")
-_LAPTOP = _protocol(14, 20, 32, "logminmax", "linear")
-_DRUM = TrainingConfig(
-    GridConfig("drum", "all", 5), "p", 0, 4, 16, coordinates="logminmax", head="linear", gain="attached",
-    features=ScalogramConfig(octaves=10, f_min=8.613),
-)  # fmt: skip
+_LAPTOP = TrainingConfig(GridConfig(n_steps=14), "p", 0, 20, 32, coordinates="logminmax", head="linear")
+_SMOKE = replace(_LAPTOP, grid=GridConfig(n_steps=6), epochs=4, batch_size=16)
+_LOW = ScalogramConfig(octaves=10, f_min=8.613)
+_DRUM = replace(_SMOKE, grid=GridConfig("drum", "all", 5), gain="attached", features=_LOW)
 _PAPER = PAPER_PROTOCOL
 
 # From the plain P-loss to PNP + λM̄ in steps of one idea each; data/paper-controls/plan.md says what they are to decide

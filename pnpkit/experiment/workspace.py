@@ -1,6 +1,6 @@
 """A profile and the folder of its artefacts under ``data/<profile>/``: each reused if whole, resumed if partial."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pnpkit.experiment.artefacts import read_csv, require_same_config
 from pnpkit.experiment.config import LOSS_LABELS, Profile, TrainingConfig
+from pnpkit.experiment.counting import Progress, staged
 from pnpkit.experiment.evaluation import folder as evaluations
 from pnpkit.experiment.evaluation.curve import distance_curve
 from pnpkit.experiment.evaluation.folder import Evaluation, read_evaluation
@@ -32,8 +33,6 @@ from pnpkit.experiment.training.checkpoint import run_weights
 from pnpkit.experiment.training.loop import train
 from pnpkit.experiment.training.objective import OF_SOUNDS, TrainingData
 from pnpkit.experiment.training.run_folder import RunResult
-
-Progress = Callable[[str, int, int], None]  # stage, done, in all
 
 
 @dataclass(frozen=True)
@@ -100,28 +99,28 @@ class Workspace:
         return load_metrics(self.metrics_path, self.metric_config, made_by)
 
     def compute_metrics(
-        self, workers: int = 2, executor: Executor | None = None, progress: Progress | None = None
+        self, workers: int = 2, executor: Executor | None = None, progress: Progress = None
     ) -> MetricTable:
         """The metrics, computed where missing."""
-        path, config, callback = self.metrics_path, self.metric_config, _named("metrics", progress)
+        path, config, callback = self.metrics_path, self.metric_config, staged("metrics", progress)
         return compute_metrics(path, config, workers=workers, executor=executor, progress=callback)
 
-    def inputs(self, progress: Progress | None = None) -> np.memmap:
+    def inputs(self, progress: Progress = None) -> np.memmap:
         """The network's inputs, computed where missing."""
         p, of = self.problem, self.profile.training.features
-        return compute_inputs(p.table, p.synth, of, self.base.folder, _named("inputs", progress), p.grid.fingerprint)
+        return compute_inputs(p.table, p.synth, of, self.base.folder, staged("inputs", progress), p.grid.fingerprint)
 
-    def data(self, config: TrainingConfig, progress: Progress | None = None) -> TrainingData:
+    def data(self, config: TrainingConfig, progress: Progress = None) -> TrainingData:
         """What a run trains on. The metrics are read unless the loss is P, which needs none."""
         metric = None if config.loss == "p" else self.metrics().metric(config.gain)
         return TrainingData(self.problem.space, self.problem.table, self.inputs(progress), metric)
 
-    def train(self, loss: str, seed: int, progress: Progress | None = None, **options: Any) -> RunResult:
+    def train(self, loss: str, seed: int, progress: Progress = None, **options: Any) -> RunResult:
         """One run, resumed or read; options as of :func:`train` and :func:`fit` in pnpkit.experiment.training.loop."""
         config, folder = self.run_config(loss, seed), self.run_folder(loss, seed)
         if options.get("resume", True) and (finished := run_folder.read_finished(folder, config)) is not None:
             return finished  # before metrics and inputs, which it does not need
-        if callback := _named(f"{LOSS_LABELS[loss]}, seed {seed}", progress):
+        if callback := staged(f"{LOSS_LABELS[loss]}, seed {seed}", progress):
             options["progress"] = lambda done, total, _: callback(done, total)
         if loss in OF_SOUNDS:
             options["listen"] = how_it_sounds(
@@ -152,10 +151,10 @@ class Workspace:
             require_same_config(folder, run_folder.config_of(folder), self.run_config(loss, seed))
         return folder
 
-    def evaluate(self, loss: str, seed: int, progress: Progress | None = None, **options: Any) -> Evaluation:
+    def evaluate(self, loss: str, seed: int, progress: Progress = None, **options: Any) -> Evaluation:
         """Distances and errors of a finished run, computed where missing; options as of :func:`evaluate_run`."""
         folder, out = self._finished(loss, seed), self.evaluation_folder(loss, seed)
-        callback = _named(f"evaluation of {LOSS_LABELS[loss]}, seed {seed}", progress)
+        callback = staged(f"evaluation of {LOSS_LABELS[loss]}, seed {seed}", progress)
         return evaluations.evaluate_run(folder, out, self.problem, callback, **options)
 
     def evaluation(self, loss: str, seed: int) -> Evaluation:
@@ -167,17 +166,17 @@ class Workspace:
         run, out = self._finished(loss, seed), self.evaluation_folder(loss, seed)
         return evaluations.verify_evaluation(run, out, self.problem, n)
 
-    def curve(self, loss: str, seed: int, progress: Progress | None = None, **options: Any) -> pd.DataFrame:
+    def curve(self, loss: str, seed: int, progress: Progress = None, **options: Any) -> pd.DataFrame:
         """Distance against time of a run, computed where missing; options as of :func:`distance_curve`."""
-        run, callback = self._begun(loss, seed), _named(f"curve of {LOSS_LABELS[loss]}, seed {seed}", progress)
+        run, callback = self._begun(loss, seed), staged(f"curve of {LOSS_LABELS[loss]}, seed {seed}", progress)
         return distance_curve(run, self.evaluation_folder(loss, seed), self.problem, callback, **options)
 
-    def evaluate_references(self, progress: Progress | None = None) -> dict[str, Evaluation]:
+    def evaluate_references(self, progress: Progress = None) -> dict[str, Evaluation]:
         """Distances and errors of the predictions that need no training, by name, computed where missing."""
         p = self.problem
         return {
             name: evaluations.evaluate_reference(
-                name, predictions, self._reference_folder(name), p, _named(f"evaluation of {name}", progress)
+                name, predictions, self._reference_folder(name), p, staged(f"evaluation of {name}", progress)
             )
             for name, predictions in reference_predictions(p.table, p.space).items()
         }
@@ -230,7 +229,7 @@ class Workspace:
         """Keep what :meth:`compute_results` gave, unless the numbers there are the same; see :func:`write_results`."""
         write_results(self.folder, results, fewer)
 
-    def compute_results(self, progress: Progress | None = None, seeds: Collection[int] | None = None) -> dict[str, Any]:
+    def compute_results(self, progress: Progress = None, seeds: Collection[int] | None = None) -> dict[str, Any]:
         """Table 1 and what belongs to it, from the evaluations of every finished run, computed where missing.
 
         Only of some ``seeds``, if they are given. ``ValueError`` if rows would mix configurations or lack a seed, or a
@@ -244,7 +243,3 @@ class Workspace:
             raise FileNotFoundError(f"{self.folder} holds no finished run: is it the right folder? `{verb}` makes them")
         found = [self.evaluate(loss, s, progress) for loss, s in self.finished_runs() if s in wanted]
         return build_results(found, self.evaluate_references(progress), wanted, config=self.profile)
-
-
-def _named(stage: str, progress: Progress | None) -> Callable[[int, int], None] | None:
-    return None if progress is None else lambda done, total: progress(stage, done, total)

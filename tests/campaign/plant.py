@@ -25,7 +25,9 @@ from pnpkit.experiment.profiles import PROFILES
 from pnpkit.experiment.results.keep import read_results
 from pnpkit.experiment.results.rows import build_results
 from pnpkit.experiment.results.tables import claim_table, error_table, table
+from pnpkit.experiment.schema import check
 from pnpkit.experiment.training.checkpoint import load_analyser, load_checkpoint
+from pnpkit.experiment.training.learner import Learner
 from pnpkit.experiment.training.loop import train
 from pnpkit.experiment.training.objective import TrainingData
 from pnpkit.experiment.training.run_folder import config_of, read_answers, read_finished, read_history
@@ -81,7 +83,7 @@ class Plant:
         self.workspace, self.problem = Workspace.open(NAME, self.root), problem()
         self.unfinished = dataclasses.replace(profile().run("pnp-mean", 0), epochs=4)
         self.others = Others(self.root, self.workspace.folder)
-        self.learner = (Analyser(3, "linear"), Analyser(3, "linear"))
+        self.learner = Learner(Analyser(3, "linear"), data(), self.unfinished, "cpu")
         self.key = inputs.inputs_key(TABLE, Arpeggio(), FEATURES)
 
     def build(self) -> "Plant":
@@ -169,7 +171,7 @@ class Plant:
         found = read_finished(folder, self.config(folder.parent.name))
         if found is None:
             raise FileNotFoundError(f"{folder} holds no finished run")
-        config_of(folder, TrainingConfig)
+        check(config_of(folder), TrainingConfig, folder / "config.json")
         return found.history, found.predictions, read_answers(folder, "probe.csv")
 
     def _evaluation(self, folder: Path) -> Any:
@@ -186,15 +188,12 @@ class Plant:
         return table.theta, table.metric(), table.metric("attached"), table.provenance
 
     def _checkpoint(self) -> Any:
-        analyser, average = self.learner
-        holder = torch.nn.Module()
-        holder.module = average
-        holder.register_buffer("n_averaged", torch.tensor(0))
-        optimiser = torch.optim.Adam(analyser.parameters())
-        state, best = load_checkpoint(self.newest.parent, self.unfinished, analyser, optimiser, holder)
+        learner = self.learner
+        load_checkpoint(self.newest.parent, learner)
         history = read_history(self.newest.parents[1])
-        moments = optimiser.state_dict()["state"]
-        return state, best, analyser.state_dict(), holder.state_dict(), moments, history
+        moments = learner.optimiser.state_dict()["state"]
+        weights = (learner.best, learner.network.state_dict(), learner.average.state_dict())
+        return learner.state, *weights, moments, history
 
 
 def digest(value: Any) -> str:

@@ -9,13 +9,14 @@ from typing import Any
 import pandas as pd
 
 from pnpkit.experiment.artefacts import provenance, read_csv, read_record, require_same_config, write_record
+from pnpkit.experiment.counting import Count
 from pnpkit.experiment.evaluation.items import DISTANCES, evaluate
 from pnpkit.experiment.files import unless_read_only
 from pnpkit.experiment.machine import torch_threads
 from pnpkit.experiment.problem import Problem
 from pnpkit.experiment.remedies import remedy
 from pnpkit.experiment.schema import at_least
-from pnpkit.experiment.training.probe import probe_digest
+from pnpkit.experiment.training.checkpoint import probe_digest
 from pnpkit.experiment.training.run_folder import config_of, read_history, read_provenance
 
 
@@ -45,8 +46,8 @@ def distance_curve(
     run: Path,
     out: Path,
     problem: Problem,
-    progress: Callable[[int, int], None] | None = None,
-    show: Callable[[pd.DataFrame], object] | None = None,
+    progress: Count = None,
+    show: Callable[[pd.DataFrame], object] = lambda _: None,
 ) -> pd.DataFrame:
     """Mean distances of a run's probe, a row an epoch; of one that still goes on, as far as it has come.
 
@@ -102,8 +103,7 @@ def distance_curve(
     frame = pd.DataFrame(rows)[["epoch", "left_out", *DISTANCES]]
     # Of this very run: the same bits may have been made in another time elsewhere
     frame.insert(1, "seconds", [float(history.seconds[history.epoch <= epoch].sum()) for epoch in epochs])
-    if show is not None:
-        show(frame)
+    show(frame)
     if new:
         with unless_read_only(f"{out} cannot be written to: what is computed here is not kept"):
             write_record(path, record)

@@ -13,6 +13,7 @@ import pandas as pd
 from pnpkit._names import require_known
 from pnpkit.experiment import artefacts
 from pnpkit.experiment.artefacts import Provenance, config_dict, read_csv, read_record, require_same_config
+from pnpkit.experiment.counting import Count
 from pnpkit.experiment.evaluation.items import DISTANCES, evaluate, summarise
 from pnpkit.experiment.files import read_bytes, unless_read_only
 from pnpkit.experiment.machine import torch_threads
@@ -20,7 +21,6 @@ from pnpkit.experiment.problem import Problem
 from pnpkit.experiment.schema import at_least, check
 from pnpkit.experiment.training.run_folder import RunProvenance, read_provenance
 
-Callback = Callable[[int, int], None]  # items done, items in all
 ITEMS = {"test": "items.csv", "validation": "validation.csv"}  # items of each fold that is evaluated
 DISTANCE_TOLERANCE = 1e-3  # of distances between machines, relative; float32 inside Φ
 
@@ -102,11 +102,7 @@ Show = Callable[[Evaluation], object]
 
 
 def evaluate_run(
-    folder: Path,
-    out: Path,
-    problem: Problem,
-    progress: Callback | None = None,
-    show: Show | None = None,
+    folder: Path, out: Path, problem: Problem, progress: Count = None, show: Show = lambda _: None
 ) -> Evaluation:
     """Evaluate a finished run, or read its evaluation if it is of these very predictions.
 
@@ -132,7 +128,7 @@ def evaluate_run(
 
 
 def evaluate_reference(
-    name: str, predictions: pd.DataFrame, out: Path, problem: Problem, progress: Callback | None = None
+    name: str, predictions: pd.DataFrame, out: Path, problem: Problem, progress: Count = None
 ) -> Evaluation:
     """Evaluate predictions that need no training, those of :func:`reference_predictions`, or read what was kept."""
     key = {"run": {"reference": name, "grid": config_dict(problem.grid)}}
@@ -170,14 +166,13 @@ def read_evaluation(folder: Path, run: Any = None) -> Evaluation:
     return Evaluation(folder, run, items, stored["summary"], stored["made"], validation)
 
 
-def verify_evaluation(folder: Path, out: Path, problem: Problem, n: int, seed: int = 0) -> float:
+def verify_evaluation(folder: Path, out: Path, problem: Problem, n: int) -> float:
     """Compare a run's answers with their targets again, for a random sample of the test fold.
 
     Args:
         folder, out: of the run and of its evaluation.
         problem: that the run is of.
         n: how many items; all of them if there are fewer.
-        seed: of the sample.
 
     Returns:
         The largest difference of a distance, relative to it; of the text's MSS, to one more than it. Its logarithms
@@ -189,7 +184,7 @@ def verify_evaluation(folder: Path, out: Path, problem: Problem, n: int, seed: i
     """
     table = problem.table
     ids = table.id[table.fold == "test"].to_numpy()
-    sample = np.random.default_rng(seed).choice(ids, min(n, len(ids)), replace=False)
+    sample = np.random.default_rng(0).choice(ids, min(n, len(ids)), replace=False)
     read_provenance(folder, ["predictions.csv"])
     predictions, index = read_csv(folder / "predictions.csv", ["id"]), ["weights", "id"]
     part = table[table.id.isin(sample)]
@@ -214,10 +209,9 @@ def _evaluated(
     predictions: pd.DataFrame,
     problem: Problem,
     source: str,
-    progress: Callback | None,
-    show: Show | None = None,
+    progress: Count,
+    show: Show = lambda _: None,
 ) -> Evaluation:
-    show = show or (lambda _: None)
     if (out / "summary.json").exists():
         require_same_config(out, read_record(out / "summary.json", Summary)["config"], key)
         show(found := read_evaluation(out))

@@ -1,6 +1,7 @@
 """How far the predictions of a run are from their targets: distances of sounds, and errors of θ̃, item by item."""
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pnpkit.distances import ddsp_mss_distance, mss_distance
+from pnpkit.experiment.counting import Count
 from pnpkit.experiment.dataset import theta_of
 from pnpkit.synth import ParameterSpace, Synthesiser
 
@@ -29,7 +31,7 @@ def evaluate(
     weights: Sequence[str] = WEIGHTS,
     source: str = "the predictions",
     batch_size: int = 8,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Count = None,
 ) -> pd.DataFrame:
     """Distances and parameter errors of every predicted item; none is dropped.
 
@@ -63,7 +65,7 @@ def evaluate(
         )
     target = theta_of(wanted, space)
     guesses = {w: torch.tensor(table[[f"{w}_{n}" for n in space.names]].to_numpy(dtype=np.float64)) for w in kinds}
-    parts = []
+    parts: dict[str, list[pd.DataFrame]] = {w: [] for w in kinds}
     for start in range(0, len(wanted), batch_size):
         rows = slice(start, start + batch_size)
         y = synth(target[rows])
@@ -75,11 +77,10 @@ def evaluate(
             same = w == kinds[0] or torch.equal(guesses[w][rows], guesses[kinds[0]][rows])
             distances = first if same else _distances(guesses[w][rows], y, phi_y, synth, phi)
             ids = wanted.id.iloc[rows].to_numpy()
-            parts.append(pd.DataFrame({"id": ids, "weights": w} | distances | part))
+            parts[w].append(pd.DataFrame({"id": ids, "weights": w} | distances | part))
         if progress is not None:
             progress(min(start + batch_size, len(wanted)), len(wanted))
-    order = pd.concat(parts).sort_values("id", kind="stable", ignore_index=True)
-    return pd.concat([order[order.weights == w] for w in kinds], ignore_index=True)
+    return pd.concat(list(chain.from_iterable(parts.values())), ignore_index=True)
 
 
 def summarise(items: pd.DataFrame, resamples: int = 2000) -> dict[str, Any]:

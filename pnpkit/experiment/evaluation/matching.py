@@ -1,7 +1,7 @@
 """What matching can do with the arpeggios of the test fold: from every start of Table 1, clean, and in noise."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -16,7 +16,8 @@ from pnpkit.experiment.matches import instrument
 from pnpkit.experiment.precompute.atlases import atlas_config, matching_problem
 from pnpkit.experiment.problem import Problem
 from pnpkit.experiment.workspace import Workspace
-from pnpkit.matching import Match, Placed, match, refine
+from pnpkit.jtfs import Phi
+from pnpkit.matching import Atlas, Match, Placed, match, refine
 from pnpkit.matching.noise import noise_in
 from pnpkit.matching.search import FINE, LAM
 from pnpkit.matching.waveform import finished
@@ -39,17 +40,22 @@ def descent(start: str, item: int) -> list[dict[str, Any]]:
     x, began = g(theta), time.perf_counter()
     end = refine(g, phi, phi(x), start_of(start, item), lam=LAM, steps=max(AFTER), tolerance=FINE)
     seconds, table = time.perf_counter() - began, end.table()
-    distance = table.distance.where(table.kept).ffill().tolist()
     row: dict[str, Any] = {"jacobians": int(end.jacobians), "seconds": seconds, "converged": bool(end.converged)}
-    row |= {f"jtfs_{s}": distance[min(s, len(distance) - 1)] for s in AFTER}
-    heard = {k: float(mss_distance(g(end.path[k]), x)) for k in {min(s, len(distance) - 1) for s in AFTER}}
-    return [row | {f"mss_{s}": heard[min(s, len(distance) - 1)] for s in AFTER} | named(g, end.theta)]
+    step = {s: min(s, len(table) - 1) for s in AFTER}
+    heard = {k: float(mss_distance(g(end.path[k]), x)) for k in set(step.values())}
+    return [row | distance_after(table) | {f"mss_{s}": heard[k] for s, k in step.items()} | named(g, end.theta)]
+
+
+def distance_after(table: pd.DataFrame, steps: Sequence[int] = AFTER) -> dict[str, float]:
+    """Distance of the best answer after so many steps of a descent, by column."""
+    distance = table.distance.where(table.kept.astype(bool)).ffill().tolist()
+    return {f"jtfs_{s}": distance[min(s, len(distance) - 1)] for s in steps}
 
 
 def basin(item: int) -> list[dict[str, Any]]:
     """Where one start leads: of a grid over carrier and rate, the chirp rate of the target."""
     problem = problem_of("arpeggio")
-    g, space, phi = problem.synth, problem.space, instrument(atlas_config("arpeggio"))[1]
+    g, space, phi = problem.synth, problem.space, problem.phi
     theta = torch.tensor(CENTRE, dtype=torch.float64)
     at = torch.tensor(divmod(item, MAP), dtype=torch.float64) / (MAP - 1) * 2 - 1
     start = space.decode(torch.cat([at, space.encode(theta, "logminmax")[2:]]), "logminmax")
@@ -68,20 +74,19 @@ def start_of(start: str, item: int) -> Float[Tensor, " d"]:
         u = torch.rand(len(space), generator=torch.Generator().manual_seed(item), dtype=torch.float64)
         return space.decode(2 * u - 1, "logminmax")
     if start == "nearest":
-        g, phi, atlas = instrument(atlas_config("arpeggio"))
-        x = g(theta_of(problem.table.loc[[item]], space)[0])
+        g, phi, theta = target_of(item)
+        x, atlas = g(theta), atlas_of("arpeggio")
         return atlas.theta[atlas.nearest(phi(atlas.normalise(x)), log_norm=x.norm().log())[0]][0].double()
-    answers = _answers(start)
-    answer = torch.tensor(answers.loc[item, [f"last_{n}" for n in space.names]].to_numpy(float))
+    answer = torch.tensor(_answers(start).loc[item, [f"last_{n}" for n in space.names]].to_numpy(float))
     return torch.clamp(answer, space.low, space.high)
 
 
 def clean(item: int) -> list[dict[str, Any]]:
     """A sound as synthesised, matched from the atlas alone."""
     g, phi, theta = target_of(item)
-    found = match(g(theta), g.sample_rate, g, phi, starts=instrument(atlas_config("arpeggio"))[2], **CLEAN)
-    starts = int(found.history.start.nunique())
-    return [facts_of(found) | {"starts": starts} | named(g, found.theta) | errors_of(found.theta, theta, g)]
+    found = match(g(theta), g.sample_rate, g, phi, starts=atlas_of("arpeggio"), **CLEAN)
+    starts = {"starts": int(found.history.start.nunique())}
+    return [facts_of(found) | starts | named(g, found.theta) | errors_of(found.theta, theta, g)]
 
 
 def in_noise(noise: float, item: int, start: str | None = None) -> list[dict[str, Any]]:
@@ -97,7 +102,7 @@ def in_noise(noise: float, item: int, start: str | None = None) -> list[dict[str
     x = world(full)
     deviation = float(x.square().mean().sqrt()) * 10 ** (-noise / 20)
     x = x + deviation * torch.randn(len(x), generator=generator, dtype=torch.float64)
-    starts = start_of(start, item) if start else instrument(atlas_config("arpeggio"))[2]
+    starts = start_of(start, item) if start else atlas_of("arpeggio")
     found = match(x, g.sample_rate, g, phi, starts=starts, seed=item)
     row = facts_of(found) | errors_of(found.theta, theta, g) | {"held": _held(found.region, theta)}
     row |= {"level_off": found.level - float(level), "delay_off": found.delay - float(delay)}
@@ -130,15 +135,20 @@ def problem_of(synth: str) -> Problem:
     return matching_problem(atlas_config(synth).grid)
 
 
+def atlas_of(synth: str) -> Atlas:
+    return instrument(atlas_config(synth))[2]
+
+
 def sounds_of(synth: str) -> list[int]:
     """Ids of the test fold."""
     table = problem_of(synth).table
     return sorted(table.id[table.fold == "test"].tolist())
 
 
-def target_of(item: int) -> tuple[Synthesiser, Callable[[Tensor], Tensor], Float[Tensor, " d"]]:
-    problem = problem_of("arpeggio")
-    return problem.synth, instrument(atlas_config("arpeggio"))[1], theta_of(problem.table.loc[[item]], problem.space)[0]
+def target_of(item: int, synth: str = "arpeggio") -> tuple[Synthesiser, Phi, Float[Tensor, " d"]]:
+    """g, Φ, and the θ of a sound."""
+    problem = problem_of(synth)
+    return problem.synth, problem.phi, theta_of(problem.table.loc[[item]], problem.space)[0]
 
 
 @cache

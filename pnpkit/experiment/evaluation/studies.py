@@ -20,29 +20,11 @@ from pnpkit._names import require_known
 from pnpkit.experiment.artefacts import config_dict
 from pnpkit.experiment.dataset import theta_of
 from pnpkit.experiment.evaluation import directions
-from pnpkit.experiment.evaluation.matching import (
-    AFTER,
-    CENTRE,
-    CLEAN,
-    DELAY,
-    LEVEL,
-    LOSSES,
-    MAP,
-    NOISES,
-    STARTS,
-    basin,
-    clean,
-    descent,
-    errors_of,
-    facts_of,
-    in_noise,
-    named,
-    problem_of,
-    sounds_of,
-)
+from pnpkit.experiment.evaluation import matching as arpeggio
+from pnpkit.experiment.evaluation.matching import errors_of, facts_of, named, problem_of, sounds_of
 from pnpkit.experiment.evaluation.study import Study, pursue
 from pnpkit.experiment.machine import torch_threads
-from pnpkit.experiment.matches import MatchConfig, instrument, match_file
+from pnpkit.experiment.matches import MatchConfig, match_file
 from pnpkit.experiment.precompute.atlases import atlas_config
 from pnpkit.experiment.remedies import data_root
 from pnpkit.matching import match, morph
@@ -63,17 +45,19 @@ def studies(recordings: Path | None = None) -> dict[str, Study]:
     """All of them, by name; that of the recordings if their folder is given."""
     every = tuple(sounds_of("arpeggio"))
     atlas, how = {"atlas": config_dict(atlas_config("arpeggio"))}, {"lam": LAM, "tolerance": FINE}
-    of = {s: how | {"start": s} | (atlas if s == "nearest" else {}) for s in STARTS}
-    found = [Study(f"from-{s}", of[s], every, partial(descent, s)) for s in STARTS]
-    found += [Study("basin", how | {"target": CENTRE, "starts": MAP}, tuple(range(MAP**2)), basin)]
-    found += [Study("clean", atlas | CLEAN, every, clean)]
-    placed = {"level": LEVEL, "delay": DELAY}
-    found += [Study(f"noise-{n}", atlas | placed | {"noise": n}, every, partial(in_noise, n)) for n in NOISES]
-    for n, s in product(NOISES, LOSSES):
+    of = {s: how | {"start": s} | (atlas if s == "nearest" else {}) for s in arpeggio.STARTS}
+    found = [Study(f"from-{s}", of[s], every, partial(arpeggio.descent, s)) for s in arpeggio.STARTS]
+    target = {"target": arpeggio.CENTRE, "starts": arpeggio.MAP}
+    found += [Study("basin", how | target, tuple(range(arpeggio.MAP**2)), arpeggio.basin)]
+    found += [Study("clean", atlas | arpeggio.CLEAN, every, arpeggio.clean)]
+    placed = {"level": arpeggio.LEVEL, "delay": arpeggio.DELAY}
+    for n in arpeggio.NOISES:
+        found += [Study(f"noise-{n}", atlas | placed | {"noise": n}, every, partial(arpeggio.in_noise, n))]
+    for n, s in product(arpeggio.NOISES, arpeggio.LOSSES):
         told = {"noise": n, "start": s, "start_hears": "the clean sound"}
-        found += [Study(f"noise-{n}-from-{s}", placed | told, every, partial(in_noise, n, start=s))]
+        found += [Study(f"noise-{n}-from-{s}", placed | told, every, partial(arpeggio.in_noise, n, start=s))]
     drum = {"atlas": config_dict(atlas_config("drum")), "steps": DRUM_STEPS}
-    found += [Study("drum", drum | CLEAN, tuple(sounds_of("drum")), stroke)]
+    found += [Study("drum", drum | arpeggio.CLEAN, tuple(sounds_of("drum")), stroke)]
     found += [Study("morphs", {"steps": 10, "evenness": EVENNESS}, tuple(range(PAIRS)), between)]
     found += [directions.study()]
     if recordings is not None:
@@ -85,18 +69,14 @@ def studies(recordings: Path | None = None) -> dict[str, Study]:
 
 def stroke(item: int) -> list[dict[str, Any]]:
     """A drum's stroke, as synthesised, matched from the atlas; a row a start, with the distance after so many steps."""
-    problem = problem_of("drum")
-    theta = theta_of(problem.table.loc[[item]], problem.space)[0]
-    g, phi, atlas = instrument(atlas_config("drum"))
-    found = match(g(theta), g.sample_rate, g, phi, starts=atlas, steps=DRUM_STEPS, **CLEAN)
-    rows = []
-    for start, table in found.history.groupby("start"):
-        distance = table.distance.where(table.kept.astype(bool)).ffill().tolist()
-        after = {f"jtfs_{s}": distance[min(s, len(distance) - 1)] for s in (*AFTER, DRUM_STEPS)}
-        rows.append(
-            {"start": start, "steps": len(table), **after, **facts_of(found), **errors_of(found.theta, theta, g)}
-        )
-    return rows
+    g, phi, theta = arpeggio.target_of(item, "drum")
+    atlas, steps = arpeggio.atlas_of("drum"), (*arpeggio.AFTER, DRUM_STEPS)
+    found = match(g(theta), g.sample_rate, g, phi, starts=atlas, steps=DRUM_STEPS, **arpeggio.CLEAN)
+    facts = facts_of(found) | errors_of(found.theta, theta, g)
+    return [
+        {"start": start, "steps": len(table)} | arpeggio.distance_after(table, steps) | facts
+        for start, table in found.history.groupby("start")
+    ]
 
 
 def recording(where: Path, file: str) -> list[dict[str, Any]]:
@@ -116,9 +96,8 @@ def between(item: int) -> list[dict[str, Any]]:
     problem, every = problem_of("arpeggio"), sounds_of("arpeggio")
     pair = np.random.default_rng(item).choice(every, 2, replace=False)
     a, b = theta_of(problem.table.loc[pair], problem.space)
-    g, phi, _ = instrument(atlas_config("arpeggio"))
     began = time.perf_counter()
-    path = morph(a, b, 10, g=g, phi=phi)
+    path = morph(a, b, 10, g=problem.synth, phi=problem.phi)
     row: dict[str, Any] = {"first": pair[0], "second": pair[1], "seconds": time.perf_counter() - began}
     row |= {"converged": path.converged, "uneven": path.unevenness, "sum": float(path.lengths.sum())}
     straight = path.straight_lengths

@@ -12,16 +12,9 @@ from typing import Any
 
 import pandas as pd
 
-from pnpkit.experiment.artefacts import (
-    Provenance,
-    config_hash,
-    provenance,
-    read_csv,
-    read_record,
-    require_same_config,
-    write_csv,
-    write_record,
-)
+from pnpkit.experiment import artefacts
+from pnpkit.experiment.artefacts import Provenance, read_csv, read_record
+from pnpkit.experiment.counting import Progress
 from pnpkit.experiment.machine import run_tasks
 from pnpkit.experiment.schema import at_least
 
@@ -57,7 +50,7 @@ class Study:
 
 def unfinished(here: Path, study: Study) -> Path:
     """The rows so far, in a file of the configuration's own: no record speaks of them yet."""
-    return here / f"rows-{config_hash(study.config)}.partial.csv"
+    return here / f"rows-{artefacts.config_hash(study.config)}.partial.csv"
 
 
 def spread(items: Sequence[Any]) -> list[Any]:
@@ -76,7 +69,7 @@ def pursue(
     count: int | None = None,
     minutes: float | None = None,
     workers: int = 1,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress = None,
 ) -> pd.DataFrame:
     """Measure the first so many items that are not measured yet, and keep the rows in ``folder/name``.
 
@@ -97,7 +90,7 @@ def pursue(
     wanted = spread(study.items)[:count]
     done = set() if rows.empty else set(rows.item)
     todo = [item for item in wanted if item not in done]
-    first = provenance(study.config, 0.0)
+    first = artefacts.provenance(study.config, 0.0)
 
     def finished(new: list[dict[str, Any]]) -> None:
         nonlocal rows
@@ -120,7 +113,7 @@ def pursue(
             _write(here / ROWS, rows)
             made = [*made, first | {"seconds": round(time.monotonic() - began, 1)}]
             record = {"config": first["config"], "made": made, "items": rows.item.nunique(), "of": len(study.items)}
-            write_record(here / RECORD, record, [ROWS])
+            artefacts.write_record(here / RECORD, record, [ROWS])
             so_far.unlink()
     return rows
 
@@ -147,7 +140,7 @@ def _kept(here: Path, study: Study) -> tuple[pd.DataFrame, list[dict[str, Any]]]
     rows = pd.DataFrame()
     if (here / RECORD).is_file():
         record = study_record(here)
-        require_same_config(here, record["config"], study.config)
+        artefacts.require_same_config(here, record["config"], study.config)
         rows, made = read_csv(here / ROWS), record["made"]
     if (so_far := unfinished(here, study)).is_file():
         rows = read_csv(so_far)
@@ -173,4 +166,4 @@ def _batches(items: Iterable[Any], workers: int) -> Iterator[list[Any]]:
 
 
 def _write(path: Path, rows: pd.DataFrame) -> None:
-    write_csv(path, rows, float_format="%.6g")
+    artefacts.write_csv(path, rows, float_format="%.6g")

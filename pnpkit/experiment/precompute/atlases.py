@@ -16,6 +16,7 @@ from torch import Tensor
 from pnpkit._names import FOLDERS
 from pnpkit.experiment.artefacts import Provenance, config_hash, provenance, read_record, write_record
 from pnpkit.experiment.config import GridConfig
+from pnpkit.experiment.counting import Progress, counted, staged
 from pnpkit.experiment.dataset import theta_of
 from pnpkit.experiment.files import write_atomically
 from pnpkit.experiment.integrity import say_once
@@ -106,10 +107,7 @@ def shipped_atlas(grid: GridConfig, root: Path | None = None) -> Path:
 
 
 def find_atlas(
-    config: AtlasConfig,
-    workers: int = 1,
-    progress: Callable[[str, int, int], None] | None = None,
-    executor: Executor | None = None,
+    config: AtlasConfig, workers: int = 1, progress: Progress = None, executor: Executor | None = None
 ) -> Atlas:
     """The shipped atlas, or that of the user's cache, built there the first time.
 
@@ -135,11 +133,7 @@ def find_atlas(
 
 
 def store_atlas(
-    path: Path,
-    config: AtlasConfig,
-    workers: int = 1,
-    progress: Callable[[str, int, int], None] | None = None,
-    executor: Executor | None = None,
+    path: Path, config: AtlasConfig, workers: int = 1, progress: Progress = None, executor: Executor | None = None
 ) -> None:
     """Compute an atlas and write it, its provenance beside it.
 
@@ -156,12 +150,11 @@ def store_atlas(
     with own as pool:
 
         def mapped(task: Callable[..., Any], chunks: Iterable[Tensor]) -> Iterator[Any]:
-            chunks, done = list(chunks), 0
+            chunks = list(chunks)
+            count = counted(staged(f"atlas of {problem.grid.synth}", progress), sum(map(len, chunks)))
             work = partial(on_one_thread, tuple(FOLDERS), task)
             for chunk, result in zip(chunks, (pool.map if pool else map)(work, chunks), strict=True):
-                done += len(chunk)
-                if progress is not None:
-                    progress(f"atlas of {problem.grid.synth}", done, sum(map(len, chunks)))
+                count(len(chunk))
                 yield result
 
         atlas = Atlas.build(

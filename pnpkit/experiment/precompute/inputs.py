@@ -7,7 +7,6 @@ import itertools
 import os
 import time
 import zlib
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from pnpkit.analyser.scalogram import Scalogram
 from pnpkit.experiment import artefacts
 from pnpkit.experiment.artefacts import Provenance, config_dict, read_record, require_same_config, write_record
 from pnpkit.experiment.config import ScalogramConfig
+from pnpkit.experiment.counting import Count, slices
 from pnpkit.experiment.dataset import theta_of
 from pnpkit.experiment.files import sync, written
 from pnpkit.experiment.machine import locked, torch_threads
@@ -65,7 +65,7 @@ def compute_inputs(
     synth: Synthesiser,
     config: ScalogramConfig,
     folder: Path,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Count = None,
     fingerprint: str = "",
 ) -> np.memmap:
     """Scalograms of a whole data set, from disk if they are there and computed otherwise.
@@ -120,7 +120,7 @@ def open_inputs(path: Path, key: dict[str, Any] | None = None) -> np.memmap:
         require_same_config(path, made["config"], key)
     try:
         array = _opened(path, "r", made["config"].get("items"))
-        intact = [_checksum(array[block]) for block in _blocks(len(array))] == made["checksums"]
+        intact = [_checksum(array[block]) for block in slices(len(array), BLOCK)] == made["checksums"]
     except (ValueError, EOFError):  # numpy: a file shorter than its header says, or no header
         intact = False
     if not intact:
@@ -137,12 +137,7 @@ def _opened(path: Path, mode: Any, items: Any) -> np.memmap:
 
 
 def _compute(
-    table: pd.DataFrame,
-    synth: Synthesiser,
-    config: ScalogramConfig,
-    key: dict[str, Any],
-    path: Path,
-    progress: Callable[[int, int], None] | None,
+    table: pd.DataFrame, synth: Synthesiser, config: ScalogramConfig, key: dict[str, Any], path: Path, progress: Count
 ) -> None:
     partial, record = path.with_suffix(".partial"), path.with_suffix(".partial.json")
     theta, scalogram = theta_of(table, synth.parameters), Scalogram(synth.sample_rate, **dataclasses.asdict(config))
@@ -150,7 +145,7 @@ def _compute(
         shape = (len(table), *scalogram(synth(theta[0])).shape)
     with written(path):
         array, done, seconds = _resume(partial, record, key, shape)
-    for block in list(_blocks(len(table)))[len(done) :]:
+    for block in slices(len(table), BLOCK)[len(done) :]:
         start = time.perf_counter()
         with torch.no_grad():
             # Synthesis in float64: the phase of a chirp reaches 1e5 rad, where float32 keeps two decimals.
@@ -175,7 +170,7 @@ def _resume(
         try:
             array, state = _opened(partial, "r+", key["items"]), read_record(record, PartialRecord, only=())
             if array.shape == shape and state["config"] == key:
-                kept = zip(_blocks(len(array)), state["checksums"], strict=False)
+                kept = zip(slices(len(array), BLOCK), state["checksums"], strict=False)
                 done = [checksum for _, checksum in itertools.takewhile(lambda b: _checksum(array[b[0]]) == b[1], kept)]
                 return array, done, state["seconds"]
         except (ValueError, EOFError):  # either file is damaged: begin again
@@ -188,16 +183,12 @@ def _resume(
                 os.posix_fallocate(file.fileno(), 0, partial.stat().st_size)
             except AttributeError:  # macOS has none
                 file.seek(array.offset)
-                file.writelines(bytes(array[block].nbytes) for block in _blocks(len(array)))
+                file.writelines(bytes(array[block].nbytes) for block in slices(len(array), BLOCK))
     except OSError as error:
         if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):  # not every file system can promise
             partial.unlink()
             raise
     return array, [], 0.0
-
-
-def _blocks(n_items: int) -> Iterator[slice]:
-    return (slice(start, min(start + BLOCK, n_items)) for start in range(0, n_items, BLOCK))
 
 
 def _checksum(block: np.ndarray) -> int:

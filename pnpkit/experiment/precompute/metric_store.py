@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pnpkit._extras import extra
 from pnpkit.experiment.artefacts import config_dict, config_hash, require_same_config
 from pnpkit.experiment.config import GridConfig
+from pnpkit.experiment.counting import slices
 from pnpkit.experiment.files import sync, written
 from pnpkit.experiment.integrity import KEY, Damaged, opened, say_once, sealed, sha256_of_file, verify_files
 from pnpkit.experiment.precompute.metric_table import GAINS, MetricTable
@@ -144,11 +145,6 @@ def make_ready(path: Path) -> None:
             file.unlink()
 
 
-def chunk_slices(config: MetricConfig, n_items: int) -> list[slice]:
-    """The items of each chunk."""
-    return [slice(i, min(i + config.chunk, n_items)) for i in range(0, n_items, config.chunk)]
-
-
 def write_chunk(path: Path, items: slice, M: NDArray[np.float64]) -> dict[str, str]:
     """Write the metrics of one whole chunk, (items, gain, d, d), and see it onto the disk.
 
@@ -193,7 +189,7 @@ def missing_chunks(path: Path, config: MetricConfig, strict: bool = False) -> li
         except (ValueError, RuntimeError, OSError):  # a truncated file, a wrong checksum, none
             return False
 
-    return [items for items in chunk_slices(config, M.shape[0]) if not whole(items)]
+    return [items for items in slices(M.shape[0], config.chunk) if not whole(items)]
 
 
 def add_provenance(path: Path, record: dict[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 import platform
 import time
-from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from pnpkit.experiment.artefacts import provenance
 from pnpkit.experiment.config import GridConfig
+from pnpkit.experiment.counting import Count, counted
 from pnpkit.experiment.dataset import theta_of
 from pnpkit.experiment.machine import locked, run_tasks
 from pnpkit.experiment.precompute import metric_store as store
@@ -53,12 +53,7 @@ def _task(path: Path, config: MetricConfig, items: slice) -> tuple[slice, dict[s
 
 
 def compute_metrics(
-    path: Path,
-    config: MetricConfig,
-    *,
-    workers: int = 2,
-    executor: Executor | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    path: Path, config: MetricConfig, *, workers: int = 2, executor: Executor | None = None, progress: Count = None
 ) -> MetricTable:
     """Fill a store with what it lacks, then read it. Killed at any moment, it goes on where it was, to the same bits.
 
@@ -99,39 +94,27 @@ def compute_metrics(
     return load_metrics(path, config)
 
 
-def _fill(
-    path: Path,
-    config: MetricConfig,
-    workers: int,
-    executor: Executor | None,
-    progress: Callable[[int, int], None] | None,
-) -> None:
+def _fill(path: Path, config: MetricConfig, workers: int, executor: Executor | None, progress: Count) -> None:
     start, problem = time.perf_counter(), get_problem(config.grid)
     if not path.exists():
         create_store(path, config, problem.table, problem.space)
     store.check_store(path, config)
     store.make_ready(path)
     todo, total = store.missing_chunks(path, config, strict=True), len(problem.table)
-    left = new = sum(s.stop - s.start for s in todo)
+    new = sum(s.stop - s.start for s in todo)
+    count = counted(progress, total, total - new)
 
     def finished(chunk: tuple[slice, dict[str, str]]) -> None:
-        nonlocal left
         items, digests = chunk
         store.add_digests(path, digests)
-        left -= items.stop - items.start
-        if progress is not None:
-            progress(total - left, total)
+        count(items.stop - items.start)
 
-    if progress is not None:
-        progress(total - left, total)
     run_tasks(_task, [(path, config, s) for s in todo], workers=workers, executor=executor, finished=finished)
     effort = {"items": new, "workers": workers if executor is None else None}
     store.add_provenance(path, provenance(config, time.perf_counter() - start) | effort)
 
 
-def verify_metrics(
-    path: Path, config: MetricConfig, n: int, seed: int = 0, progress: Callable[[int, int], None] | None = None
-) -> float:
+def verify_metrics(path: Path, config: MetricConfig, n: int, seed: int = 0, progress: Count = None) -> float:
     """Recompute a random sample of a store's metrics; check that all of it are metrics, and of the data set's θ.
 
     Args:
@@ -154,8 +137,8 @@ def verify_metrics(
         raise ValueError(f"{path}: theta is not that of the data set")
     check_metrics(path, stored)
     ids = np.random.default_rng(seed).choice(len(stored.theta), min(n, len(stored.theta)), replace=False)
-    worst = 0.0
-    for done, i in enumerate(sorted(map(int, ids)), 1):
+    worst, count = 0.0, counted(progress, len(ids))
+    for i in sorted(map(int, ids)):
         again = torch.from_numpy(metrics_of(config.grid, slice(i, i + 1)))[0]
         kept = torch.stack([stored.metric(gain)[i] for gain in GAINS])
         difference = float(torch.linalg.norm(again - kept) / torch.linalg.norm(kept))
@@ -165,6 +148,5 @@ def verify_metrics(
                 f"tolerance {METRIC_TOLERANCE:.0e}"
             )
         worst = max(worst, difference)
-        if progress is not None:
-            progress(done, len(ids))
+        count(1)
     return worst

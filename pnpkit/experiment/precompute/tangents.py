@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pnpkit.experiment.artefacts import config_hash, provenance, read_record, write_record
 from pnpkit.experiment.config import GridConfig
+from pnpkit.experiment.counting import Count, Progress, counted, slices, staged
 from pnpkit.experiment.files import write_atomically
 from pnpkit.experiment.machine import locked, run_tasks
 from pnpkit.experiment.precompute.atlases import atlas_sounds, matching_problem
@@ -43,19 +44,14 @@ def tangents_folder(root: Path, config: TangentConfig) -> Path:
 
 
 def compute_tangents(
-    folder: Path,
-    config: TangentConfig,
-    *,
-    workers: int = 1,
-    executor: Executor | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    folder: Path, config: TangentConfig, *, executor: Executor | None = None, progress: Count = None
 ) -> LinearisedListening:
     """Fill a folder with what it lacks, a file a chunk, then read it. Killed at any moment, it goes on where it was.
 
     Args:
         folder: as of :func:`tangents_folder`.
         config: which tangents.
-        workers, executor: as of :func:`pnpkit.experiment.precompute.metrics.compute_metrics`.
+        executor: as of :func:`pnpkit.experiment.precompute.metrics.compute_metrics`.
         progress: called with (sounds done, sounds in all).
 
     Raises:
@@ -63,32 +59,20 @@ def compute_tangents(
     """
     folder, problem = folder.absolute(), get_problem(config.grid)
     theta = atlas_sounds(config.grid, config.every)
-    chunks = [slice(start, min(start + config.chunk, len(theta))) for start in range(0, len(theta), config.chunk)]
+    chunks = slices(len(theta), config.chunk)
     with locked(folder):
         if not (folder / BASIS).is_file():
             _write_basis(folder / BASIS, problem, theta, config.components)
         missing = [chunk for chunk in chunks if not _path(folder, chunk).with_suffix(".json").is_file()]
-        done = len(theta) - sum(chunk.stop - chunk.start for chunk in missing)
-
-        def count(items: int) -> None:
-            nonlocal done
-            done += items
-            if progress is not None:
-                progress(done, len(theta))
-
-        count(0)
-        run_tasks(_task, [(folder, config, c) for c in missing], workers=workers, executor=executor, finished=count)
+        count = counted(progress, len(theta), len(theta) - sum(chunk.stop - chunk.start for chunk in missing))
+        run_tasks(_task, [(folder, config, c) for c in missing], workers=1, executor=executor, finished=count)
     parts = [_read(_path(folder, chunk)) for chunk in chunks]
     values, J = (torch.cat([torch.from_numpy(part[name]) for part in parts]) for name in ("values", "J"))
     return LinearisedListening(theta, values, J, partial(problem.space.encode, coordinates="logminmax"))
 
 
 def how_it_sounds(
-    loss: str,
-    problem: Problem,
-    folder: Path,
-    device: str = "cpu",
-    progress: Callable[[str, int, int], None] | None = None,
+    loss: str, problem: Problem, folder: Path, device: str = "cpu", progress: Progress = None
 ) -> Callable[[Tensor], Tensor]:
     """What a loss of sounds compares of a θ: Φ∘g for ``sp``, its tangents for ``sp-linear``, g for ``mss``.
 
@@ -111,8 +95,7 @@ def how_it_sounds(
     if problem.synth != problem.with_gain("attached").synth:
         raise ValueError("the tangents of sp-linear follow the gain: its run needs gain='attached'")
     config = TangentConfig(problem.grid, problem.phi_name)
-    count = None if progress is None else partial(progress, "tangents")
-    return compute_tangents(tangents_folder(folder, config), config, progress=count)
+    return compute_tangents(tangents_folder(folder, config), config, progress=staged("tangents", progress))
 
 
 def _path(folder: Path, chunk: slice) -> Path:

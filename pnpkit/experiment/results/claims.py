@@ -9,7 +9,7 @@ of ours over the paper's lies within a factor of 1.25: two one-sided tests at 5 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -56,6 +56,11 @@ class Claim:
     reason: str
 
 
+def graded(held: Sequence[object], otherwise: Verdict = "disagrees") -> Verdict:
+    """Agrees if all parts of a claim hold, partly if some do."""
+    return "agrees" if all(held) else "partly" if any(held) else otherwise
+
+
 def paper_ratio(loss: str, distance: str) -> tuple[float, float]:
     """The paper's ratio to its P row, with the ± that its two rows give.
 
@@ -97,8 +102,8 @@ def _below(n: int, a: str, b: str, rows: Mapping[str, Any], comparisons: Mapping
     ours = "; ".join(f"{NAMES[d]} {number(mean[d][a])} against {number(mean[d][b])}" for d in BOTH)
     reason = "; ".join(f"{NAMES[d]}: {why}" for d, (_, why) in found.items())
     sides = [side for side, _ in found.values()]
-    verdict: Verdict = "partly" if "below" in sides else "disagrees" if "above" in sides else "not decided"
-    return Claim(n, text, "agrees" if sides == ["below", "below"] else verdict, ours, paper, reason)
+    verdict = graded([side == "below" for side in sides], "disagrees" if "above" in sides else "not decided")
+    return Claim(n, text, verdict, ours, paper, reason)
 
 
 def _is_paper_protocol(config: Mapping[str, Any]) -> bool:
@@ -146,7 +151,7 @@ def _imbalance(rows: Mapping[str, Any], mean_errors: Mapping[str, float]) -> Cla
     elif not first:
         reason = f"f_c itself is not learnt; {reason}"
     else:
-        verdict = "disagrees" if all(others) else "partly" if any(others) else "agrees"
+        verdict = graded([not learnt for learnt in others])
     return Claim(3, text, verdict, ours, said, reason)
 
 
@@ -177,10 +182,9 @@ def _ratios(rows: Mapping[str, Any]) -> Claim:
     }
     equal = [low >= 1 / EQUAL and high <= EQUAL for _, low, high in intervals.values()]
     differ = [high < 1 / EQUAL or low > EQUAL for _, low, high in intervals.values()]
-    verdict: Verdict = "not decided" if not any(differ) else "partly" if any(equal) else "disagrees"
     shown = "; ".join(f"{names[pair]} {v:.2f} [{low:.2f}, {high:.2f}]" for pair, (v, low, high) in intervals.items())
     reason = f"equal means within a factor of {EQUAL}, 90 % intervals; ours over the paper's: {shown}"
-    return Claim(4, text, "agrees" if all(equal) else verdict, ours, paper, reason)
+    return Claim(4, text, graded(equal) if all(equal) or any(differ) else "not decided", ours, paper, reason)
 
 
 def _relative_spread(row: Mapping[str, Any], loss: str, distance: str) -> float:

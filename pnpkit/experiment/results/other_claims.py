@@ -14,7 +14,7 @@ from pnpkit.experiment.dataset import arpeggio_grid
 from pnpkit.experiment.evaluation.directions import kept_cosines
 from pnpkit.experiment.evaluation.items import bootstrap_interval
 from pnpkit.experiment.profiles import get_profile
-from pnpkit.experiment.results.claims import PAPER, Claim, Verdict
+from pnpkit.experiment.results.claims import PAPER, Claim, graded
 
 SAME_COST = 0.1  # how far from one a ratio of costs may be and still be called equal
 BACKPROPAGATION = 200.0  # of Φ over that of the network; GRETSI 2023, section 4
@@ -41,7 +41,7 @@ def cost_claims(benchmark: Mapping[str, Any]) -> list[Claim]:
     ratios = {name: step["steps"][name] / step["steps"]["p"] for name in ("pnp", "pnp-mean")}
     same = [abs(ratio - 1) <= SAME_COST for ratio in ratios.values()]
     training = Claim(
-        5, "training with PNP costs what training with P costs", _graded(same),
+        5, "training with PNP costs what training with P costs", graded(same),
         f"a step of PNP {ratios['pnp']:.2f}, of regularised PNP {ratios['pnp-mean']:.2f} times one of P",
         "1.5 h each", f"same means within {100 * SAME_COST:.0f} %, metrics at hand; steps in turns in one process",
     )  # fmt: skip
@@ -96,7 +96,7 @@ def stability_claim(cosines: Mapping[str, Float[np.ndarray, " guesses"]]) -> Cla
     }
     intervals = {name: bootstrap_interval(d) or (-math.inf, math.inf) for name, d in differences.items()}
     above, below = [i[0] > 0 for i in intervals.values()], [i[1] < 0 for i in intervals.values()]
-    verdict = _graded(above, "disagrees" if any(below) else "not decided")
+    verdict = graded(above, "disagrees" if any(below) else "not decided")
     ours = ", ".join(f"{name} {c.mean():.1f} ({100 * (c > 0).mean():.0f} % home)" for name, c in cosines.items())
     reason = "; ".join(f"{name} [{low:.2f}, {high:.2f}]" for name, (low, high) in intervals.items())
     return Claim(
@@ -104,10 +104,6 @@ def stability_claim(cosines: Mapping[str, Float[np.ndarray, " guesses"]]) -> Cla
         f"cosine of steepest descent and the way home, mean over {len(cosines[JTFS])} guesses: {ours}",
         "said, no number", reason,
     )  # fmt: skip
-
-
-def _graded(held: list[bool], otherwise: Verdict = "disagrees") -> Verdict:
-    return "agrees" if all(held) else "partly" if any(held) else otherwise
 
 
 def _speed(benchmark: Mapping[str, Any]) -> str:

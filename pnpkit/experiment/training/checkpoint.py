@@ -4,94 +4,59 @@ import os
 import re
 import shutil
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pnpkit._extras import extra
 from pnpkit._names import require_known
 from pnpkit.analyser.network import Analyser
-from pnpkit.experiment.artefacts import (
-    ArtefactMismatch,
-    config_dict,
-    read_csv,
-    read_record,
-    require_same_config,
-    write_record,
-)
-from pnpkit.experiment.files import sweep, sync, write_atomically, written
+from pnpkit.experiment import artefacts
+from pnpkit.experiment.artefacts import ArtefactMismatch, read_record
+from pnpkit.experiment.files import read_bytes, sync, write_atomically, written
 from pnpkit.experiment.integrity import Damaged
 from pnpkit.experiment.remedies import remedy
-from pnpkit.experiment.schema import at_least
-from pnpkit.experiment.training.probe import probe_digest
+from pnpkit.experiment.training.learner import HistoryRow, Learner, RunState, snapshot
 
 with extra("experiment", "a training run"):
     from safetensors import SafetensorError
     from safetensors.torch import load_file, save
 
-HistoryRow = dict[str, int | float]  # of the history
 KEPT = 2  # the newest, and the one before in case a disk loses the newest
 NAME = re.compile(r"epoch-\d{5}")  # what else lies in the folder is the user's
 WEIGHTS = {"last": "weights.safetensors", "best": "best.safetensors", "average": "average.safetensors"}
 
 
-@dataclass
-class RunState:
-    """How far a run is. Generators have no state to keep: each epoch seeds its own from (seed, epoch)."""
-
-    epoch: int = 0  # epochs done
-    history: list[HistoryRow] = field(default_factory=list)  # one row an epoch
-    best_epoch: int = 0
-    best_loss: float = float("inf")  # lowest validation loss so far
-    seconds: float = 0.0  # of all sessions
-    sessions: int = 0  # times the run was started or resumed
-    relaxed: int = 0  # adaptive damping is its first λ over RELAXATION to this power
-
-
-@dataclass(frozen=True)
-class CheckpointRecord:
+@dataclass(kw_only=True)
+class CheckpointRecord(RunState):
     """What ``progress.json`` records."""
 
     config: dict[str, Any]
-    history: list[dict[str, float]]
-    best_loss: float
-    epoch: int = at_least(1)
-    best_epoch: int = at_least(0)
-    seconds: float = at_least(0)
-    sessions: int = at_least(0)
-    relaxed: int = at_least(0)
     probe: str = ""  # digest of the probe up to this epoch; not recorded by older versions
 
 
-def save_checkpoint(
-    folder: Path,
-    config: Any,
-    state: RunState,
-    analyser: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    average: nn.Module,
-    best: dict[str, Tensor],
-) -> None:
+def save_checkpoint(folder: Path, learner: Learner) -> None:
     """Write ``folder/epoch-<n>``: weights, the best, the average and the optimiser as safetensors; the rest is JSON.
 
     It is filled under another name and renamed, so that its parts belong together whenever the process is killed.
     """
-    final = folder / f"epoch-{state.epoch:05d}"
+    final = folder / f"epoch-{learner.state.epoch:05d}"
     partial = folder / f".{final.name}.partial"
-    moments = {f"{i}.{k}": v for i, s in optimiser.state_dict()["state"].items() for k, v in s.items()}
+    moments = {f"{i}.{k}": v for i, s in learner.optimiser.state_dict()["state"].items() for k, v in s.items()}
     parts = (*WEIGHTS.values(), "optimiser.safetensors")
-    weights = (analyser.state_dict(), best, average.state_dict(), moments)
-    probe = {"probe": probe_digest(folder.parent / "probe.csv", state.epoch)}
+    weights = (learner.network.state_dict(), learner.best, learner.average.state_dict(), moments)
+    record = {"config": artefacts.config_dict(learner.config), **asdict(learner.state)}
+    record["probe"] = probe_digest(folder.parent / "probe.csv", learner.state.epoch)
     with written(final):
         for old in (*folder.glob(".epoch-*.partial"), final):
             shutil.rmtree(old, ignore_errors=True)
         partial.mkdir(parents=True)
         for name, tensors in zip(parts, weights, strict=True):
             save_weights(partial / name, tensors)
-        write_record(partial / "progress.json", {"config": config_dict(config), **asdict(state), **probe}, parts)
+        artefacts.write_record(partial / "progress.json", record, parts)
         os.rename(partial, final)
         sync(folder)
     for old in _checkpoints(folder)[:-KEPT]:
@@ -99,40 +64,33 @@ def save_checkpoint(
         shutil.rmtree(gone, ignore_errors=True)
 
 
-def load_checkpoint(
-    folder: Path, config: Any, analyser: nn.Module, optimiser: torch.optim.Optimizer, average: nn.Module
-) -> tuple[RunState, dict[str, Tensor]]:
-    """Put the newest checkpoint into analyser, optimiser and average; without one, leave them as they are.
-
-    Returns:
-        The run's state and its best weights so far.
+def load_checkpoint(folder: Path, learner: Learner) -> None:
+    """Put the newest checkpoint into a learner; without one, leave it as it is.
 
     Raises:
         ArtefactMismatch: if it is of another configuration; names both hashes.
         ValueError: if a file is missing, truncated or of another network; names it and says what to do.
     """
-    if folder.is_dir():
-        sweep(folder.parent)
     found = _checkpoints(folder)
     if not found:
-        return RunState(), snapshot(analyser)
+        learner.best = snapshot(learner.network)
+        return
     newest, advice = found[-1], remedy(found[-1] / "progress.json")
     try:
         stored = read_record(newest / "progress.json", CheckpointRecord)
-        require_same_config(newest, stored.pop("config"), config)
+        artefacts.require_same_config(newest, stored.pop("config"), learner.config)
         probe = stored.pop("probe", "")
-        state = RunState(**stored)
-        _check_progress(newest, state, folder.parent / "probe.csv", probe)
-        analyser.load_state_dict(load_weights(newest / WEIGHTS["last"]))
-        best = load_weights(newest / WEIGHTS["best"])
-        average.load_state_dict(load_weights(newest / WEIGHTS["average"]))
-        _restore(optimiser, load_weights(newest / "optimiser.safetensors"))
+        learner.state = RunState(**stored)
+        _check_progress(newest, learner.state, folder.parent / "probe.csv", probe)
+        learner.network.load_state_dict(load_weights(newest / WEIGHTS["last"]))
+        learner.best = load_weights(newest / WEIGHTS["best"])
+        learner.average.load_state_dict(load_weights(newest / WEIGHTS["average"]))
+        _restore(learner.optimiser, load_weights(newest / "optimiser.safetensors"))
     except (ArtefactMismatch, Damaged, PermissionError):
         raise
     except (OSError, ValueError, TypeError, RuntimeError, KeyError, IndexError) as error:
         said = str(error).splitlines()[0].removesuffix(f". {advice}")
         raise ValueError(f"the checkpoint {newest} cannot be read: {said}. {advice}") from error
-    return state, best
 
 
 def _check_progress(newest: Path, state: RunState, probe: Path, digest: str) -> None:
@@ -150,6 +108,22 @@ def _check_progress(newest: Path, state: RunState, probe: Path, digest: str) -> 
         )
 
 
+def probe_digest(path: Path, epoch: int) -> str:
+    """Digest of the probe's header and lines up to an epoch, to which a run that goes on only adds; "" without a probe.
+
+    Raises:
+        ValueError: if a line does not begin with the number of an epoch; names it.
+    """
+    if not path.exists():
+        return ""
+    header, *lines = read_bytes(path).splitlines(keepends=True) or [b""]
+    try:
+        kept = [line for line in lines if int(line.split(b",", 1)[0]) <= epoch]
+    except ValueError as error:
+        raise ValueError(f"{path} has a line without an epoch ({error}). {remedy(path)}") from error
+    return artefacts.digest(b"".join([header, *kept]))
+
+
 def clear_checkpoints(folder: Path) -> None:
     """Remove the checkpoints of a folder, and it, unless something of the user's lies there."""
     for old in (*_checkpoints(folder), *folder.glob(".epoch-*.partial")):
@@ -164,11 +138,6 @@ def newest_history(folder: Path) -> tuple[Path, list[HistoryRow]] | None:
         return None
     path = found[-1] / "progress.json"
     return path, read_record(path, CheckpointRecord, only=())["history"]
-
-
-def snapshot(analyser: nn.Module) -> dict[str, Tensor]:
-    """A copy of all weights and running statistics."""
-    return {name: value.detach().clone() for name, value in analyser.state_dict().items()}
 
 
 def _restore(optimiser: torch.optim.Optimizer, moments: dict[str, Tensor]) -> None:
@@ -196,7 +165,7 @@ def load_analyser(folder: Path, weights: str = "last") -> Analyser:
     require_known("weights", weights, WEIGHTS)
     path = folder / WEIGHTS[weights]
     if not path.exists() and (answers := folder / "predictions.csv").exists():  # may be of before an average was kept
-        kinds = {str(column).partition("_")[0] for column in read_csv(answers)}
+        kinds = {str(column).partition("_")[0] for column in artefacts.read_csv(answers)}
         require_known(f"weights of {folder}", weights, [kind for kind in WEIGHTS if kind in kinds])
     state = run_weights(path)
     config = read_record(folder / "config.json", dict, "train", only=())

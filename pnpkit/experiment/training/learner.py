@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,18 +12,39 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from pnpkit.analyser.network import predict
 from pnpkit.experiment.config import TrainingConfig
 from pnpkit.experiment.dataset import theta_of
-from pnpkit.experiment.training.checkpoint import HistoryRow, RunState
+from pnpkit.experiment.schema import at_least
 from pnpkit.experiment.training.objective import Loss, TrainingData, metric_of
 
 AVERAGED = 0.999  # of the average of the weights, kept a step: it reaches back over some 1000 of them
+HistoryRow = dict[str, float]  # of the history
 StepCallback = Callable[[int, int, HistoryRow], None]
 
 
+@dataclass(kw_only=True)
+class RunState:
+    """How far a run is, and its schema. Generators have no state: each epoch seeds its own from (seed, epoch)."""
+
+    history: list[HistoryRow]  # one row an epoch
+    best_loss: float  # lowest validation loss so far
+    epoch: int = at_least(1)  # epochs done; a record is of one or more
+    best_epoch: int = at_least(0)
+    seconds: float = at_least(0)  # of all sessions
+    sessions: int = at_least(0)  # times the run was started or resumed
+    relaxed: int = at_least(0)  # adaptive damping is its first λ over RELAXATION to this power
+
+
+def snapshot(analyser: nn.Module) -> dict[str, Tensor]:
+    """A copy of all weights and running statistics."""
+    return {name: value.detach().clone() for name, value in analyser.state_dict().items()}
+
+
 class Learner:
-    """A network with its optimiser, its targets and its metrics: what an epoch needs beside a loss.
+    """A network with its optimiser, its targets, its metrics, and how far it is: what an epoch needs beside a loss.
 
     Network and batches are on the device; data, targets and metrics stay on the CPU.
     """
+
+    best: dict[str, Tensor]  # weights of the best epoch so far; of a new run, those that it begins with
 
     def __init__(self, network: nn.Module, data: TrainingData, config: TrainingConfig, device: str) -> None:
         self.config, self.data, self.device, self.network = config, data, device, network.to(device)
@@ -31,13 +53,14 @@ class Learner:
         # Beside the run, and no part of it: neither weights nor buffers of the network follow from the average
         self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(AVERAGED), use_buffers=True)
         self.optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate, fused=True)
+        self.state = RunState(history=[], best_loss=math.inf, epoch=0, best_epoch=0, seconds=0.0, sessions=0, relaxed=0)
 
-    def epoch(self, loss: Loss, state: RunState, progress: StepCallback | None) -> float:
+    def epoch(self, loss: Loss, progress: StepCallback | None) -> float:
         """One pass over the train fold; the mean of its losses.
 
         Order and dropout follow from (seed, epoch) alone, so an epoch is the same whatever came before it.
         """
-        config, rows = self.config, self.data.rows("train")
+        config, state, rows = self.config, self.state, self.data.rows("train")
         n_steps, total = len(rows) // config.batch_size, 0.0
         order_seed, dropout_seed = map(int, np.random.SeedSequence((config.seed, state.epoch)).generate_state(2))
         order = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(order_seed)).numpy()]

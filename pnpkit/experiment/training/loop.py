@@ -21,14 +21,8 @@ from pnpkit.experiment.config import TrainingConfig
 from pnpkit.experiment.dataset import theta_of
 from pnpkit.experiment.machine import check_device, locked, memory_kept, torch_threads
 from pnpkit.experiment.training import run_folder
-from pnpkit.experiment.training.checkpoint import (
-    HistoryRow,
-    clear_checkpoints,
-    load_checkpoint,
-    save_checkpoint,
-    snapshot,
-)
-from pnpkit.experiment.training.learner import Learner, StepCallback
+from pnpkit.experiment.training.checkpoint import clear_checkpoints, load_checkpoint, save_checkpoint
+from pnpkit.experiment.training.learner import HistoryRow, Learner, StepCallback, snapshot
 from pnpkit.experiment.training.objective import Loss, TrainingData, build_losses, check_run
 from pnpkit.experiment.training.run_folder import RunResult
 from pnpkit.losses import AdaptivePNPLoss
@@ -126,51 +120,48 @@ def fit(
         write_json(out / "config.json", config_dict(config))
         with torch.random.fork_rng(), memory_kept(), torch_threads(threads):
             learner = Learner(network, data, config, device)
-            return _epochs(learner, out, loss, validation or loss, start, max_hours, progress, tensorboard)
-
-
-def _epochs(
-    learner: Learner, out: Path, loss: Loss, validation: Loss, start: Callable[[], Mapping[str, Tensor]] | None,
-    max_hours: float | None, progress: StepCallback | None, tensorboard: Path | None,
-) -> RunResult:  # fmt: skip
-    began = time.perf_counter()
-    config, data, network = learner.config, learner.data, learner.network
-    state, best = load_checkpoint(out / "checkpoint", config, network, learner.optimiser, learner.average)
-    if start is not None and state.epoch == 0:
-        network.load_state_dict(start())
-        best = snapshot(network)
-    if isinstance(loss, AdaptivePNPLoss):
-        loss.relaxed = state.relaxed
-    state.sessions += 1
-    seconds_before = state.seconds
-
-    if state.epoch == 0:
-        run_folder.write_probe(config, data, out, 0, network)
-    while state.epoch < config.epochs:
-        epoch_began = time.perf_counter()
-        mean_loss = learner.epoch(loss, state, progress)
-        state.epoch += 1
-        row: HistoryRow = {"epoch": state.epoch, "train_loss": mean_loss} | learner.validate(validation)
-        if not all(map(math.isfinite, row.values())):
-            raise FloatingPointError(f"validation after epoch {state.epoch}: not finite: {row}; the checkpoint stays")
-        improved = row["validation_loss"] < state.best_loss
-        if improved:
-            state.best_epoch, state.best_loss, best = state.epoch, row["validation_loss"], snapshot(network)
-        if isinstance(loss, AdaptivePNPLoss):
-            row["relaxed"], state.relaxed = loss.relaxed, loss.judge(improved)
-            if not improved:
-                network.load_state_dict(best)  # Adam's moments stay
-        state.history.append({**row, "seconds": round(time.perf_counter() - epoch_began, 3)})
-        run_folder.write_probe(config, data, out, state.epoch, network)
-        state.seconds = seconds_before + time.perf_counter() - began
-        save_checkpoint(out / "checkpoint", config, state, network, learner.optimiser, learner.average, best)
-        run_folder.write_history(data, out, state)
-        if tensorboard is not None:
-            _send(tensorboard, state.history[-1])
-        if max_hours is not None and time.perf_counter() - began >= max_hours * 3600 and state.epoch < config.epochs:
+            began = time.perf_counter()
+            load_checkpoint(out / "checkpoint", learner)
+            state, seconds_before = learner.state, learner.state.seconds
+            if isinstance(loss, AdaptivePNPLoss):
+                loss.relaxed = state.relaxed
+            state.sessions += 1
+            if state.epoch == 0:
+                if start is not None:
+                    network.load_state_dict(start())
+                    learner.best = snapshot(network)
+                run_folder.write_probe(out, learner)
+            while state.epoch < config.epochs:
+                _epoch(learner, loss, validation or loss, progress)
+                run_folder.write_probe(out, learner)
+                state.seconds = seconds_before + time.perf_counter() - began
+                save_checkpoint(out / "checkpoint", learner)
+                run_folder.write_history(out, learner)
+                if tensorboard is not None:
+                    _send(tensorboard, state.history[-1])
+                if max_hours is not None and time.perf_counter() - began >= max_hours * 3600:
+                    break
+            if state.epoch == config.epochs:
+                run_folder.write_products(out, learner)
             return run_folder.read_run(out)
-    run_folder.write_products(config, data, out, state, network, best, snapshot(learner.average.module))
-    return run_folder.read_run(out)
+
+
+def _epoch(learner: Learner, loss: Loss, validation: Loss, progress: StepCallback | None) -> None:
+    """One epoch and its row of the history; with adaptive damping it is judged, and undone if nothing is better."""
+    began, state = time.perf_counter(), learner.state
+    mean_loss = learner.epoch(loss, progress)
+    state.epoch += 1
+    row: HistoryRow = {"epoch": state.epoch, "train_loss": mean_loss} | learner.validate(validation)
+    if not all(map(math.isfinite, row.values())):
+        raise FloatingPointError(f"validation after epoch {state.epoch}: not finite: {row}; the checkpoint stays")
+    improved = row["validation_loss"] < state.best_loss
+    if improved:
+        state.best_epoch, state.best_loss, learner.best = state.epoch, row["validation_loss"], snapshot(learner.network)
+    if isinstance(loss, AdaptivePNPLoss):
+        row["relaxed"], state.relaxed = loss.relaxed, loss.judge(improved)
+        if not improved:
+            learner.network.load_state_dict(learner.best)  # Adam's moments stay
+    state.history.append({**row, "seconds": round(time.perf_counter() - began, 3)})
 
 
 def _send(folder: Path, row: HistoryRow) -> None:

@@ -7,32 +7,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from torch import Tensor, nn
+from torch import Tensor
 
 from pnpkit.analyser.network import predict
-from pnpkit.experiment.artefacts import (
-    Provenance,
-    provenance,
-    read_csv,
-    read_record,
-    require_same_config,
-    write_csv,
-    write_record,
-)
+from pnpkit.experiment import artefacts
+from pnpkit.experiment.artefacts import Provenance, read_csv, read_record, require_same_config
 from pnpkit.experiment.config import TrainingConfig
-from pnpkit.experiment.files import sweep
 from pnpkit.experiment.integrity import Damaged
 from pnpkit.experiment.remedies import remedy
 from pnpkit.experiment.schema import at_least
-from pnpkit.experiment.training.checkpoint import (
-    WEIGHTS,
-    RunState,
-    clear_checkpoints,
-    newest_history,
-    save_weights,
-    snapshot,
-)
-from pnpkit.experiment.training.objective import TrainingData
+from pnpkit.experiment.training.checkpoint import WEIGHTS, clear_checkpoints, newest_history, save_weights
+from pnpkit.experiment.training.learner import Learner, snapshot
 
 PROBED = 64  # test items followed through training
 RUN_FILES = (  # of a run; the mark of its end goes first
@@ -131,9 +116,9 @@ def read_finished(folder: Path, config: TrainingConfig) -> RunResult | None:
     return read_run(folder) if (folder / "provenance.json").exists() else None
 
 
-def config_of(folder: Path, schema: Any = dict) -> dict[str, Any]:
-    """Configuration of a run as its folder has it, after checking it against a schema."""
-    return read_record(folder / "config.json", schema, "train", only=())
+def config_of(folder: Path) -> dict[str, Any]:
+    """Configuration of a run as its folder has it."""
+    return read_record(folder / "config.json", dict, "train", only=())
 
 
 def clear_run(out: Path) -> None:
@@ -141,54 +126,49 @@ def clear_run(out: Path) -> None:
     clear_checkpoints(out / "checkpoint")
     for name in RUN_FILES:
         (out / name).unlink(missing_ok=True)
-    sweep(out)
 
 
-def write_history(data: TrainingData, out: Path, state: RunState) -> None:
+def write_history(out: Path, learner: Learner) -> None:
     """``history.csv``, a row an epoch."""
-    columns = [f"{kind}_{name}" for kind in ("error", "mean_error", "negative") for name in data.space.names]
-    adaptive = ["relaxed"] if "relaxed" in state.history[0] else []
+    history, space = learner.state.history, learner.data.space
+    columns = [f"{kind}_{name}" for kind in ("error", "mean_error", "negative") for name in space.names]
+    adaptive = ["relaxed"] if "relaxed" in history[0] else []
     names = ["epoch", "train_loss", "validation_loss", *columns, *adaptive, "seconds"]
-    write_csv(out / "history.csv", pd.DataFrame(state.history, columns=names))
+    artefacts.write_csv(out / "history.csv", pd.DataFrame(history, columns=names))
 
 
-def write_probe(config: TrainingConfig, data: TrainingData, out: Path, epoch: int, network: nn.Module) -> None:
+def write_probe(out: Path, learner: Learner) -> None:
     """Add to ``probe.csv`` what the network says of some test items after an epoch: how far it is, against time."""
+    data, epoch = learner.data, learner.state.epoch
     rows = data.rows("test")
     rows = rows[np.linspace(0, len(rows) - 1, min(PROBED, len(rows))).round().astype(int)]
-    theta = _answers(config, data, network, rows)
-    columns = dict(zip(data.space.names, theta.T.numpy(), strict=True))
+    columns = dict(zip(data.space.names, _answers(learner, rows).T.numpy(), strict=True))
     table = pd.DataFrame({"epoch": epoch, "id": data.table.id.to_numpy()[rows]} | columns)
     if (out / "probe.csv").exists():
         before = read_csv(out / "probe.csv", dtype=str)  # as text, so that no digit changes
         table = pd.concat([before[before.epoch.astype(int) < epoch], table])
-    write_csv(out / "probe.csv", table)
+    artefacts.write_csv(out / "probe.csv", table)
 
 
-def write_products(
-    config: TrainingConfig,
-    data: TrainingData,
-    out: Path,
-    state: RunState,
-    network: nn.Module,
-    best: dict[str, Tensor],
-    average: dict[str, Tensor],
-) -> None:
+def write_products(out: Path, learner: Learner) -> None:
     """What a finished run leaves; the provenance last, because it is what says that the run is finished."""
+    data, network, state = learner.data, learner.network, learner.state
     rows = data.rows("validation", "test")
     table = data.table.iloc[rows][["id", "fold"]].reset_index(drop=True)
-    for kind, weights in {"last": snapshot(network), "best": best, "average": average}.items():
+    products = {"last": snapshot(network), "best": learner.best, "average": snapshot(learner.average.module)}
+    for kind, weights in products.items():
         network.load_state_dict(weights)
-        theta = _answers(config, data, network, rows)
-        table[[f"{kind}_{name}" for name in data.space.names]] = theta.numpy()
+        table[[f"{kind}_{name}" for name in data.space.names]] = _answers(learner, rows).numpy()
         save_weights(out / WEIGHTS[kind], weights)
-    write_history(data, out, state)
-    write_csv(out / "predictions.csv", table)
-    summary = {"epochs": state.epoch, "best_epoch": state.best_epoch, "sessions": state.sessions}
-    write_record(out / "provenance.json", provenance(config, state.seconds) | summary, RUN_FILES[1:])
+    write_history(out, learner)
+    artefacts.write_csv(out / "predictions.csv", table)
+    made = artefacts.provenance(learner.config, state.seconds)
+    made |= {"epochs": state.epoch, "best_epoch": state.best_epoch, "sessions": state.sessions}
+    artefacts.write_record(out / "provenance.json", made, RUN_FILES[1:])
     clear_checkpoints(out / "checkpoint")
 
 
-def _answers(config: TrainingConfig, data: TrainingData, network: nn.Module, rows: np.ndarray) -> Tensor:
+def _answers(learner: Learner, rows: np.ndarray) -> Tensor:
     """θ̃ of some rows in raw units, float64."""
-    return data.space.decode(predict(network, data.inputs, rows).double(), config.coordinates)
+    u = predict(learner.network, learner.data.inputs, rows).double()
+    return learner.data.space.decode(u, learner.config.coordinates)

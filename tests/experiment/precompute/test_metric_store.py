@@ -12,12 +12,12 @@ import torch
 
 from pnpkit.experiment.artefacts import ArtefactMismatch, config_hash
 from pnpkit.experiment.config import GridConfig
+from pnpkit.experiment.counting import slices
 from pnpkit.experiment.dataset import arpeggio_grid, theta_of
 from pnpkit.experiment.precompute.metric_store import (
     MetricConfig,
     add_provenance,
     check_store,
-    chunk_slices,
     create_store,
     is_finished,
     load_metrics,
@@ -31,7 +31,7 @@ from pnpkit.synth import Arpeggio
 
 CONFIG = MetricConfig(GridConfig(n_steps=6), chunk=50)
 TABLE = arpeggio_grid(6)  # 216 items: four chunks of 50 and one of 16
-SLICES = chunk_slices(CONFIG, len(TABLE))
+SLICES = slices(len(TABLE), CONFIG.chunk)
 J = np.random.default_rng(0).normal(size=(len(TABLE), 2, 9, 3))
 METRICS = J.swapaxes(-1, -2) @ J
 

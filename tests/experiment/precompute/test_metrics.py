@@ -22,12 +22,12 @@ from distributed import LocalCluster
 
 from pnpkit.experiment.artefacts import ArtefactMismatch, config_hash
 from pnpkit.experiment.config import GridConfig
+from pnpkit.experiment.counting import slices
 from pnpkit.experiment.dataset import arpeggio_grid, theta_of
 from pnpkit.experiment.machine import locked
 from pnpkit.experiment.precompute import metrics as precompute
 from pnpkit.experiment.precompute.metric_store import (
     MetricConfig,
-    chunk_slices,
     create_store,
     load_metrics,
     missing_chunks,
@@ -43,7 +43,7 @@ from pnpkit.synth import Arpeggio
 GRID = GridConfig(n_steps=6)
 CONFIG = MetricConfig(GRID, chunk=40)
 THETA = theta_of(arpeggio_grid(6), Arpeggio.parameters)
-SLICES = chunk_slices(CONFIG, len(THETA))
+SLICES = slices(len(THETA), CONFIG.chunk)
 
 
 def toy(grid: GridConfig, items: slice) -> np.ndarray:
@@ -350,7 +350,7 @@ def test_a_cluster_gives_the_bits_of_the_local_pool(tmp_path, monkeypatch, capsy
     ours, theirs = tmp_path / "ours.zarr", tmp_path / "tiny" / "metrics.zarr"
     for path in (ours, theirs):
         create_store(path, config, arpeggio_grid(6), Arpeggio.parameters)
-        for items in chunk_slices(config, 216)[2:]:
+        for items in slices(216, config.chunk)[2:]:
             write_chunk(path, items, toy(GRID, items))
     compute_metrics(ours, config, workers=2)
 

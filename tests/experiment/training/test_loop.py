@@ -23,8 +23,8 @@ from pnpkit.distances import ddsp_mss_distance
 from pnpkit.experiment.artefacts import ArtefactMismatch, config_hash
 from pnpkit.experiment.config import LOSS_LABELS, GridConfig, TrainingConfig
 from pnpkit.experiment.dataset import arpeggio_grid, theta_of
-from pnpkit.experiment.training.checkpoint import WEIGHTS, HistoryRow, RunState, load_analyser, load_weights
-from pnpkit.experiment.training.learner import Learner
+from pnpkit.experiment.training.checkpoint import WEIGHTS, load_analyser, load_weights
+from pnpkit.experiment.training.learner import HistoryRow, Learner
 from pnpkit.experiment.training.loop import fit, train
 from pnpkit.experiment.training.objective import OF_SOUNDS, TrainingData, build_losses, metric_of
 from pnpkit.experiment.training.run_folder import read_run
@@ -182,7 +182,7 @@ def test_the_average_follows_weights_and_buffers_and_leaves_the_run_as_it_was(da
     learner.step = watched  # type: ignore[method-assign]
     for one in (learner, plain):
         torch.manual_seed(0)
-        one.epoch(ParameterLoss(), RunState(), None)
+        one.epoch(ParameterLoss(), None)
     found = learner.average.module.state_dict()
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, rtol=1e-5, atol=1e-6)

@@ -9,11 +9,10 @@ from torch import Tensor, nn
 from torch._compile import _disable_dynamo
 from torch.autograd import forward_ad
 
-from pnpkit._checks import require_finite, require_floating, somewhere
+from pnpkit._checks import require_finite, require_floating, require_whole, somewhere
 from pnpkit.jtfs.autograd import PushForward, Scatter
-from pnpkit.jtfs.design import design
+from pnpkit.jtfs.design import Sizes, design, one_quality
 from pnpkit.jtfs.modulus import modulus
-from pnpkit.jtfs.sizes import Sizes, one_quality, require_whole
 from pnpkit.jtfs.stages import Envelopes, JointFirstOrder, LowPass, SecondOrder, fit, rfft_back
 
 LOUD = 2.0**40  # peak above which squares, summed, come near the end of float32: such a sound is scaled, and S back
@@ -88,7 +87,7 @@ class JTFS(nn.Module):
         self.low_pass = LowPass(plan.low_pass, T, N)
         self.first = nn.ModuleList(Envelopes(b, self.length) for b in plan.bands)  # type: ignore[assignment]
         in_time, gain = self.low_pass if sizes.second_in_time else None, self.low_pass.mean_gain
-        self.second = nn.ModuleList(SecondOrder(m, in_time, gain) for m in plan.modulations)  # type: ignore[assignment]
+        self.second = nn.ModuleList(SecondOrder(*m, in_time, gain) for m in plan.modulations)  # type: ignore[assignment]
         self.joint = JointFirstOrder(plan.joint, plan.joint_rows)
 
     @classmethod

@@ -10,10 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pnpkit._checks import CLIPPED, clipped_share, require_finite, require_floating, require_not_flat
+from pnpkit._checks import CLIPPED, clipped_share, require_finite, require_floating, require_not_flat, require_whole
 from pnpkit._names import require_known
 from pnpkit.jtfs import JTFS
-from pnpkit.jtfs.sizes import require_whole
 from pnpkit.matching.answer import Match, history_of, participation
 from pnpkit.matching.atlas import Atlas
 from pnpkit.matching.descent import Descent, refine

@@ -180,16 +180,13 @@ class JTFS(nn.Module):
             averaged = torch.cat(self._averaged(*leaves), -1)
         averages, kinds = gradient.tensor_split((averaged.shape[-1],), -1)
         mean, low = torch.autograd.grad(averaged, leaves, averages)
-        envelopes = [z.new_zeros(*z.shape[:-1], z.shape[-1] // 2 + 1) for z in bands]
-        for envelope, lowest in zip(envelopes, low.split([z.shape[2] for z in bands], 2), strict=True):
-            n = min(envelope.shape[-1], lowest.shape[-1])
-            envelope[..., :n] = lowest[..., :n]
+        lowest = low.split([z.shape[2] for z in bands], 2)
+        envelopes = [fit(low, z.shape[-1] // 2 + 1).contiguous() for low, z in zip(lowest, bands, strict=True)]
         sizes = [size for kind in zip(*(scale.sizes for scale in self.second), strict=True) for size in kind]
         blocks = kinds.split(sizes, -1)
         for n, (scale, plane) in enumerate(zip(self.second, planes, strict=True)):
             scale.pull_back(plane, blocks[n :: len(planes)], envelopes)
-        spectrum = mean.new_zeros(*mean.shape[:2], self.length // 2 + 1)
-        spectrum[..., :1] = mean
+        spectrum = fit(mean, self.length // 2 + 1)
         for stage, z, envelope in zip(self.first, bands, envelopes, strict=True):
             stage.pull_back(z, envelope, spectrum)
         return rfft_back(spectrum, self.length, "forward")[..., : self.n_samples]

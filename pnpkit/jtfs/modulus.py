@@ -23,7 +23,7 @@ from pnpkit.jtfs import kernels
 from pnpkit.jtfs.frequential import Rows
 
 Jet = Complex[Tensor, "parts items ..."]
-Plane = Complex[Tensor, "parts items rows time"]
+Plane = Complex[Tensor, "parts items rows time"]  # a jet of envelopes filtered in time, a row a band
 TILE = 2**19  # floats of one tile of products: what a core's share of the last-level cache holds
 TINY = 1e-37  # squared modulus below which a direction is taken to be zero; the smallest normal float32 is 1.2e-38
 

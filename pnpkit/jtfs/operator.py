@@ -156,7 +156,7 @@ class JTFS(nn.Module):
             ways += [bands] if kept is not None else []
         mean, low = spectrum[..., :1], torch.cat([fit(e, len(self.low_pass.bins)) for e in envelopes], 2)
         for scale in self.second:
-            plane = scale.plane(envelopes)
+            plane = scale.place(envelopes)  # filtered in time
             second.append(scale(plane))
             ways += [plane] if kept is not None else []
         if kept is not None:

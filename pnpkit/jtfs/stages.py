@@ -158,10 +158,6 @@ class SecondOrder(Placement):
         frames = 1 if low_pass is None else low_pass.frames
         self.sizes = (self.rows * frames, self.outputs * frames, self.outputs * frames)  # low-pass, up, down
 
-    def plane(self, envelopes: Sequence[Tensor]) -> Complex[Tensor, "parts items rows time"]:
-        """The envelopes filtered in time."""
-        return self.place(envelopes)
-
     def forward(self, z: Complex[Tensor, "parts items rows time"]) -> tuple[Tensor, Tensor, Tensor]:
         """Averages of a plane: low-pass along the rows, spin up, spin down; each (parts, items, coefficients)."""
         if self.low_pass:

@@ -11,34 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for type checkers and editors, which cannot follow the table below
     from pnpkit.analyser.network import Analyser as Analyser
-    from pnpkit.distances import (
-        ddsp_mss_distance as ddsp_mss_distance,
-        jtfs_distance as jtfs_distance,
-        mss_distance as mss_distance,
-    )
+    from pnpkit.distances import ddsp_mss_distance as ddsp_mss_distance, jtfs_distance as jtfs_distance
+    from pnpkit.distances import mss_distance as mss_distance
     from pnpkit.jtfs import JTFS as JTFS, Phi as Phi, log_compress as log_compress
-    from pnpkit.losses import (
-        ParameterLoss as ParameterLoss,
-        PNPLoss as PNPLoss,
-        SpectralLoss as SpectralLoss,
-        WeightedParameterLoss as WeightedParameterLoss,
-        quadratic_form as quadratic_form,
-    )
+    from pnpkit.losses import ParameterLoss as ParameterLoss, PNPLoss as PNPLoss, SpectralLoss as SpectralLoss
+    from pnpkit.losses import WeightedParameterLoss as WeightedParameterLoss, quadratic_form as quadratic_form
     from pnpkit.matching import Atlas as Atlas, Match as Match, match as match, morph as morph, refine as refine
-    from pnpkit.metric import (
-        damp as damp,
-        jacobian as jacobian,
-        mean_metric as mean_metric,
-        riemannian_metric as riemannian_metric,
-        unit_trace as unit_trace,
-    )
-    from pnpkit.synth import (
-        Arpeggio as Arpeggio,
-        Parameter as Parameter,
-        ParameterSpace as ParameterSpace,
-        RectangularDrum as RectangularDrum,
-        Synthesiser as Synthesiser,
-    )
+    from pnpkit.metric import damp as damp, jacobian as jacobian, mean_metric as mean_metric
+    from pnpkit.metric import riemannian_metric as riemannian_metric, unit_trace as unit_trace
+    from pnpkit.synth import Arpeggio as Arpeggio, Parameter as Parameter, ParameterSpace as ParameterSpace
+    from pnpkit.synth import RectangularDrum as RectangularDrum, Synthesiser as Synthesiser
 
 __version__ = "0.2.0"
 

@@ -1,7 +1,9 @@
-"""Checks of tensors at the library's boundary, shared by synthesisers, Φ and losses; and its own modes of torch."""
+"""Checks at the library's boundary, shared by synthesisers, Φ and losses; and its own modes of torch."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Integral
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,6 +46,20 @@ def require_floating(name: str, tensor: Tensor) -> None:
     """Raise ``ValueError`` unless a tensor is of a real floating-point type."""
     if not tensor.is_floating_point():
         raise ValueError(f"{name} must be a floating-point tensor (float32 or float64), not {tensor.dtype}")
+
+
+def is_whole(value: Any) -> bool:
+    """Whether it is an integer of any library; True and False are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def require_whole(name: str, value: Any, least: int) -> int:
+    """The value, if it is a whole number of at least so much; else ``ValueError``."""
+    if not is_whole(value):
+        raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, not {value}")
+    return int(value)
 
 
 def require_same_shape(x: Tensor, y: Tensor, what: str = "the two sounds") -> None:

@@ -75,14 +75,17 @@ def match_(
     """
     from pnpkit.experiment.files import write_atomically
     from pnpkit.experiment.machine import dask_executor, locked, run_tasks
-    from pnpkit.experiment.matches import Table, sounds_in, typed
+    from pnpkit.experiment.matches import MatchConfig, Table, sounds_in, typed
+    from pnpkit.experiment.precompute.atlases import atlas_config, find_atlas
 
     pages = None if out is None else _pages()
     if scheduler is not None:  # a worker elsewhere has another working folder
         out, files = out and out.absolute(), [f if f == "-" else str(Path(f).absolute()) for f in files]
     own: Any = nullcontext() if out is None else locked(out, wait=False)
     with bars() as progress, dask_executor(scheduler) as executor, own:
-        config = _config(synth, variant, starts, steps, finish, jobs, progress, executor)
+        require_known("finish", finish, ("phi", "waveform"))
+        config = MatchConfig(atlas_config(synth, variant), starts, steps, finish)
+        find_atlas(config.atlas, jobs, progress, executor)  # so that no task builds it
         sources = sounds_in(files)
         table = None if out is None else Table(out / "matches.csv", config.synth.parameters)
         todo = [s for s in sources if table is None or not table.done(s, config)]
@@ -108,11 +111,10 @@ def match_(
         advanced()
         tasks = [(s, config, out, names[s], pages is not None) for s in todo]
         alone = jobs == 1 and executor is None
-        for task in tasks:
-            if alone or task[0] == "-":  # standard input is that of this process
-                ended(_matched(*task))
-        if not alone:
-            others = [task for task in tasks if task[0] != "-"]
+        here = [task for task in tasks if alone or task[0] == "-"]  # standard input is that of this process
+        for task in here:
+            ended(_matched(*task))
+        if others := [task for task in tasks if task not in here]:
             run_tasks(_matched, others, workers=jobs, executor=executor, finished=ended)
         if out is not None and pages is not None:
             rows = map(typed, Table(out / "matches.csv", config.synth.parameters).rows.values())
@@ -131,20 +133,6 @@ def _pages() -> Any:
     except ModuleNotFoundError as error:
         print(f"pnpkit: no pages are written, but the table and a match a sound: {error}", file=sys.stderr)
         return None
-
-
-def _config(
-    synth: str, variant: str | None, starts: int, steps: int, finish: str,
-    jobs: int, progress: Any, executor: Any,
-) -> "MatchConfig":  # fmt: skip
-    """The options of a match; its atlas is there afterwards, so that no task builds it."""
-    from pnpkit.experiment.matches import MatchConfig
-    from pnpkit.experiment.precompute.atlases import atlas_config, find_atlas
-
-    require_known("finish", finish, ("phi", "waveform"))
-    config = MatchConfig(atlas_config(synth, variant), starts, steps, finish)
-    find_atlas(config.atlas, jobs, progress, executor)
-    return config
 
 
 def _matched(source: str, config: "MatchConfig", out: Path | None, name: str, page: bool) -> dict[str, Any]:

@@ -66,11 +66,11 @@ def mss_distance(
     >>> mss_distance(x, x)
     tensor(0.)
     """
-    _check_sounds(x, y, 1 + max(MSS_RESOLUTIONS)[0] // 2)  # reflected at their ends
+    dtype = x.dtype
+    x, y = _checked(x, y, 1 + max(MSS_RESOLUTIONS)[0] // 2)  # reflected at their ends
     if pooled and not x.numel():
         raise ValueError("a pooled distance needs at least one sound")
-    axes, dtype = None if pooled else (-2, -1), x.dtype
-    x, y = _widened(x, y)
+    axes = None if pooled else (-2, -1)
     total = torch.zeros(() if pooled else x.shape[:-1], dtype=x.dtype, device=x.device)
     for n_fft, hop, length in MSS_RESOLUTIONS:
         window = torch.hann_window(length, dtype=x.dtype, device=x.device)
@@ -103,9 +103,8 @@ def ddsp_mss_distance(x: Float[Tensor, "*batch n"], y: Float[Tensor, "*batch n"]
     >>> ddsp_mss_distance(x, x)
     tensor(0.)
     """
-    _check_sounds(x, y, 1)
     dtype = x.dtype
-    x, y = _widened(x, y)
+    x, y = _checked(x, y, 1)
     total = torch.zeros(x.shape[:-1], dtype=x.dtype, device=x.device)
     for size in DDSP_SIZES:
         hop = size // 4
@@ -124,17 +123,14 @@ def root(square: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
     return torch.where(positive, torch.where(positive, square, 1.0).sqrt(), 0.0)
 
 
-def _widened(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Both in float64 if one is so loud that float32 would overflow."""
-    return (x.double(), y.double()) if somewhere((x.abs() > LOUD) | (y.abs() > LOUD)) else (x, y)
-
-
-def _check_sounds(x: Tensor, y: Tensor, least: int) -> None:
+def _checked(x: Tensor, y: Tensor, least: int) -> tuple[Tensor, Tensor]:
+    """Two sounds of at least so many samples, both in float64 if one is so loud that float32 would overflow."""
     require_same_shape(x, y)
     for sound in (x, y):
         require_floating("a sound", sound)
     if x.ndim == 0 or x.shape[-1] < least:
         raise ValueError(f"a sound of shape {tuple(x.shape)} is too short: its last dimension must be at least {least}")
+    return (x.double(), y.double()) if somewhere((x.abs() > LOUD) | (y.abs() > LOUD)) else (x, y)
 
 
 def _power(x: Tensor, n_fft: int, hop: int, window: Tensor, center: bool) -> Tensor:

@@ -11,14 +11,12 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from pnpkit.metric import Function
 from pnpkit.synth import Synthesiser
 
 
 def spectral_losses(
-    listen: Callable[[Tensor], Tensor],
-    theta: Float[Tensor, "items d"],
-    errors: Float[Tensor, "items *k d"],
-    together: int = 8,
+    listen: Function, theta: Float[Tensor, "items d"], errors: Float[Tensor, "items *k d"], together: int = 8
 ) -> Float[Tensor, "items *k"]:
     r"""Spectral loss of many errors about each of several points.
 
@@ -208,7 +206,7 @@ class LinearisedListening:
         theta: Float[Tensor, "sounds d"],
         values: Float[Tensor, "sounds k"],
         J: Float[Tensor, "sounds k d"],
-        measure: Callable[[Tensor], Tensor] = lambda theta: theta,
+        measure: Function = lambda theta: theta,
     ) -> None:
         if not len(theta) == len(values) == len(J):
             raise ValueError(f"{len(theta)} sounds, {len(values)} values, {len(J)} Jacobians: as many are needed")

@@ -11,7 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pnpkit._checks import require_same_shape
+from pnpkit.metric import Function
 
+Batch = Float[Tensor, "batch d"]  # θ̃ or θ of a batch, in the coordinates that the network speaks
 Box = tuple[Float[Tensor, " d"], Float[Tensor, " d"]]  # lower and upper ends of each parameter
 
 RELAXATION = 10.0  # by which adaptive damping changes λ; Marquardt, 1963
@@ -58,9 +60,7 @@ class ParameterLoss:
     tensor(2.)
     """
 
-    def __call__(
-        self, prediction: Float[Tensor, "batch d"], target: Float[Tensor, "batch d"], metric: Tensor | None = None
-    ) -> Float[Tensor, ""]:
+    def __call__(self, prediction: Batch, target: Batch, metric: Tensor | None = None) -> Float[Tensor, ""]:
         return _error(prediction, target).square().mean()
 
 
@@ -89,9 +89,7 @@ class WeightedParameterLoss:
         if not symmetric or (w := torch.linalg.eigvalsh(D))[0] < -1e-9 * w[-1].abs():
             raise ValueError(f"weights must be finite, not negative and symmetric, got {weights.tolist()}")
 
-    def __call__(
-        self, prediction: Float[Tensor, "batch d"], target: Float[Tensor, "batch d"], metric: Tensor | None = None
-    ) -> Float[Tensor, ""]:
+    def __call__(self, prediction: Batch, target: Batch, metric: Tensor | None = None) -> Float[Tensor, ""]:
         error = _error(prediction, target)
         return quadratic_form(error, self.D.to(error.device).expand(len(error), -1, -1)).mean()
 
@@ -121,17 +119,15 @@ class WaveformLoss:
     def __init__(
         self,
         distance: Callable[[Tensor, Tensor], Tensor],
-        listen: Callable[[Tensor], Tensor],
-        decode: Callable[[Tensor], Tensor] = lambda theta: theta,
+        listen: Function,
+        decode: Function = lambda theta: theta,
         box: Box | None = None,
     ) -> None:
         if box is not None and not bool((box[0] < box[1]).all()):
             raise ValueError(f"the box needs low < high, got {box[0].tolist()} and {box[1].tolist()}")
         self.distance, self.listen, self.decode, self.box = distance, listen, decode, box
 
-    def __call__(
-        self, prediction: Float[Tensor, "batch d"], target: Float[Tensor, "batch d"], metric: Tensor | None = None
-    ) -> Float[Tensor, ""]:
+    def __call__(self, prediction: Batch, target: Batch, metric: Tensor | None = None) -> Float[Tensor, ""]:
         require_same_shape(prediction, target, "prediction and target")
         with torch.no_grad():
             wanted = self.listen(self.decode(target))
@@ -139,7 +135,7 @@ class WaveformLoss:
         inside, way_back = self._into_box(prediction)
         return (self.distance(self.listen(self.decode(inside)), wanted) + silence * way_back).mean()
 
-    def _into_box(self, guess: Float[Tensor, "batch d"]) -> tuple[Float[Tensor, "batch d"], Tensor | float]:
+    def _into_box(self, guess: Batch) -> tuple[Batch, Tensor | float]:
         """The nearest point of the box, and how many times the cost of silence the way there costs."""
         if self.box is None:
             return guess, 0.0
@@ -181,12 +177,7 @@ class SpectralLoss(WaveformLoss):
     tensor(4.5000)
     """
 
-    def __init__(
-        self,
-        listen: Callable[[Tensor], Tensor],
-        decode: Callable[[Tensor], Tensor] = lambda theta: theta,
-        box: Box | None = None,
-    ) -> None:
+    def __init__(self, listen: Function, decode: Function = lambda theta: theta, box: Box | None = None) -> None:
         super().__init__(_half_squared_distance, listen, decode, box)
 
 
@@ -210,9 +201,7 @@ class PNPLoss:
     def __init__(self, damping: Float[Tensor, "d d"] | None = None) -> None:
         self.damping = damping
 
-    def __call__(
-        self, prediction: Float[Tensor, "batch d"], target: Float[Tensor, "batch d"], metric: Float[Tensor, "batch d d"]
-    ) -> Float[Tensor, ""]:
+    def __call__(self, prediction: Batch, target: Batch, metric: Float[Tensor, "batch d d"]) -> Float[Tensor, ""]:
         if self.damping is not None:
             metric = metric.double() + self.damping.to(metric.device, torch.float64)
         return quadratic_form(_error(prediction, target), metric).mean()
@@ -238,7 +227,5 @@ class AdaptivePNPLoss:
         self.relaxed = self.relaxed + 1 if improved else max(self.relaxed - 1, 0)
         return self.relaxed
 
-    def __call__(
-        self, prediction: Float[Tensor, "batch d"], target: Float[Tensor, "batch d"], metric: Float[Tensor, "batch d d"]
-    ) -> Float[Tensor, ""]:
+    def __call__(self, prediction: Batch, target: Batch, metric: Float[Tensor, "batch d d"]) -> Float[Tensor, ""]:
         return PNPLoss(self.damping / RELAXATION**self.relaxed)(prediction, target, metric)

@@ -14,12 +14,11 @@ from torch.autograd import forward_ad
 from pnpkit._checks import require_finite, somewhere
 from pnpkit._names import require_known
 
+Function = Callable[[Tensor], Tensor]  # g, Φ, or the two composed
 _ONE_AT_A_TIME = RLock()  # torch counts the levels of forward-mode differentiation per process, not per thread
 
 
-def jacobian(
-    g: Callable[[Tensor], Tensor], phi: Callable[[Tensor], Tensor], theta: Float[Tensor, "*batch d"]
-) -> Inexact[Tensor, "*batch k d"]:
+def jacobian(g: Function, phi: Function, theta: Float[Tensor, "*batch d"]) -> Inexact[Tensor, "*batch k d"]:
     r"""Jacobian of Φ∘g by forward-mode differentiation, one tangent a parameter.
 
     .. math:: \mathbf{J}_{ki} = \partial(\Phi\circ g)_k(\theta) / \partial\theta_i
@@ -42,7 +41,7 @@ def jacobian(
 
 
 def value_and_jacobian(
-    g: Callable[[Tensor], Tensor], phi: Callable[[Tensor], Tensor], theta: Float[Tensor, "*batch d"]
+    g: Function, phi: Function, theta: Float[Tensor, "*batch d"]
 ) -> tuple[Inexact[Tensor, "*batch k"], Inexact[Tensor, "*batch k d"]]:
     """Φ(g(θ)) and its Jacobian in one pass; see :func:`jacobian`. Threads of one process take turns."""
     flat = theta.reshape(-1, d := theta.shape[-1])
@@ -66,9 +65,7 @@ def load_forward_mode() -> None:
             forward_ad.make_dual(torch.zeros(()), torch.zeros(()))
 
 
-def riemannian_metric(
-    g: Callable[[Tensor], Tensor], phi: Callable[[Tensor], Tensor], theta: Float[Tensor, "*batch d"]
-) -> Float[Tensor, "*batch d d"]:
+def riemannian_metric(g: Function, phi: Function, theta: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d d"]:
     r"""Pullback metric of Φ∘g, :math:`\mathbf{M}(\theta)=\mathbf{J}(\theta)^\top\mathbf{J}(\theta)`, in float64.
 
     A complex Φ counts as its real and imaginary parts: :math:`\mathbf{M} = \operatorname{Re}\mathbf{J}^H\mathbf{J}`.

@@ -9,14 +9,17 @@ from torch import Tensor, nn
 
 from pnpkit._checks import plain_modes
 from pnpkit._names import require_known
+from pnpkit.metric import Function
 
 EVALUATION_BATCH = 64  # fits the caches; no result depends on it beyond rounding
 
-HEADS: dict[str, Callable[[], nn.Module]] = {
-    "leaky_relu": lambda: nn.LeakyReLU(0.01),  # the paper's: raw units, which are all positive
-    "softplus": nn.Softplus,  # what the authors' program had when the paper was deposited
-    "tanh": nn.Tanh,  # coordinates normalised to [−1, 1]
-    "linear": nn.Identity,
+HEADS: dict[str, tuple[Callable[[], nn.Module], Function, str]] = {  # h, its inverse, and what it reaches
+    # the paper's: raw units, which are all positive
+    "leaky_relu": (lambda: nn.LeakyReLU(0.01), lambda y: torch.where(y >= 0, y, 100 * y), "finite values"),
+    # what the authors' program had when the paper was deposited
+    "softplus": (nn.Softplus, lambda y: y + torch.log(-torch.expm1(-y)), "positive values"),
+    "tanh": (nn.Tanh, torch.atanh, "(−1, 1)"),  # coordinates normalised to [−1, 1]
+    "linear": (nn.Identity, lambda y: y, "finite values"),
 }
 
 
@@ -65,7 +68,7 @@ class Analyser(nn.Module):
                 "efficientnet_b0", pretrained=False, num_classes=n_parameters, in_chans=3, drop_rate=0.2
             )
             self.network = in_fewer_passes(network)
-            self.head = HEADS[head]()
+            self.head = HEADS[head][0]()
             if mean_target is not None:
                 with torch.no_grad():
                     self.network.get_parameter("classifier.bias").copy_(_before_head(mean_target, head))
@@ -98,14 +101,7 @@ def predict(analyser: nn.Module, inputs: np.ndarray, rows: np.ndarray) -> Float[
 
 def _before_head(output: Tensor, head: str) -> Tensor:
     """The value that the head maps to ``output``."""
-    if head == "leaky_relu":
-        return torch.where(output >= 0, output, 100 * output)
-    if head == "softplus":
-        if not bool((output > 0).all()):
-            raise ValueError(f"a softplus head reaches positive values only, not {output.tolist()}")
-        return output + torch.log(-torch.expm1(-output))
-    if head == "tanh":
-        if not bool((output.abs() < 1).all()):
-            raise ValueError(f"a tanh head reaches (−1, 1) only, not {output.tolist()}")
-        return torch.atanh(output)
-    return output
+    _, inverse, reach = HEADS[head]
+    if not bool(torch.isfinite(before := inverse(output)).all()):
+        raise ValueError(f"a {head} head reaches {reach} only, not {output.tolist()}")
+    return before

@@ -48,11 +48,10 @@ def plot_headline(results: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def lights(claims: pd.DataFrame | Sequence[Mapping[str, Any]]) -> str:
+def lights(claims: pd.DataFrame) -> str:
     """The claims as an HTML list: a sign and a word for the verdict, then the claim and our numbers."""
-    table = claims if isinstance(claims, pd.DataFrame) else pd.DataFrame(claims)
     lines = []
-    for number, row in table.iterrows():
+    for number, row in claims.iterrows():
         word, said = row.verdict, f"<b>{html.escape(row.claim)}</b>: {html.escape(row.ours)}"
         light = f'<span class="light"><span aria-hidden="true">{SIGNS[word]}</span> {word}</span>'
         lines.append(f'<li class="verdict {word.replace(" ", "-")}" value="{number}">{light} {said}</li>')

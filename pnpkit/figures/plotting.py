@@ -157,12 +157,12 @@ def scalogram_grid(
         columns, rows: what varies, with its unit; titles above and at the right.
         size: of the figure, inches.
     """
-    values = [[np.asarray(panel) for panel in line] for line in panels]
-    limits = (min(p.min() for line in values for p in line), max(p.max() for line in values for p in line))
+    values = np.asarray(panels)
+    limits = (values.min(), values.max())
     axes: Any
     figure, axes = plt.subplots(len(rows), len(columns), figsize=size, sharex=True, sharey=True, squeeze=False)
     for i, j in np.ndindex(len(rows), len(columns)):
-        ax = plot_scalogram(values[i][j], times, frequencies, axes[i, j], limits=limits, colourbar=False)
+        ax = plot_scalogram(values[i, j], times, frequencies, axes[i, j], limits=limits, colourbar=False)
         ax.set(title=columns[j] if i == 0 else "")
         ax.label_outer()
         if j == len(columns) - 1:

@@ -95,7 +95,7 @@ def plot_errors(
 
     Args:
         histories: as in :func:`plot_history`.
-        workspace: the parameters.
+        space: of the parameters.
         constant: error of the constant answer, by name.
         axes: at least one a parameter, in their order.
         legend: whether the first panel names the losses.

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from pnpkit._checks import is_whole, require_whole
 from pnpkit.jtfs import filterbank as fb
-from pnpkit.jtfs.frequential import FrequentialBank
-from pnpkit.jtfs.rows import Rows
-from pnpkit.jtfs.sizes import Sizes
+from pnpkit.jtfs.frequential import FrequentialBank, Rows
 
 # A filter's bins below these shares of its peak are left out: 4.8 and 4.3 standard deviations of a Gaussian
 FIRST_THRESHOLD, SECOND_THRESHOLD = 1e-5, 1e-4
@@ -19,38 +19,71 @@ FIRST_OVERSAMPLING, FIRST_SHORTEST = 4, 128
 SECOND_SHORTEST = 64  # … and second-order planes, of which only averages are wanted, at less: see plane_length
 
 
+def one_quality(Q: Any) -> Any:
+    """Q of the first order; the field writes (Q, 1), the second order having one wavelet an octave."""
+    if not isinstance(Q, tuple | list):
+        return Q
+    if len(Q) != 2 or Q[1] != 1:
+        raise ValueError(f"Q must be a whole number, or a pair (Q, 1): the second order has one, not {tuple(Q)}")
+    return Q[0]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Arguments of :class:`pnpkit.jtfs.operator.JTFS`, where they are explained; ``n_samples`` is a power of two here.
+
+    Raises:
+        ValueError: if one is of another kind or out of range; the message names it.
+    """
+
+    J: int
+    Q: int
+    J_fr: int
+    Q_fr: int
+    F: int
+    T: int | None
+    n_samples: int
+    global_second_order: bool
+    coarse_quirk: bool
+
+    def __post_init__(self) -> None:
+        for name in ("J", "Q", "J_fr", "Q_fr", "F"):
+            require_whole(name, getattr(self, name), 1)
+        n, J, T = self.n_samples, self.J, self.T
+        if n.bit_length() <= J:
+            raise ValueError(f"J = {J} needs at least 2^{J} samples; n_samples is {n}")
+        if T is not None and (not is_whole(T) or not 1 <= T <= n or T & (T - 1)):
+            raise ValueError(f"T must be None or a power of two from 1 to n_samples = {n}, not {T!r}")
+
+    @property
+    def length(self) -> int:
+        """Samples of the padded waveform."""
+        return 2 * self.n_samples
+
+    @property
+    def frames(self) -> int:
+        """Instants that first-order paths keep."""
+        return 1 if self.T is None else self.n_samples // self.T
+
+    @property
+    def second_in_time(self) -> bool:
+        """Whether second-order paths keep as many."""
+        return self.T is not None and not self.global_second_order
+
+
 @dataclass(frozen=True)
 class Bands:
-    """First-order wavelets whose envelopes are computed at one length.
+    """What is cut out of spectra and computed at one length: first-order wavelets, or the rows of a second-order one.
 
     Args:
         starts: first bin of each.
         weights: its Fourier transform from there on, (bands, width).
-        length: samples of an envelope over the padded duration.
+        length: samples of a band over the padded duration.
     """
 
     starts: list[int]
     weights: fb.Array
     length: int
-
-
-@dataclass(frozen=True)
-class Modulation:
-    """A second-order wavelet in time, and the filters along the rows that it is combined with.
-
-    Args:
-        start: its first bin.
-        weights: its Fourier transform from there on.
-        gains: factor of each row.
-        length: samples of a plane over the padded duration.
-        filters: along the rows.
-    """
-
-    start: int
-    weights: fb.Array
-    gains: fb.Array
-    length: int
-    filters: list[Rows]
 
 
 @dataclass(frozen=True)
@@ -93,7 +126,7 @@ class Design:
     """All constants of an operator."""
 
     bands: list[Bands]
-    modulations: list[Modulation]
+    modulations: list[tuple[Bands, list[Rows]]]  # a second-order wavelet on each row that it sees, filters along them
     low_pass: fb.Array  # non-negative bins of φ_T that count; one bin, 1, averages over the sound
     joint: list[Rows]  # on the averaged first order
     joint_rows: int  # that they give out
@@ -111,8 +144,8 @@ def design(sizes: Sizes) -> Design:
         if rows:
             start, weights = _cut(v.spectrum, SECOND_THRESHOLD)
             samples = plane_length(len(weights), len(averaging) if sizes.second_in_time else 0)
-            gains = found.gains(n)
-            modulations.append(Modulation(start, weights, gains, min(sizes.length, samples), fr.filters(rows)))
+            on_rows = Bands([start] * rows, found.gains(n)[:, None] * weights, min(sizes.length, samples))
+            modulations.append((on_rows, fr.filters(rows)))
     # Bands without second order are heard by their neighbours, but have no joint path
     joint_rows = max(found.rows) or len(found.first)
     joint = fr.filters(len(found.first), joint_rows)

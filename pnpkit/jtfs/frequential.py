@@ -1,14 +1,83 @@
-"""Filters along log-frequency: how a band is compared with its neighbours."""
+"""Filters along log-frequency, how a band is compared with its neighbours, as products on foldings of the rows."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
+import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from pnpkit.jtfs import filterbank as fb
-from pnpkit.jtfs.rows import Rows
 
+Foldings = Sequence[fb.Array]  # a matrix for sums of mirrored rows, another for their differences
 RANK_TOLERANCE = 1e-6  # singular values below this share of the bank's largest are left out
+
+
+def keep(module: nn.Module, name: str, constant: NDArray) -> None:
+    """Register a constant: it follows the module's device and dtype, and stays out of its state."""
+    with torch.inference_mode(False):  # an operator made inside that mode differentiates outside it
+        module.register_buffer(name, torch.from_numpy(constant.copy()).float(), persistent=False)
+
+
+class Rows(nn.Module):
+    """Wavelets and perhaps a low-pass along a number of rows, as real matrices on the two foldings of the rows.
+
+    A wavelet's impulse response is Hermitian, so its real part is even and its imaginary part odd: each maps what is
+    symmetric about the middle row and what is antisymmetric apart. On sums and differences of the rows that mirror each
+    other, half as many products do, and give the upper half of the rows; see :func:`pnpkit.jtfs.kernels.add_moduli`.
+
+    Args:
+        rows: how many.
+        wavelets: how many.
+        weights: on the sums and on the differences, ((2·wavelets + low-pass)·⌈rows/2⌉, columns): wavelets' real parts,
+            imaginary parts, low-pass.
+        bases: combinations of the sums and of the differences that these see, (columns, ⌈rows/2⌉ or ⌊rows/2⌋); None
+            where they see all.
+    """
+
+    even: Tensor
+    odd: Tensor
+    even_basis: Tensor
+    odd_basis: Tensor
+
+    def __init__(self, rows: int, wavelets: int, weights: Foldings, bases: Foldings | None = None) -> None:
+        super().__init__()
+        self.rows, self.wavelets, self.reduced = rows, wavelets, bases is not None
+        for name, matrix in zip(("even", "odd", "even_basis", "odd_basis"), (*weights, *(bases or ())), strict=False):
+            keep(self, name, matrix)
+
+    def products(
+        self, even: Tensor, odd: Tensor, out: tuple[Tensor | None, Tensor | None] = (None, None)
+    ) -> tuple[Tensor, Tensor]:
+        """What the weights make of sums and differences of mirrored rows, each (…, rows of them, columns)."""
+        if self.reduced:
+            even, odd = self.even_basis @ even, self.odd_basis @ odd
+        return torch.matmul(self.even, even, out=out[0]), torch.matmul(self.odd, odd, out=out[1])
+
+    def pull(self, even: Float[Tensor, "out n"], odd: Float[Tensor, "out n"]) -> tuple[Tensor, Tensor]:
+        """Adjoint of :meth:`products`."""
+        even, odd = self.even.mT @ even, self.odd.mT @ odd
+        return (self.even_basis.mT @ even, self.odd_basis.mT @ odd) if self.reduced else (even, odd)
+
+    def forward(self, x: Float[Tensor, "*batch rows columns"]) -> tuple[Tensor, Tensor, Tensor]:
+        """Real and imaginary parts of the wavelets, (…, wavelets · rows, columns), and low-pass (0 or rows)."""
+        half, mirrored = (self.rows + 1) // 2, x.flip(-2)
+        even, odd = self.products((x + mirrored)[..., :half, :], (x - mirrored)[..., : self.rows // 2, :])
+        n = self.wavelets * half
+        (a_even, b_even, low_even), (a_odd, b_odd, low_odd) = (p.tensor_split((n, 2 * n), -2) for p in (even, odd))
+        return (
+            self._unfold(a_even + a_odd, a_even - a_odd),
+            self._unfold(b_odd + b_even, b_odd - b_even),
+            self._unfold(low_even + low_odd, low_even - low_odd),
+        )
+
+    def _unfold(self, upper: Tensor, lower: Tensor) -> Tensor:
+        """Rows in order, from the upper halves and the lower ones, mirrored."""
+        half = (self.rows + 1) // 2
+        upper, lower = (part.unflatten(-2, (-1, half)) for part in (upper, lower))
+        return torch.cat([upper, lower[..., : self.rows // 2, :].flip(-2)], -2).flatten(-3, -2)
 
 
 class FrequentialBank:
@@ -21,7 +90,6 @@ class FrequentialBank:
     def __init__(self, J_fr: int, Q_fr: int, F: int) -> None:
         self.pairs = fb.centre_frequencies(J_fr, Q_fr)
         self.F = F
-        self._banks: dict[int, list[fb.Wavelet]] = {}
 
     def scales(self, rows: int) -> list[float]:
         """Centre frequencies (cycles/row) of the wavelets that ``rows`` rows can hold.
@@ -36,11 +104,8 @@ class FrequentialBank:
 
     def bank(self, length: int) -> list[fb.Wavelet]:
         """The wavelets that the longest block of this padded length can hold, normalised together."""
-        if length not in self._banks:
-            held = self.pairs[: len(self.scales(length // 2))]
-            wavelets = [fb.wavelet(length, *p) for p in held]
-            self._banks[length], _ = fb.energy_normalise(wavelets, length, None, target=1)
-        return self._banks[length]
+        wavelets = [fb.wavelet(length, *pair) for pair in self.pairs[: len(self.scales(length // 2))]]
+        return fb.energy_normalise(wavelets, length, None, target=1)[0]
 
     def matrices(self, rows: int) -> tuple[NDArray[np.float64], NDArray[np.complex128]]:
         """Low-pass (rows, rows), real, and wavelets of spin up (wavelets, rows, rows), complex."""
@@ -82,10 +147,10 @@ class FrequentialBank:
             if split_cost < cost:
                 cost, split, reductions = split_cost, k, spaces
         fine = [np.concatenate(pair) for pair in zip(stacked(slice(split)), low_folded, strict=True)]
-        filters = [Rows(rows, split, *fine)]
+        filters = [Rows(rows, split, fine)]
         if reductions is not None:
             weights = [matrix @ space.T for matrix, space in zip(stacked(slice(split, None)), reductions, strict=True)]
-            filters.append(Rows(rows, len(waves) - split, *weights, *reductions))
+            filters.append(Rows(rows, len(waves) - split, weights, reductions))
         return filters
 
 

@@ -18,10 +18,11 @@ from pnpkit._compile import njit
 
 # Sums may be reordered and quotients taken as products; infinities and NaN keep their meaning
 FAST = {"reassoc", "contract", "arcp", "afn", "nsz"}
+loop = njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
 
 
 @no_type_check
-@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
+@loop
 def place(spectrum, starts, weights, first, count, out):
     """Move bands to zero: spectrum (signals, channels, 2·bins) → rows of out (signals, bands, 2·length) from first on.
 
@@ -39,7 +40,7 @@ def place(spectrum, starts, weights, first, count, out):
 
 
 @no_type_check
-@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
+@loop
 def place_back(gradient, starts, weights, first, count, out):
     """Adjoint of :func:`place`: add to out (signals, channels, 2·bins) what its rows weigh in gradient."""
     signals, channels, _ = out.shape
@@ -53,7 +54,7 @@ def place_back(gradient, starts, weights, first, count, out):
 
 
 @no_type_check
-@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
+@loop
 def modulus_jet(z, tiny, out):
     """``|z|`` and its derivatives: z (parts, 2·n) → out (parts, n)."""
     parts, n = out.shape
@@ -68,7 +69,7 @@ def modulus_jet(z, tiny, out):
 
 
 @no_type_check
-@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
+@loop
 def modulus_back(z, gradient, tiny, out):
     """Gradient with respect to z (2·n) of Σ gradient · ``|z|``, into out (2·n)."""
     for t in range(len(gradient)):
@@ -78,7 +79,7 @@ def modulus_back(z, gradient, tiny, out):
 
 
 @no_type_check
-@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
+@loop
 def fold(z, item, begin, even, odd):
     """Sums and differences of rows that mirror each other, of one item's z (parts, items, rows, 2·time) from begin on.
 
@@ -98,7 +99,7 @@ def fold(z, item, begin, even, odd):
 
 
 @no_type_check
-@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
+@loop
 def unfold(even, odd, item, begin, out):
     """Adjoint of :func:`fold` for one part: even (⌈rows/2⌉, 1, 2, tile) and odd into out (1, items, rows, 2·time)."""
     rows, tile = out.shape[2], even.shape[-1]
@@ -114,7 +115,7 @@ def unfold(even, odd, item, begin, out):
 
 
 @no_type_check
-@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
+@loop
 def add_moduli(even, odd, rows, first, wavelets, tiny, out):
     """Add to out (parts, outputs) the sums over time of the moduli of both spins and of the low-pass.
 
@@ -183,7 +184,7 @@ def add_moduli(even, odd, rows, first, wavelets, tiny, out):
 
 
 @no_type_check
-@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
+@loop
 def pull_back(even, odd, rows, first, wavelets, tiny, gradient):
     """Replace products of one part, as in :func:`add_moduli`, by the gradient by them of Σ gradient · out."""
     outputs, _, _, tile = even.shape

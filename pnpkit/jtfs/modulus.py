@@ -10,7 +10,7 @@ coefficients: a tile is multiplied, taken the modulus of and summed while it is 
 again rather than remember it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,10 @@ from torch import Tensor
 from torch.autograd import Function
 
 from pnpkit.jtfs import kernels
-from pnpkit.jtfs.rows import Rows
+from pnpkit.jtfs.frequential import Rows
 
+Jet = Complex[Tensor, "parts items ..."]
+Plane = Complex[Tensor, "parts items rows time"]  # a jet of envelopes filtered in time, a row a band
 TILE = 2**19  # floats of one tile of products: what a core's share of the last-level cache holds
 TINY = 1e-37  # squared modulus below which a direction is taken to be zero; the smallest normal float32 is 1.2e-38
 
@@ -41,14 +43,12 @@ def interleaved(z: Complex[Tensor, "*batch n"]) -> Any:
     return torch.view_as_real(z.contiguous()).flatten(-2).numpy()
 
 
-def modulus(z: Complex[Tensor, "parts items ..."]) -> Float[Tensor, "parts items ..."]:
+def modulus(z: Jet) -> Float[Tensor, "parts items ..."]:
     """``|z|`` of a jet; reverse-mode gradients for a jet of one part, a value alone."""
     return _Modulus.apply(z)
 
 
-def modulus_back(
-    z: Complex[Tensor, "parts items ..."], gradient: Float[Tensor, "parts items ..."]
-) -> Complex[Tensor, "parts items ..."]:
+def modulus_back(z: Jet, gradient: Float[Tensor, "parts items ..."]) -> Jet:
     """Gradient with respect to z of Σ gradient · ``|z|``."""
     if not compiled(z):
         return gradient * _direction(z)
@@ -58,9 +58,7 @@ def modulus_back(
     return out
 
 
-def mean_modulus(
-    filters: Sequence[Rows], z: Complex[Tensor, "parts items rows time"]
-) -> Float[Tensor, "parts items out"]:
+def mean_modulus(filters: Iterable[Rows], z: Plane) -> Float[Tensor, "parts items out"]:
     r"""Time averages :math:`\langle |\mathbf{A} z| \rangle_t` for both spins and the low-pass, of a jet.
 
     Args:
@@ -83,10 +81,8 @@ def mean_modulus(
     return out.movedim(0, 1) / time
 
 
-def mean_modulus_back(
-    filters: Sequence[Rows], z: Complex[Tensor, "1 items rows time"], gradient: Float[Tensor, "1 items out"]
-) -> Complex[Tensor, "1 items rows time"]:
-    """Gradient with respect to z of Σ gradient · :func:`mean_modulus`; the products are computed again."""
+def mean_modulus_back(filters: Iterable[Rows], z: Plane, gradient: Float[Tensor, "1 items out"]) -> Plane:
+    """Gradient by z, of one part, of Σ gradient · :func:`mean_modulus`; the products are computed again."""
     rows, wavelets = z.shape[2], sum(group.wavelets for group in filters)
     shares, out = (gradient[0] / z.shape[-1]).contiguous(), torch.empty_like(z)
     if not compiled(z):
@@ -108,7 +104,7 @@ def mean_modulus_back(
     return out
 
 
-def planes(filters: Sequence[Rows], z: Complex[Tensor, "parts items rows time"]) -> tuple[Tensor, Tensor, Tensor]:
+def planes(filters: Iterable[Rows], z: Plane) -> tuple[Tensor, Tensor, Tensor]:
     """Up, down and low-pass planes of a signal, whole: differentiable, for short ones and for other devices."""
     ups, downs, lows = [], [], []
     for group in filters:
@@ -120,7 +116,7 @@ def planes(filters: Sequence[Rows], z: Complex[Tensor, "parts items rows time"])
     return torch.cat(ups, -2), torch.cat(downs, -2), torch.cat(lows, -2)
 
 
-def _tiles(filters: Sequence[Rows], z: Tensor) -> Iterator[tuple[int, slice]]:
+def _tiles(filters: Iterable[Rows], z: Tensor) -> Iterator[tuple[int, slice]]:
     """Items, and stretches of time of one length whose products fit a tile."""
     parts, items, _, time = z.shape
     outputs, step = max(2 * len(group.even) for group in filters), time
@@ -135,7 +131,7 @@ Buffer = tuple[Tensor, Any]  # (n, parts · 2 · tile), and the same memory as a
 
 
 def _tiles_of_products(
-    filters: Sequence[Rows], z: Tensor
+    filters: Iterable[Rows], z: Tensor
 ) -> Iterator[tuple[int, slice, Iterator[tuple[int, Rows, Buffer, Buffer]]]]:
     """For each tile the groups of filters one after the other: index of their first wavelet, and what they make of it.
 

@@ -9,11 +9,10 @@ from torch import Tensor, nn
 from torch._compile import _disable_dynamo
 from torch.autograd import forward_ad
 
-from pnpkit._checks import require_finite, require_floating, somewhere
+from pnpkit._checks import require_finite, require_floating, require_whole, somewhere
 from pnpkit.jtfs.autograd import PushForward, Scatter
-from pnpkit.jtfs.design import design
+from pnpkit.jtfs.design import Sizes, design, one_quality
 from pnpkit.jtfs.modulus import modulus
-from pnpkit.jtfs.sizes import Sizes, one_quality, require_whole
 from pnpkit.jtfs.stages import Envelopes, JointFirstOrder, LowPass, SecondOrder, fit, rfft_back
 
 LOUD = 2.0**40  # peak above which squares, summed, come near the end of float32: such a sound is scaled, and S back
@@ -89,7 +88,7 @@ class JTFS(nn.Module):
         self.low_pass = LowPass(plan.low_pass, T, N)
         self.first = nn.ModuleList(Envelopes(b, self.length) for b in plan.bands)  # type: ignore[assignment]
         in_time, gain = self.low_pass if sizes.second_in_time else None, self.low_pass.mean_gain
-        self.second = nn.ModuleList(SecondOrder(m, in_time, gain) for m in plan.modulations)  # type: ignore[assignment]
+        self.second = nn.ModuleList(SecondOrder(*m, in_time, gain) for m in plan.modulations)  # type: ignore[assignment]
         self.joint = JointFirstOrder(plan.joint, plan.joint_rows)
 
     @classmethod
@@ -158,7 +157,7 @@ class JTFS(nn.Module):
             ways += [bands] if kept is not None else []
         mean, low = spectrum[..., :1], torch.cat([fit(e, len(self.low_pass.bins)) for e in envelopes], 2)
         for scale in self.second:
-            plane = scale.plane(envelopes)
+            plane = scale.place(envelopes)  # filtered in time
             second.append(scale(plane))
             ways += [plane] if kept is not None else []
         if kept is not None:
@@ -182,16 +181,13 @@ class JTFS(nn.Module):
             averaged = torch.cat(self._averaged(*leaves), -1)
         averages, kinds = gradient.tensor_split((averaged.shape[-1],), -1)
         mean, low = torch.autograd.grad(averaged, leaves, averages)
-        envelopes = [z.new_zeros(*z.shape[:-1], z.shape[-1] // 2 + 1) for z in bands]
-        for envelope, lowest in zip(envelopes, low.split([z.shape[2] for z in bands], 2), strict=True):
-            n = min(envelope.shape[-1], lowest.shape[-1])
-            envelope[..., :n] = lowest[..., :n]
+        lowest = low.split([z.shape[2] for z in bands], 2)
+        envelopes = [fit(low, z.shape[-1] // 2 + 1).contiguous() for low, z in zip(lowest, bands, strict=True)]
         sizes = [size for kind in zip(*(scale.sizes for scale in self.second), strict=True) for size in kind]
         blocks = kinds.split(sizes, -1)
         for n, (scale, plane) in enumerate(zip(self.second, planes, strict=True)):
             scale.pull_back(plane, blocks[n :: len(planes)], envelopes)
-        spectrum = mean.new_zeros(*mean.shape[:2], self.length // 2 + 1)
-        spectrum[..., :1] = mean
+        spectrum = fit(mean, self.length // 2 + 1)
         for stage, z, envelope in zip(self.first, bands, envelopes, strict=True):
             stage.pull_back(z, envelope, spectrum)
         return rfft_back(spectrum, self.length, "forward")[..., : self.n_samples]

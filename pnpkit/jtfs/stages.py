@@ -5,7 +5,8 @@ one would keep a copy of all gradients for each of the many stages that read the
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,9 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pnpkit.jtfs import kernels
-from pnpkit.jtfs.design import Bands, Modulation
+from pnpkit.jtfs.design import Bands
+from pnpkit.jtfs.frequential import Rows, keep
 from pnpkit.jtfs.modulus import compiled, interleaved, mean_modulus, mean_modulus_back, modulus, modulus_back, planes
-from pnpkit.jtfs.rows import Rows, keep
 
 
 def fit(spectrum: Tensor, n: int) -> Tensor:
@@ -36,25 +37,28 @@ class Placement(nn.Module):
 
     weights: Tensor
 
-    def __init__(self, starts: Sequence[int], weights: NDArray, length: int) -> None:
+    def __init__(self, bands: Bands) -> None:
         super().__init__()
-        self.starts, self.length = np.asarray(starts, dtype=np.int64), length
-        keep(self, "weights", weights)
+        self.starts, self.length = np.asarray(bands.starts, dtype=np.int64), bands.length
+        keep(self, "weights", bands.weights)
 
-    def channels(self, spectra: Sequence[Tensor]) -> list[tuple[int, int]]:
-        """First band and number of bands that each spectrum gives: one a channel, or all if it has one channel only."""
-        bands, first, found = len(self.starts), 0, []
+    def sources(self, spectra: Sequence[Tensor]) -> Iterator[tuple[Tensor, int, int]]:
+        """Those of the spectra that hold the bands, the first band that each gives, and how many.
+
+        One a channel, from the highest on; all if there is one channel only.
+        """
+        bands, first = len(self.starts), 0
         for spectrum in spectra:
             count = bands if len(spectra) == 1 and spectrum.shape[2] == 1 else min(spectrum.shape[2], bands - first)
-            found.append((first, count))
+            if count:
+                yield spectrum, first, count
             first += count
-        return found
 
     def place(self, spectra: Sequence[Complex[Tensor, "parts items _ _"]]) -> Complex[Tensor, "parts items bands n"]:
         """The signals, from spectra of one channel or more, which follow one another."""
         bands, width = self.weights.shape
         out = spectra[0].new_empty(*spectra[0].shape[:2], bands, self.length)
-        for spectrum, (first, count) in zip(spectra, self.channels(spectra), strict=True):
+        for spectrum, first, count in self.sources(spectra):
             if compiled(out):
                 source, target = (interleaved(s.flatten(0, 1)) for s in (spectrum, out))
                 kernels.place(source, self.starts, self.weights.numpy(), first, count, target)
@@ -67,7 +71,7 @@ class Placement(nn.Module):
     def place_back(self, gradient: Tensor, spectra: Sequence[Tensor]) -> None:
         """Add to gradients of the spectra (contiguous) what follows from that of the signals."""
         gradient = torch.fft.fft(gradient)
-        for spectrum, (first, count) in zip(spectra, self.channels(spectra), strict=True):
+        for spectrum, first, count in self.sources(spectra):
             if compiled(gradient):
                 source, target = (interleaved(s.flatten(0, 1)) for s in (gradient, spectrum))
                 kernels.place_back(source, self.starts, self.weights.numpy(), first, count, target)
@@ -82,7 +86,7 @@ class Envelopes(Placement):
     """Fourier transforms of ``|x * ψ|`` for the bands of one length."""
 
     def __init__(self, bands: Bands, padded_length: int) -> None:
-        super().__init__(bands.starts, bands.weights / padded_length, bands.length)
+        super().__init__(replace(bands, weights=bands.weights / padded_length))
 
     def bands(self, spectrum: Complex[Tensor, "parts items bins"]) -> Complex[Tensor, "parts items bands time"]:
         """x * ψ, each at zero frequency."""
@@ -145,28 +149,22 @@ class SecondOrder(Placement):
 
     filters: Sequence[Rows]
 
-    def __init__(self, modulation: Modulation, low_pass: LowPass | None, gain: float) -> None:
-        rows = len(modulation.gains)
-        weights = modulation.gains[:, None] * modulation.weights
-        super().__init__([modulation.start] * rows, weights, modulation.length)
-        self.rows, self.gain = rows, gain
+    def __init__(self, bands: Bands, filters: list[Rows], low_pass: LowPass | None, gain: float) -> None:
+        super().__init__(bands)
+        self.rows, self.gain = len(bands.starts), gain
         self.low_pass = [] if low_pass is None else [low_pass]  # in a list, so as not to own it twice
-        self.filters = nn.ModuleList(modulation.filters)  # type: ignore[assignment]
-        self.outputs = sum(f.wavelets for f in modulation.filters) * rows  # of one spin
+        self.filters = nn.ModuleList(filters)  # type: ignore[assignment]
+        self.outputs = sum(f.wavelets for f in filters) * self.rows  # of one spin
         frames = 1 if low_pass is None else low_pass.frames
-        self.sizes = (rows * frames, self.outputs * frames, self.outputs * frames)  # low-pass, up, down
-
-    def plane(self, envelopes: Sequence[Tensor]) -> Complex[Tensor, "parts items rows time"]:
-        """The envelopes filtered in time."""
-        return self.place(self._seen(envelopes))
+        self.sizes = (self.rows * frames, self.outputs * frames, self.outputs * frames)  # low-pass, up, down
 
     def forward(self, z: Complex[Tensor, "parts items rows time"]) -> tuple[Tensor, Tensor, Tensor]:
         """Averages of a plane: low-pass along the rows, spin up, spin down; each (parts, items, coefficients)."""
         if self.low_pass:
-            moduli = modulus(torch.cat(planes(self._rows, z), -2))
+            moduli = modulus(torch.cat(planes(self.filters, z), -2))
             averages = self.low_pass[0](torch.fft.rfft(moduli, norm="forward"))
         else:
-            averages = mean_modulus(self._rows, z).unsqueeze(-1) * self.gain
+            averages = mean_modulus(self.filters, z).unsqueeze(-1) * self.gain
         up, down, low = (part.flatten(2) for part in averages.tensor_split((self.outputs, 2 * self.outputs), 2))
         return low, up, down
 
@@ -179,14 +177,5 @@ class SecondOrder(Placement):
             (gradient,) = torch.autograd.grad(averages, leaf, gradients)
         else:
             low, up, down = gradients
-            gradient = mean_modulus_back(self._rows, z, torch.cat([up, down, low], -1) * self.gain)
-        self.place_back(gradient, self._seen(envelopes))
-
-    @property
-    def _rows(self) -> list[Rows]:
-        return list(self.filters)
-
-    def _seen(self, envelopes: Sequence[Tensor]) -> list[Tensor]:
-        """The groups of envelopes, from the highest on, that hold the rows."""
-        ends = np.cumsum([envelope.shape[2] for envelope in envelopes])
-        return list(envelopes[: int(np.searchsorted(ends, self.rows)) + 1])
+            gradient = mean_modulus_back(self.filters, z, torch.cat([up, down, low], -1) * self.gain)
+        self.place_back(gradient, envelopes)

@@ -118,12 +118,8 @@ class Match:
         return cls(**{"rival": None, **values}, region=region, space=space, history=history)
 
 
-def history_of(tables: dict[int, pd.DataFrame]) -> pd.DataFrame:
-    """The histories of several descents, one below the other."""
-    return pd.concat([t.reset_index().assign(start=k) for k, t in tables.items()], ignore_index=True)
-
-
-def participation(residual: Float[Tensor, " k"], blocks: list[int]) -> float:
-    """How many blocks share the energy of a residual: (Σe)²/Σe²."""
-    energy = np.array([float(part.double().square().sum()) for part in residual.split(blocks)])
+def participation(residual: Float[Tensor, " k"], paths: pd.DataFrame | None) -> float:
+    """How many paths share the energy of a residual, (Σe)²/Σe²; how many coefficients, where nobody says the paths."""
+    blocks = residual.split(1 if paths is None else (paths.rows * paths.frames).tolist())
+    energy = np.array([float(part.double().square().sum()) for part in blocks])
     return float(energy.sum() ** 2 / max((energy**2).sum(), 1e-300))

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pnpkit._checks import require_finite
 from pnpkit.matching.stored import read_arrays, write_arrays
+from pnpkit.metric import Function
 from pnpkit.synth import Synthesiser
 
 THIN = 1024  # samples of a fingerprint's sound
@@ -22,8 +23,8 @@ SAME = 1e-4  # of its peak: machines round powers and sines differently
 class Heard:
     """Task: Φ of a few sounds at the level of the atlas, compressed if there is a basis, and log norms as they were."""
 
-    g: Callable[[Tensor], Tensor]
-    phi: Callable[[Tensor], Tensor]
+    g: Function
+    phi: Function
     reference: float
     mean: Tensor | None = None
     basis: Tensor | None = None
@@ -78,7 +79,7 @@ class Atlas:
     def build(
         cls,
         g: Synthesiser,
-        phi: Callable[[Tensor], Tensor],
+        phi: Function,
         theta: Float[Tensor, "sounds d"],
         *,
         components: int = 96,

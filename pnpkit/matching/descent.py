@@ -1,6 +1,5 @@
 """Damped Gauss–Newton descent on the distance in Φ: many sounds, many starts, each with a pace of its own."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import pandas as pd
@@ -10,9 +9,9 @@ from torch import Tensor
 
 from pnpkit._checks import require_finite
 from pnpkit.losses import RELAXATION
-from pnpkit.matching.ranges import inside, space_of
-from pnpkit.metric import value_and_jacobian
+from pnpkit.metric import Function, value_and_jacobian
 from pnpkit.synth import ParameterSpace
+from pnpkit.synth.parameters import space_of
 
 TOGETHER = 2**19  # samples, of waveforms and their tangents, that pass at once: a few hundred megabytes
 STALLED = 1e8  # λ, in mean eigenvalues, at which no step worth the name is left
@@ -61,8 +60,8 @@ class Descent:
 
 
 def refine(
-    g: Callable[[Tensor], Tensor],
-    phi: Callable[[Tensor], Tensor],
+    g: Function,
+    phi: Function,
     target: Float[Tensor, "*sounds k"],
     start: Float[Tensor, "*starts d"],
     *,
@@ -125,7 +124,7 @@ def refine(
     if not 0 <= lam < float("inf"):
         raise ValueError(f"lambda must be finite and not negative, not {lam}")
     space = space_of(g, space)
-    start = inside(start, space)
+    start = space.inside(start)
     batch = torch.broadcast_shapes(target.shape[:-1], start.shape[:-1])
     device = target.device
     wanted = target.expand(*batch, target.shape[-1]).reshape(-1, target.shape[-1])
@@ -136,11 +135,16 @@ def refine(
         n_samples = getattr(g, "n_samples", None) or g(space.decode(u[:1], coordinates)).shape[-1]
         together = max(1, TOGETHER // ((len(space) + 1) * n_samples))
 
-    def at(v: Tensor, items: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """M, gradient and distance of some items, a few at a time: of the Jacobians only these are kept."""
-        few = zip(v.split(together), items.split(together), strict=True)
-        parts = [_normal(g, phi, space, coordinates, chosen, wanted[some]) for chosen, some in few]
-        return tuple(torch.cat(column) for column in zip(*parts, strict=True))  # type: ignore[return-value]
+    def at(v: Tensor, items: Tensor) -> tuple[Tensor, ...]:
+        """M, gradient Jᵀr and distance of some items, a few at a time: of the Jacobians only these are kept."""
+        parts = []
+        for few, some in zip(v.split(together), items.split(together), strict=True):
+            value, J = value_and_jacobian(lambda w: g(space.decode(w, coordinates)), phi, few)
+            if (ours := value.shape[1:]) != (theirs := wanted.shape[1:]):
+                raise ValueError(f"the target has shape {tuple(theirs)}, Φ of a sound {tuple(ours)}")
+            residual, J = (value - wanted[some]).double(), J.double()
+            parts.append((J.mT @ J, (J.mT @ residual.unsqueeze(-1)).squeeze(-1), residual.norm(dim=-1)))
+        return tuple(torch.cat(column) for column in zip(*parts, strict=True))
 
     n = len(u)
     everything = torch.arange(n, device=device)
@@ -192,45 +196,31 @@ def refine(
     return Descent(theta, distance, tangent, M, converged, jacobians, distances, lams, kept, path, space, coordinates)
 
 
-def _normal(
-    g: Callable[[Tensor], Tensor],
-    phi: Callable[[Tensor], Tensor],
-    space: ParameterSpace,
-    coordinates: str,
-    v: Tensor,
-    wanted: Tensor,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """M, Jᵀr and ‖r‖ of a few items."""
-    value, J = value_and_jacobian(lambda w: g(space.decode(w, coordinates)), phi, v)
-    if value.shape != wanted.shape:
-        raise ValueError(f"the target has shape {tuple(wanted.shape[1:])}, Φ of a sound {tuple(value.shape[1:])}")
-    residual, J = (value - wanted).double(), J.double()
-    return J.mT @ J, (J.mT @ residual.unsqueeze(-1)).squeeze(-1), residual.norm(dim=-1)
-
-
 def _free(u: Tensor, gradient: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """Parameters that may move: not those at a bound which the descent would leave."""
     return ~(((u <= low) & (gradient > 0)) | ((u >= high) & (gradient < 0)))
 
 
-def _spectral(M: Tensor, free: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvalues and vectors of M on the free parameters, the others' rows and columns zero."""
-    mask = free.to(M)
-    return torch.linalg.eigh(M * mask.unsqueeze(-1) * mask.unsqueeze(-2))
-
-
 def _solve(M: Tensor, damping: Tensor, gradient: Tensor, free: Tensor, unit: Tensor) -> Tensor:
     """−(M + λD)⁺ Jᵀr on the free parameters, D the squares of the units."""
-    w, V = _spectral(M / unit.unsqueeze(-1) / unit.unsqueeze(-2), free)
-    w = w + damping.unsqueeze(-1)
-    along = (V.mT @ (gradient / unit * free).unsqueeze(-1)).squeeze(-1)
-    along = torch.where(w > FLAT * w.amax(-1, keepdim=True), along / w, torch.zeros_like(along))
+    w, V, along = _spectral(M / unit.unsqueeze(-1) / unit.unsqueeze(-2), gradient / unit, free)
+    along = _over(along, w + damping.unsqueeze(-1))
     return -(V @ along.unsqueeze(-1)).squeeze(-1) / unit * free
 
 
 def _tangent(M: Tensor, gradient: Tensor, free: Tensor) -> Tensor:
     """Length of the residual's component that the free parameters span, √(rᵀJ M⁺ Jᵀr)."""
-    w, V = _spectral(M, free)
-    along = (V.mT @ (gradient * free).unsqueeze(-1)).squeeze(-1)
-    parts = torch.where(w > FLAT * w.amax(-1, keepdim=True), along.square() / w, torch.zeros_like(along))
-    return parts.sum(-1).clamp_min(0).sqrt()
+    w, _, along = _spectral(M, gradient, free)
+    return _over(along.square(), w).sum(-1).clamp_min(0).sqrt()
+
+
+def _spectral(M: Tensor, gradient: Tensor, free: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Eigenvalues and vectors of M, and the gradient along these; what is of parameters that are not free is zero."""
+    mask = free.to(M)
+    w, V = torch.linalg.eigh(M * mask.unsqueeze(-1) * mask.unsqueeze(-2))
+    return w, V, (V.mT @ (gradient * free).unsqueeze(-1)).squeeze(-1)
+
+
+def _over(values: Tensor, w: Tensor) -> Tensor:
+    """Values over eigenvalues; none where these are taken as zero."""
+    return torch.where(w > FLAT * w.amax(-1, keepdim=True), values / w, torch.zeros_like(values))

@@ -1,6 +1,5 @@
 """How a noisy sound is heard: Φ where the sound is, each coefficient as much as the noise lets it speak."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 from pnpkit.jtfs import JTFS
 from pnpkit.jtfs.descriptor import EPS, log_compress
 from pnpkit.matching.noise import Mask, Noise
+from pnpkit.metric import Function
 
 DRAWS = 24  # of noise at least, to learn what it does to Φ: a covariance of the parameters takes several times as many
 FEW = 6  # of them, where a mean is enough
@@ -28,13 +28,13 @@ class Hearing:
         weight: w, likewise.
     """
 
-    scattering: Callable[[Tensor], Tensor]
+    scattering: Function
     mask: Mask | None = None
     eps: float | Float[Tensor, " k"] = EPS
     weight: float | Float[Tensor, " k"] = 1.0
 
     @classmethod
-    def plain(cls, phi: Callable[[Tensor], Tensor], x: Float[Tensor, " n"]) -> "Hearing":
+    def plain(cls, phi: Function, x: Float[Tensor, " n"]) -> "Hearing":
         """Φ of an operator, or of an object that has one; refused if a sound says that it is compressed already."""
         scattering = getattr(phi, "jtfs", phi)
         if not isinstance(scattering, JTFS):

@@ -2,19 +2,18 @@
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Literal
 
+import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pnpkit._checks import CLIPPED, clipped_share, require_finite, require_floating, require_not_flat
+from pnpkit._checks import CLIPPED, clipped_share, require_finite, require_floating, require_not_flat, require_whole
 from pnpkit._names import require_known
 from pnpkit.jtfs import JTFS
-from pnpkit.jtfs.sizes import require_whole
-from pnpkit.matching.answer import Match, history_of, participation
+from pnpkit.matching.answer import Match, participation
 from pnpkit.matching.atlas import Atlas
 from pnpkit.matching.descent import Descent, refine
 from pnpkit.matching.hearing import Hearing, drawn, effect_of, usual_distance
@@ -24,7 +23,7 @@ from pnpkit.matching.region import Region, from_draws, from_metric
 from pnpkit.matching.search import FINE, Attempt, search
 from pnpkit.matching.starting import Starts, candidates, hinted, placed
 from pnpkit.matching.waveform import EXPLAINED, finished
-from pnpkit.metric import value_and_jacobian
+from pnpkit.metric import Function, value_and_jacobian
 from pnpkit.synth import ParameterSpace, Synthesiser
 
 SILENT = 0.004  # of ‖Φ(x)‖: what a noiseless match may leave, about 1 for the paper's sounds
@@ -40,7 +39,7 @@ def match(
     x: Float[Tensor, " n"],
     sample_rate: float,
     g: Synthesiser,
-    phi: Callable[[Tensor], Tensor] | None = None,
+    phi: Function | None = None,
     *,
     starts: Starts = None,
     n_starts: int = 4,
@@ -106,15 +105,14 @@ def match(
     world = Placed(g, level_range if level == "free" else 0.0, latest if delay == "free" else 0.0)
     x, assumed = x.double(), noise_in(x, noise)
     plain = Hearing.plain(phi if phi is not None else JTFS.reference(g.n_samples).to(x.device), x)
-    known = None if assumed is None else (assumed, drawn(assumed, seed, len(world.parameters)))
     heard = plain if assumed is None else replace(plain, mask=Mask.of_sound(x, assumed))
     guesses = candidates(x, world, heard, starts, n_starts, seed).to(x)
     if not len(guesses):
         raise ValueError("there is no start: starts is empty")
-    gain = _gain(x, g, heard, guesses[0]) if world.level else 1.0
+    gain, known = _gain(x, g, heard, guesses[0]) if world.level else 1.0, None
     x = x * gain
-    if known is not None and heard.mask is not None:
-        known = known[0].scaled(gain), known[1] * gain
+    if assumed is not None and heard.mask is not None:
+        known = assumed.scaled(gain), drawn(assumed, seed, len(world.parameters)) * gain
         heard = plain.in_noise(heard.mask, known[1])
     begin = placed(x, guesses, world, heard, len(guesses) if isinstance(starts, Tensor) else n_starts)
     if isinstance(starts, Atlas) and len(more := hinted(x, world, guesses)):
@@ -136,8 +134,8 @@ def match(
         end, region = _polished(x, world, plain, *known, end, steps)
         tables[-1] = end.table()
     elif bool(end.converged):
-        blocks = _blocks(plain.scattering, len(target))
-        freedom = max(1.0, participation(heard(world(end.theta)) - target, blocks) - len(end.theta))
+        shared = participation(heard(world(end.theta)) - target, getattr(plain.scattering, "paths", None))
+        freedom = max(1.0, shared - len(end.theta))
         u, least = world.parameters.encode(end.theta, "logminmax"), max(FINE, float(end.tangent))
         region = from_metric(u, end.metric, best.distance, freedom, g.parameters, least)
     theta, loud, late = world.parts(end.theta)
@@ -172,19 +170,13 @@ def match(
         explained=share,
         jacobians=sum(map(len, tables.values())),
         seconds=time.perf_counter() - began,
-        history=history_of(tables),
+        history=pd.concat([t.reset_index().assign(start=k) for k, t in tables.items()], ignore_index=True),
         space=g.parameters,
     )
 
 
 def _polished(
-    x: Tensor,
-    world: Placed,
-    plain: Hearing,
-    noise: Noise,
-    draws: Tensor,
-    end: Descent,
-    steps: int,
+    x: Tensor, world: Placed, plain: Hearing, noise: Noise, draws: Tensor, end: Descent, steps: int
 ) -> tuple[Descent, Region | None]:
     """The answer again, whitened behind a mask of its own making; its region, from the draws, if that converged."""
     for _ in range(POLISHES):
@@ -225,12 +217,6 @@ def _gain(x: Tensor, g: Synthesiser, heard: Hearing, theta: Tensor) -> float:
     """What brings x to the level of a guess."""
     with torch.no_grad():
         return float(g(theta).norm() / heard.through(x).norm().clamp_min(1e-30))
-
-
-def _blocks(scattering: object, k: int) -> list[int]:
-    """Coefficients a path, or one each where nobody says."""
-    paths = getattr(scattering, "paths", None)
-    return [1] * k if paths is None else [int(n) for n in paths.rows * paths.frames]
 
 
 def _rival(found: list[Attempt], best: Attempt, space: ParameterSpace) -> Attempt | None:

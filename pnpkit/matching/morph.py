@@ -10,9 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pnpkit.matching.damped import Normal, damped
-from pnpkit.matching.ranges import inside, space_of
-from pnpkit.metric import value_and_jacobian
+from pnpkit.metric import Function, value_and_jacobian
 from pnpkit.synth import ParameterSpace
+from pnpkit.synth.parameters import space_of
 
 SETTLED = 1e-4  # relative change of the energy at which the path stands still
 EVENNESS = (10.0, 100.0, 1000.0)  # weights of the spread of the steps in the energy, until they are equal: a large one
@@ -51,8 +51,8 @@ def morph(
     b: Float[Tensor, " d"],
     n: int = 10,
     *,
-    g: Callable[[Tensor], Tensor],
-    phi: Callable[[Tensor], Tensor],
+    g: Function,
+    phi: Function,
     space: ParameterSpace | None = None,
     coordinates: str = "logminmax",
     iterations: int = 12,
@@ -97,8 +97,8 @@ def morph(
     if n < 1:
         raise ValueError(f"a morph needs at least one step, not {n}")
     space = space_of(g, space)
-    first, last = (space.encode(inside(end, space), coordinates) for end in (a, b))
-    low, high = (space.encode(end, coordinates) for end in (space.low, space.high))
+    first, last = (space.encode(space.inside(end), coordinates) for end in (a, b))
+    low, high = space.box(coordinates)
     line = torch.lerp(first, last, torch.linspace(0, 1, n + 1, dtype=first.dtype).unsqueeze(-1))
 
     tried = count(1)

@@ -1,7 +1,7 @@
 """What is in a recording besides the sound: its noise, and a mask that keeps where the sound is."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -29,9 +29,9 @@ class Noise:
     n: int
 
     @classmethod
-    def white(cls, deviation: float, n: int) -> "Noise":
+    def white(cls, deviation: float, n: int, device: torch.device | None = None) -> "Noise":
         """White noise of a standard deviation."""
-        return cls(torch.full((OVERLAP * hop_of(n) // 2 + 1,), deviation**2, dtype=torch.float64), n)
+        return cls(torch.full((OVERLAP * hop_of(n) // 2 + 1,), deviation**2, dtype=torch.float64, device=device), n)
 
     @classmethod
     def estimate(cls, x: Float[Tensor, " n"]) -> "Noise":
@@ -116,8 +116,7 @@ def noise_in(x: Tensor, noise: str | float | None) -> Noise | None:
     else:
         if not 0 <= noise < math.inf:
             raise ValueError(f"the noise's standard deviation must be finite and not negative, not {noise}")
-        white = Noise.white(noise, x.shape[-1])
-        assumed = replace(white, power=white.power.to(x.device))
+        assumed = Noise.white(noise, x.shape[-1], x.device)
     power = float(x.double().square().mean())
     if assumed.deviation**2 > power / 2:
         raise ValueError(

@@ -64,18 +64,19 @@ def fitted(x: Float[Tensor, " m"], rate: float, g: Synthesiser) -> Fitted:
     if struck and len(begins) > 1:
         last = min(last, begins[1] - round(HOLD[0] * g.sample_rate))
     left = sum(b >= last for b in begins[1:])
-    kept = resampled[max(first, 0) : last].to(torch.float64, copy=True)
+    lead, first = max(-first, 0), max(first, 0)  # zeros before it, where it begins later than g's
+    kept = resampled[first:last].to(torch.float64, copy=True)
     fade = min(len(kept), round(FADE * g.sample_rate))
     if last < len(resampled) or float(kept[-1].abs()) > 1e-3 * float(kept.abs().max()):
         kept[len(kept) - fade :] *= torch.cos(torch.linspace(0, torch.pi / 2, fade, dtype=kept.dtype)).square()
     whole = torch.zeros(n, dtype=torch.float64)
-    whole[max(-first, 0) : max(-first, 0) + len(kept)] = kept[: n - max(-first, 0)]
+    whole[lead : lead + len(kept)] = kept[: n - lead]
     told = [f"{rate:g} Hz brought to {g.sample_rate}"] if rate != g.sample_rate else []
     told += [f"begins at {begins[0] / g.sample_rate:.3f} s"]
     told += [f"the first of {len(begins)} onsets taken, {left} left"] if left else []
     told += [f"{len(kept) / g.sample_rate:.2f} of {len(resampled) / g.sample_rate:.2f} s used"]
     told += [f"padded to {n / g.sample_rate:.2f} s"] if len(kept) < n else []
-    part = max(first, 0) / g.sample_rate, last / g.sample_rate
+    part = first / g.sample_rate, last / g.sample_rate
     return Fitted(whole, ", ".join(told), begins[0] / g.sample_rate, left, part)
 
 

@@ -1,7 +1,6 @@
 """Where the descents of one sound begin: at which parameters, how loud, and how late."""
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -13,9 +12,9 @@ from pnpkit.matching.atlas import Atlas
 from pnpkit.matching.hearing import Hearing
 from pnpkit.matching.noise import hop_of, stft
 from pnpkit.matching.placed import Placed
-from pnpkit.matching.ranges import inside
+from pnpkit.metric import Function
 
-Starts = Atlas | Callable[[Tensor], Tensor] | Tensor | None
+Starts = Atlas | Function | Tensor | None
 HINTED = 12  # of the likeliest starts that are listened to again with a hint from the sound
 STRONG = 10 ** (-10 / 20)  # of the highest peak of a spectrum
 PUNCTUAL = 2  # hops: a smaller lag is compared with none
@@ -35,7 +34,7 @@ def candidates(
         many = n * CANDIDATES if g.level or g.delay or heard.mask is not None else n
         return starts.theta[starts.nearest(phi, min(many, len(starts.theta)), log_norm)[0]].double()
     if isinstance(starts, Tensor):
-        return inside(torch.atleast_2d(starts), space)
+        return space.inside(torch.atleast_2d(starts))
     if starts is not None:
         guess = torch.atleast_2d(starts(x).detach().double().cpu())
         space.check(guess)
@@ -86,7 +85,7 @@ def placed(
     target = heard.one_by_one(x.unsqueeze(0))[0]
     masked = heard.through(x)
     near = PUNCTUAL * hop_of(len(x)) / g.sample_rate
-    full, distance = [], []
+    nearest = []
     with torch.no_grad():
         for th in theta:
             y = g.g(th)
@@ -98,10 +97,9 @@ def placed(
             tried = [torch.cat([th, th.new_tensor([*extra, *[d] * bool(g.delay)])]) for d in delays]
             many = len(theta) * len(tried) > 1
             far = [(heard(g(t)) - target).norm() if many else torch.zeros(()) for t in tried]
-            best = min(range(len(tried)), key=lambda k, far=far: float(far[k]))  # type: ignore[misc]
-            full.append(tried[best])
-            distance.append(far[best])
-    return torch.stack(full)[torch.stack(distance).argsort()[:n]]
+            nearest.append(min(zip(tried, far, strict=True), key=lambda pair: float(pair[1])))
+    full, distance = (torch.stack(column) for column in zip(*nearest, strict=True))
+    return full[distance.argsort()[:n]]
 
 
 def lag(x: Float[Tensor, " n"], y: Float[Tensor, " n"], most: float) -> Tensor:

@@ -56,7 +56,7 @@ def finished(x: Float[Tensor, " n"], world: Placed, start: Float[Tensor, " p"], 
         z, dz = value_and_jacobian(lambda v: world(space.decode(v, "logminmax")), lambda s: s, u)
         signals = _analytic(torch.cat([z.unsqueeze(0), dz.mT, x.unsqueeze(0)]), whiten)
         # Inner products of all pairs of signals, within each window
-        inner = torch.stack([(weights.to(y) @ (signals[:, :].conj() * s).mT) for s in signals], -1)
+        inner = torch.stack([weights.to(y) @ (signals.conj() * s).mT for s in signals], -1)
         zz = inner[:, 0, 0].real.clamp_min(1e-300)
         c = inner[:, 0, -1] / zz
         own, cross = inner[:, 1:-1, 1:-1], inner[:, 1:-1, 0]

@@ -72,9 +72,8 @@ class Arpeggio:
         """Gradient of the logarithm of the gain, γ or 1/γ, per unit of θ; zero unless ``detach_gain`` leaves it out."""
         if not self.detach_gain:
             return torch.zeros_like(theta)
-        gamma = theta[..., 2]
-        slope = 1 / gamma if self.variant == "code" else -1 / gamma
-        return torch.stack([torch.zeros_like(gamma), torch.zeros_like(gamma), slope], -1)
+        power = 1 if self.variant == "code" else -1
+        return torch.nn.functional.pad(power / theta[..., 2:], (2, 0))
 
     def __call__(self, theta: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch n"]:
         """Waveform of each θ = (f_c in Hz, f_m in Hz, γ in octave/s), in the dtype and on the device of θ.

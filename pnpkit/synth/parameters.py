@@ -1,7 +1,7 @@
 """The space in which θ lives: names, units, ranges, and the coordinates a network may use for it."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args, runtime_checkable
 
@@ -13,6 +13,7 @@ from pnpkit._checks import require_finite, require_floating
 from pnpkit._names import require_known
 
 Coordinates = Literal["raw", "log", "minmax", "logminmax"]
+OUTSIDE = 1e-6  # of a range: an answer at a bound may be decoded so far outside
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,17 @@ class ParameterSpace:
         self._check_width(theta)
         require_finite("theta", theta)
 
+    def inside(self, theta: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
+        """θ in float64, clamped to the ranges if rounding alone has led it outside; ``ValueError`` if more has."""
+        self.check(theta)
+        theta = theta.double()
+        low, high = self.low.to(theta), self.high.to(theta)
+        slack = OUTSIDE * (high - low)
+        out = ((theta < low - slack) | (theta > high + slack)).any(-1)
+        if bool(out.any()):
+            raise ValueError(f"theta = {theta[out][0].tolist()} lies outside {low.tolist()} … {high.tolist()}")
+        return torch.clamp(theta, low, high)
+
     def _check_width(self, theta: Tensor) -> None:
         if theta.ndim == 0 or theta.shape[-1] != len(self):
             raise ValueError(
@@ -194,6 +206,14 @@ class Synthesiser(Protocol):
 
     def __call__(self, theta: Tensor) -> Tensor:
         """The waveform of each θ, in raw units."""
+
+
+def space_of(g: Callable[[Tensor], Tensor], space: ParameterSpace | None) -> ParameterSpace:
+    """The space given, or else the synthesiser's own."""
+    space = getattr(g, "parameters", None) if space is None else space
+    if space is None:
+        raise ValueError("a synthesiser without `parameters` needs its space said: space=…")
+    return space
 
 
 def gain_gradient(g: Synthesiser, theta: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:

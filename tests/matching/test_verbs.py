@@ -20,7 +20,7 @@ from distributed import LocalCluster
 from pnpkit import cli_matching
 from pnpkit.experiment import matches
 from pnpkit.experiment.precompute import atlases
-from pnpkit.experiment.precompute.atlases import SHIPPED, atlas_config, atlas_sounds, find_atlas, shipped_atlas
+from pnpkit.experiment.precompute.atlases import BUILT, atlas_config, atlas_sounds, find_atlas, shipped_atlas
 from pnpkit.experiment.problem import get_problem
 from pnpkit.matching import Atlas, Match, match
 from pnpkit.matching.recording import fitted
@@ -316,7 +316,7 @@ def test_the_atlas_of_another_synthesiser_is_refused(run, tmp_path, monkeypatch)
     (tmp_path / "atlases").mkdir()
     shutil.copy(DATA / "atlases" / "drum.npz", tmp_path / "atlases" / "arpeggio.npz")
     with pytest.raises(ValueError, match=r"arpeggio\.npz: the atlas is of another synthesiser"):
-        find_atlas(SHIPPED["arpeggio"])
+        find_atlas(BUILT["arpeggio"])
 
 
 def test_an_atlas_that_was_made_is_where_matching_starts(run, tmp_path, monkeypatch):
@@ -354,11 +354,11 @@ def test_an_atlas_that_was_changed_is_named(tmp_path, monkeypatch):
         find_atlas(atlas_config("drum"))
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", BUILT)
 def test_no_sound_that_is_scored_is_in_an_atlas(name):
     """Of what is shipped: every sound is one of the train fold, hence none of validation or test."""
     atlas = Atlas.load(DATA / "atlases" / f"{name}.npz")
-    problem = get_problem(SHIPPED[name].grid)
+    problem = get_problem(BUILT[name].grid)
     held, table = {tuple(t) for t in atlas.theta.tolist()}, problem.table
     names = list(problem.space.names)
     own = {tuple(t) for t in torch.tensor(table[table.fold == "train"][names].to_numpy()).float().tolist()}

@@ -54,7 +54,7 @@ class AtlasRecord(Provenance):
     rms_left: float  # of Φ, outside the components
 
 
-SHIPPED = {  # unless the record beside it says otherwise
+BUILT = {  # unless the record beside it says otherwise
     "arpeggio": AtlasConfig(GridConfig("arpeggio", "code", 30), every=10),
     "drum": AtlasConfig(GridConfig("drum", "all", 5)),
 }
@@ -71,8 +71,8 @@ def atlas_config(synth: str, variant: str | None = None) -> AtlasConfig:
     if record.is_file():
         made = check(read_record(record, AtlasRecord, only=())["config"], AtlasConfig, record, "config")
         return AtlasConfig(**made | {"grid": GridConfig(**made["grid"])})
-    if synth in SHIPPED and grid.variant == SHIPPED[synth].grid.variant:
-        return SHIPPED[synth]
+    if synth in BUILT and grid.variant == BUILT[synth].grid.variant:
+        return BUILT[synth]
     d = len(get_problem(grid).space)
     problem = get_problem(GridConfig(synth, grid.variant, max(10 if d == 1 else 6, round(ENOUGH ** (1 / d)))))
     return AtlasConfig(problem.grid, max(1, 8 * len(problem.table) // 10 // ENOUGH))

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from pnpkit.experiment.config import LOSS_LABELS
@@ -10,6 +11,7 @@ from pnpkit.experiment.evaluation.study import RECORD, read_study
 
 LABELS = {"train-mean": "train mean", "random": "random", "nearest": "nearest of the atlas", **LOSS_LABELS}
 SYMBOLS = {"f_c": "f_c", "f_m": "f_m", "gamma": "γ"}
+UNIT = "10⁻³ %"  # of an error in noise
 
 
 def descents(folder: Path) -> dict[str, pd.DataFrame]:
@@ -49,14 +51,19 @@ def noisy(folder: Path, start: str | None = None) -> dict[int, pd.DataFrame]:
 
 
 def against_bound(rows: dict[int, pd.DataFrame]) -> pd.DataFrame:
-    """Median errors (and the 90th percentile), by Φ and on the waveform, beside Cramér and Rao's least deviation."""
+    """Median errors (and the 90th percentile) in thousandths of a percent, beside Cramér and Rao's least deviation."""
     table = {}
     for n, d in rows.items():
         for way, suffix in ((f"Φ alone, {len(d)} sounds", ""), ("then the waveform", "_waveform")):
-            errors = {f"{SYMBOLS[k]}, %": d[f"error_{k}{suffix}"] for k in SYMBOLS}
+            errors = {f"{SYMBOLS[k]}, {UNIT}": 1000 * d[f"error_{k}{suffix}"] for k in SYMBOLS}
             held = d[f"held{suffix}"].dropna().astype(bool)
-            table[n, way] = {k: f"{e.median():.2g} ({e.quantile(0.9):.2g})" for k, e in errors.items()} | {
+            table[n, way] = {k: f"{_short(e.median())} ({_short(e.quantile(0.9))})" for k, e in errors.items()} | {
                 "truth in the region": f"{held.sum()} of {len(held)}"
             }
-        table[n, "bound"] = {f"{SYMBOLS[k]}, %": f"{d[f'bound_{k}'].median():.2g}" for k in SYMBOLS}
+        table[n, "bound"] = {f"{SYMBOLS[k]}, {UNIT}": _short(1000 * d[f"bound_{k}"].median()) for k in SYMBOLS}
     return pd.DataFrame(table).T.fillna("").rename_axis(["noise, dB", "median error (90 %)"])
+
+
+def _short(x: float) -> str:
+    """Two digits, without an exponent."""
+    return np.format_float_positional(x, precision=2, fractional=False, trim="-")

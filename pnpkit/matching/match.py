@@ -20,9 +20,9 @@ from pnpkit.matching.hearing import Hearing, drawn, effect_of, usual_distance
 from pnpkit.matching.noise import Mask, Noise, noise_in
 from pnpkit.matching.placed import Placed
 from pnpkit.matching.region import Region, from_draws, from_metric
-from pnpkit.matching.search import FINE, Attempt, search
+from pnpkit.matching.search import FINE, Attempt, search, worth
 from pnpkit.matching.starting import Starts, candidates, hinted, placed
-from pnpkit.matching.waveform import EXPLAINED, finished
+from pnpkit.matching.waveform import EXPLAINED, Finish, finished
 from pnpkit.metric import Function, value_and_jacobian
 from pnpkit.synth import ParameterSpace, Synthesiser
 
@@ -67,11 +67,13 @@ def match(
         g: any synthesiser, its gain's gradient attached.
         phi: the scattering operator, x → S, homogeneous of degree one, or an object that has one as ``jtfs`` (and may
             have an ε as ``eps``); by default the authors' for g's length.
-        starts: an atlas of g; an analyser, x → θ (a network with what comes before and after it, ``lambda x:
-            space.decode(network(scalogram(x)), coordinates)``); starts themselves, raw units; or None for random ones.
+        starts: an atlas of g, beside which g may have a method ``hint`` that reads parameters off the sound (x → values
+            by name, one or several that go together); an analyser, x → θ (a network with what comes before and after
+            it, ``lambda x: space.decode(network(scalogram(x)), coordinates)``); starts themselves, raw units; or None
+            for random ones.
         n_starts: how many of the atlas' nearest (or random ones) are tried.
-        finish: ``"waveform"`` goes on with the waveform, phase free, once Φ is in the basin, and keeps that only where
-            it explains the sound.
+        finish: ``"waveform"`` goes on with the waveform, phase free, where Φ is stuck and where it has ended, and keeps
+            that only where it explains the sound.
         level, delay: whether they are parameters of the descent.
         noise: standard deviation of a white noise in x, in its unit; ``"estimate"`` reads its spectrum off the quiet
             frames; None for none.
@@ -127,8 +129,23 @@ def match(
     def usual_of(theta: Tensor) -> float:
         return max(SILENT * norm, 0.0 if known is None else usual_distance(world(theta), heard, *known))
 
-    found = search(begin, descend, usual_of, steps)
-    best = min(found, key=lambda a: (not a.explained, a.distance))
+    unlevelled = Placed(g, 0.0, world.delay)
+
+    def on_waveform(theta: Tensor) -> Finish:
+        alone, _, late = world.parts(theta)
+        start = torch.cat([alone, alone.new_tensor([late] * bool(world.delay))])
+        return finished(x, unlevelled, start, known and known[0])
+
+    def leap(theta: Tensor) -> Tensor | None:
+        done = on_waveform(theta)
+        if done.explained < EXPLAINED:
+            return None
+        alone, _, late = unlevelled.parts(done.theta)
+        loud = max(-world.level, min(20 * math.log10(done.gain), world.level))
+        return torch.cat([alone, alone.new_tensor([loud] * bool(world.level) + [late] * bool(world.delay))])
+
+    found = search(begin, descend, usual_of, steps, leap if finish == "waveform" else None)
+    best = min(found, key=worth)
     tables, end, region = {k: a.table for k, a in enumerate(found)}, best.end, None
     if best.explained and known is not None:
         end, region = _polished(x, world, plain, *known, end, steps)
@@ -141,10 +158,7 @@ def match(
     theta, loud, late = world.parts(end.theta)
     resynthesis, fitted, share, distance = world(end.theta), "phi", math.nan, best.distance
     if finish == "waveform" and bool(end.converged):
-        unlevelled = Placed(g, 0.0, world.delay)
-        done = finished(
-            x, unlevelled, torch.cat([theta, theta.new_tensor([late] * bool(world.delay))]), known and known[0]
-        )
+        done = on_waveform(end.theta)
         share = done.explained
         if share >= EXPLAINED:
             fitted, region, resynthesis = "waveform", done.region, done.resynthesis

@@ -41,6 +41,7 @@ def search(
     descend: Callable[..., Descent],
     usual: Callable[[Float[Tensor, " p"]], float],
     steps: int,
+    leap: Callable[[Float[Tensor, " p"]], Float[Tensor, " p"] | None] | None = None,
 ) -> list[Attempt]:
     """Attempts from starts in turn, until one explains the sound.
 
@@ -49,6 +50,7 @@ def search(
         descend: from a start, with ``lam``, ``steps``, ``tolerance`` and ``still``.
         usual: the distance that an in-model sound there would leave.
         steps: of each, at most.
+        leap: where something other than Φ leads from where a descent is stuck, to go on from there; or None.
     """
     found: list[Attempt] = []
 
@@ -59,6 +61,9 @@ def search(
 
     for start in starts:
         found.append(attempt(start, LAM, min(steps, SCOUTING), []))
+        if leap is not None and not found[-1].explained and (there := leap(found[-1].end.theta)) is not None:
+            further = attempt(there, LAM, min(steps, SCOUTING), [found[-1].table])
+            found[-1] = min(found[-1], further, key=worth)
         if found[-1].explained:
             return found
     if steps > SCOUTING:
@@ -69,3 +74,8 @@ def search(
             if found[k].explained:
                 break
     return found
+
+
+def worth(a: Attempt) -> tuple[bool, float]:
+    """The best first."""
+    return not a.explained, a.distance

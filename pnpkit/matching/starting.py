@@ -1,6 +1,5 @@
 """Where the descents of one sound begin: at which parameters, how loud, and how late."""
 
-import math
 from dataclasses import replace
 
 import torch
@@ -15,8 +14,7 @@ from pnpkit.matching.placed import Placed
 from pnpkit.metric import Function
 
 Starts = Atlas | Function | Tensor | None
-HINTED = 12  # of the likeliest starts that are listened to again with a hint from the sound
-STRONG = 10 ** (-10 / 20)  # of the highest peak of a spectrum
+HINTED = 24  # starts that are listened to with a hint from the sound, the likeliest of the atlas with each
 PUNCTUAL = 2  # hops: a smaller lag is compared with none
 CANDIDATES = 6  # nearest sounds of an atlas that are listened to, a start
 
@@ -46,36 +44,18 @@ def candidates(
 def hinted(x: Float[Tensor, " n"], g: Placed, theta: Float[Tensor, "starts d"]) -> Float[Tensor, "hinted d"]:
     """The likeliest starts with what the sound itself says in place of the atlas' word; none if it says nothing.
 
-    A synthesiser may have a method ``hint(x)``, which gives values by name; a parameter ``omega`` in rad/s is taken
-    as that of the lowest strong peak of the spectrum.
+    A synthesiser may have a method ``hint(x)``, which gives values by name, one each or several that go together.
     """
     space, given = g.g.parameters, getattr(g.g, "hint", None)
-    values = dict(given(x)) if given is not None else {}
-    for p in space.parameters:
-        if given is None and (p.name, p.unit) == ("omega", "rad/s"):
-            values[p.name] = 2 * math.pi * lowest_peak(x, g.sample_rate, p.low / (2 * math.pi), p.high / (2 * math.pi))
-    theta = theta[: HINTED if values else 0].clone()
+    values = {k: torch.as_tensor(v).reshape(-1).to(theta) for k, v in (dict(given(x)) if given else {}).items()}
+    many = max(map(len, values.values()), default=0)
+    theta = theta[: max(1, HINTED // many) if many else 0].repeat_interleave(max(1, many), 0)
     for name, value in values.items():
         require_known("parameter of a hint", name, space.names)
-        theta[:, space.names.index(name)] = value
+        if len(value) not in (1, many):
+            raise ValueError(f"values of a hint go together: of {name} there are {len(value)}, of another {many}")
+        theta[:, space.names.index(name)] = value.expand(many).repeat(len(theta) // many)
     return torch.clamp(theta, space.low.to(theta), space.high.to(theta))
-
-
-def lowest_peak(x: Float[Tensor, " n"], rate: float, low: float, high: float) -> float:
-    """Frequency of the lowest local maximum of the spectrum that is within 10 dB of the highest, both in a range, Hz.
-
-    >>> t = torch.arange(4096, dtype=torch.float64) / 4096
-    >>> round(lowest_peak(torch.sin(2 * torch.pi * 65 * t) + torch.sin(2 * torch.pi * 300 * t), 4096, 40, 1000))
-    65
-    """
-    x = x.double().cpu()
-    spectrum = torch.fft.rfft(x * torch.linspace(1, 0, len(x), dtype=torch.float64), n=2 * len(x)).abs()
-    f = torch.fft.rfftfreq(2 * len(x), 1 / rate)
-    inner = spectrum[1:-1]
-    peaks = (inner >= spectrum[:-2]) & (inner >= spectrum[2:]) & (f[1:-1] >= low) & (f[1:-1] <= high)
-    strong = peaks & (inner >= STRONG * inner[(f[1:-1] >= low) & (f[1:-1] <= high)].max())
-    at = strong.nonzero()
-    return float(f[1 + int(at[0])]) if len(at) else (low * high) ** 0.5
 
 
 def placed(

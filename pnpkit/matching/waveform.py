@@ -51,12 +51,13 @@ def finished(x: Float[Tensor, " n"], world: Placed, start: Float[Tensor, " p"], 
     y = _analytic(x, whiten)
     low, high = (end.to(y.real) for end in space.box("logminmax"))
 
-    def at(weights: Tensor, u: Tensor) -> Normal:
+    def at(windows: list[tuple[slice, Tensor]], u: Tensor) -> Normal:
         """M, gradient, misfit and the levels, level and phase of each window eliminated."""
         z, dz = value_and_jacobian(lambda v: world(space.decode(v, "logminmax")), lambda s: s, u)
         signals = _analytic(torch.cat([z.unsqueeze(0), dz.mT, x.unsqueeze(0)]), whiten)
         # Inner products of all pairs of signals, within each window
-        inner = torch.stack([weights.to(y) @ (signals.conj() * s).mT for s in signals], -1)
+        parts = [(signals[:, where], weight) for where, weight in windows]
+        inner = torch.stack([(part.conj() * weight) @ part.mT for part, weight in parts])
         zz = inner[:, 0, 0].real.clamp_min(1e-300)
         c = inner[:, 0, -1] / zz
         own, cross = inner[:, 1:-1, 1:-1], inner[:, 1:-1, 0]
@@ -69,8 +70,8 @@ def finished(x: Float[Tensor, " n"], world: Placed, start: Float[Tensor, " p"], 
 
     u = torch.clamp(space.encode(start, "logminmax"), low, high)
     for count in WINDOWS:
-        weights = _windows(count, len(x))
-        u, (M, _, misfit, _), _ = damped(partial(at, weights), u, low, high, lam=1e-3, steps=STEPS, settled=SETTLED)
+        windows = [(where, weight.to(y.real)) for where, weight in _windows(count, len(x))]
+        u, (M, _, misfit, _), _ = damped(partial(at, windows), u, low, high, lam=1e-3, steps=STEPS, settled=SETTLED)
     theta = space.decode(u, "logminmax")
     energy = float(y.abs().square().sum())
     heard = energy - (0.0 if noise is None else 2.0 * len(x))  # a whitened noise has variance 1, its analytic signal 2
@@ -99,10 +100,11 @@ def _analytic(x: Float[Tensor, "*batch n"], whiten: Float[Tensor, " bins"]) -> C
     return torch.fft.ifft(spectrum, n=x.shape[-1])
 
 
-def _windows(count: int, n: int) -> Float[Tensor, "count n"]:
-    """Squared windows that add up to one: raised cosines, the first and the last flat to the ends."""
+def _windows(count: int, n: int) -> list[tuple[slice, Float[Tensor, " part"]]]:
+    """Where each window is, and its square; these add up to one: raised cosines, flat to the ends of the sound."""
     if count == 1:
-        return torch.ones(1, n, dtype=torch.float64)
-    centres = torch.arange(count, dtype=torch.float64).unsqueeze(-1)
+        return [(slice(0, n), torch.ones(n, dtype=torch.float64))]
     at = torch.linspace(0, count - 1, n, dtype=torch.float64)
-    return torch.cos((at - centres).clamp(-1, 1) * torch.pi / 2).square()
+    ends = torch.searchsorted(at, torch.arange(-1, count + 1, dtype=torch.float64)).tolist()
+    places = [slice(a, b) for a, b in zip(ends, ends[2:], strict=False)]
+    return [(where, torch.cos((at[where] - k) * torch.pi / 2).square()) for k, where in enumerate(places)]

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pnpkit._checks import somewhere
 from pnpkit.synth.parameters import Parameter, ParameterSpace
+from pnpkit.synth.partials import likely_drums
 
 NARROW = 1e-9  # an aspect ratio below this is taken as 0, the limit
 
@@ -152,6 +153,10 @@ class RectangularDrum:
         frequency = (tension * (1 + D.square() * span * kappa) + friction).sqrt()
         weight = (torch.sin(self.position * math.pi * m1) * torch.sin(self.position * math.pi * m2)).square()
         return Modes(frequency, (1 + p * alpha * kappa) / tau, weight / frequency)
+
+    def hint(self, x: Float[Tensor, " n"]) -> dict[str, Float[Tensor, " likely"]]:
+        """Where to look for the drum of a sound: see :func:`pnpkit.synth.partials.likely_drums`."""
+        return likely_drums(x, self.sample_rate, self.parameters, self.modal)
 
     def log_gain_gradient(self, theta: Float[Tensor, "*batch 5"]) -> Float[Tensor, "*batch 5"]:
         """Gradient of the logarithm of the gain per unit of θ; zero unless ``detach_gain`` leaves it out."""

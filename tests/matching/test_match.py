@@ -282,6 +282,33 @@ def test_bad_input(atlas, unchecked):
         refused(x, f"no parameter .* may be called {name}", g=named)
     hinting = type("Hinting", (Bell,), {"hint": lambda *_: {"pitch": 440.0}})()
     refused(x, "unknown parameter of a hint 'pitch'; valid ones: f, tau", g=hinting, starts=atlas)
+    hinting = type("Hinting", (Bell,), {"hint": lambda *_: {"f": [440.0, 550.0], "tau": [0.1, 0.1, 0.1]}})()
+    refused(x, "values of a hint go together: of f there are 2, of another 3", g=hinting, starts=atlas)
+
+
+def test_a_start_is_what_the_sound_says_and_the_atlas_for_the_rest(atlas):
+    theta = drawn(1, seed=4)[0]
+    far = Atlas.build(Bell(), phi, theta * torch.tensor([[0.8, 1.0], [1.25, 1.1]]), components=2)
+    hint = {"f": torch.tensor([500.0, float(theta[0]), 700.0])}
+    hinting = type("Hinting", (Bell,), {"hint": lambda *_: hint})()
+    x, how = hinting(theta), {"starts": far, "noise": None, **KNOWN}
+    told, untold = (match(x, 4096, g, operator(), **how) for g in (hinting, Bell()))
+    assert told.verdict == MADE
+    assert told.theta.tolist() == pytest.approx(theta.tolist(), rel=1e-3)
+    assert told.history.f.iloc[0] == pytest.approx(float(theta[0]))
+    assert untold.verdict != MADE
+
+
+def test_where_phi_is_stuck_the_waveform_may_lead_on():
+    theta = drawn(1, seed=1)[0]
+    for level, delay in ((0.0, 0.0), (4.0, 0.004)):
+        x, start = late(theta, level, delay), theta * torch.tensor([1.1, 1.0])
+        how = {"starts": start, "noise": None}
+        stuck, led = (match(x, 4096, Bell(), operator(), finish=f, **how) for f in ("phi", "waveform"))
+        assert stuck.verdict != MADE
+        assert (led.verdict, led.finish) == (MADE, "waveform")
+        assert led.theta.tolist() == pytest.approx(theta.tolist(), rel=1e-3)
+        assert led.jacobians == len(led.history)
 
 
 @dataclass(frozen=True)

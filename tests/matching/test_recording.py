@@ -5,7 +5,6 @@ import torch
 from bell import Bell, drawn
 
 from pnpkit.matching.recording import fitted, onsets
-from pnpkit.matching.starting import lowest_peak
 from pnpkit.synth import Arpeggio, RectangularDrum
 
 DRUM = RectangularDrum(n_samples=2**14)
@@ -70,12 +69,6 @@ def test_onsets_are_where_strokes_begin_however_they_beat():
     t = torch.arange(RATE, dtype=torch.float64) / RATE
     beating = torch.exp(-3 * t) * (torch.sin(2 * torch.pi * 80 * t) + torch.sin(2 * torch.pi * 95 * t))
     assert len(onsets(beating, RATE)) == 1
-
-
-@pytest.mark.parametrize("omega", [400.0, 1900.0, 5000.0])
-def test_the_lowest_strong_peak_is_the_fundamental(omega):
-    x = DRUM(torch.tensor([omega, 0.3, 0.05, 0.01, 0.7], dtype=torch.float64))
-    assert lowest_peak(x, RATE, 40.0, 1000.0) == pytest.approx(omega / (2 * torch.pi), abs=2.0)
 
 
 def test_silence_is_refused():

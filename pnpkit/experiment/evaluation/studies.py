@@ -30,9 +30,9 @@ from pnpkit.experiment.remedies import data_root
 from pnpkit.matching import match, morph
 from pnpkit.matching.morph import EVENNESS, unevenness
 from pnpkit.matching.search import FINE, LAM
-from pnpkit.matching.starting import lowest_peak
+from pnpkit.synth.partials import lowest_peak
 
-DRUM_STEPS = 20
+DRUM: dict[str, Any] = arpeggio.CLEAN | {"steps": 20, "finish": "waveform"}
 PAIRS = 20
 
 
@@ -56,8 +56,8 @@ def studies(recordings: Path | None = None) -> dict[str, Study]:
     for n, s in product(arpeggio.NOISES, arpeggio.LOSSES):
         told = {"noise": n, "start": s, "start_hears": "the clean sound"}
         found += [Study(f"noise-{n}-from-{s}", placed | told, every, partial(arpeggio.in_noise, n, start=s))]
-    drum = {"atlas": config_dict(atlas_config("drum")), "steps": DRUM_STEPS}
-    found += [Study("drum", drum | arpeggio.CLEAN, tuple(sounds_of("drum")), stroke)]
+    drum = {"atlas": config_dict(atlas_config("drum")), **DRUM}
+    found += [Study("drum", drum, tuple(sounds_of("drum")), stroke)]
     found += [Study("morphs", {"steps": 10, "evenness": EVENNESS}, tuple(range(PAIRS)), between)]
     found += [directions.study()]
     if recordings is not None:
@@ -68,11 +68,11 @@ def studies(recordings: Path | None = None) -> dict[str, Study]:
 
 
 def stroke(item: int) -> list[dict[str, Any]]:
-    """A drum's stroke, as synthesised, matched from the atlas; a row a start, with the distance after so many steps."""
+    """A stroke, as synthesised, matched from atlas and spectrum; a row a start, with distances after so many steps."""
     g, phi, theta = arpeggio.target_of(item, "drum")
-    atlas, steps = arpeggio.atlas_of("drum"), (*arpeggio.AFTER, DRUM_STEPS)
-    found = match(g(theta), g.sample_rate, g, phi, starts=atlas, steps=DRUM_STEPS, **arpeggio.CLEAN)
-    facts = facts_of(found) | errors_of(found.theta, theta, g)
+    atlas, steps = arpeggio.atlas_of("drum"), (*arpeggio.AFTER, DRUM["steps"])
+    found = match(g(theta), g.sample_rate, g, phi, starts=atlas, **DRUM)
+    facts = facts_of(found) | {"finish": found.finish} | errors_of(found.theta, theta, g)
     return [
         {"start": start, "steps": len(table)} | arpeggio.distance_after(table, steps) | facts
         for start, table in found.history.groupby("start")

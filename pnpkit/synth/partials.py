@@ -43,7 +43,8 @@ def likely_drums(
     stands_out = _peaks(x, rate, first)
     alpha = torch.linspace(max(low["alpha"], 0.01), high["alpha"], TRIED[0], dtype=torch.float64).unsqueeze(-1)
     D = low["D"] + (high["D"] - low["D"]) * torch.linspace(0, 1, TRIED[1], dtype=torch.float64).square()
-    known = {"omega": 2 * math.pi * f0, "tau": high["tau"], "p": low["p"], "D": D, "alpha": alpha}
+    omega = 2 * math.pi * f0
+    known = {"omega": omega, "tau": high["tau"], "p": low["p"], "D": D, "alpha": alpha}
     columns = [torch.as_tensor(known[n], dtype=torch.float64).expand(TRIED) for n in space.names]
     frequency, _, amplitude = modal(torch.stack(columns, -1))
     cell = ((frequency / (2 * math.pi * first)).log() / math.log1p(CELL)).long()
@@ -52,7 +53,7 @@ def likely_drums(
     highest = F.max_pool2d(score[None, None], 5, 1, 2)[0, 0]
     at = torch.where(score == highest, score, -math.inf).flatten().argsort(descending=True)[:LIKELY]
     i, j = at // TRIED[1], at % TRIED[1]
-    return {"omega": torch.full((len(at),), known["omega"], dtype=D.dtype), "D": D[j], "alpha": alpha[i, 0]}
+    return {"omega": torch.full((len(at),), omega, dtype=D.dtype), "D": D[j], "alpha": alpha[i, 0]}
 
 
 def lowest_peak(x: Float[Tensor, " n"], rate: float, low: float, high: float) -> float:

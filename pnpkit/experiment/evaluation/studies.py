@@ -10,7 +10,7 @@ import time
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -32,7 +32,9 @@ from pnpkit.matching.morph import EVENNESS, unevenness
 from pnpkit.matching.search import FINE, LAM
 from pnpkit.synth.partials import lowest_peak
 
-DRUM: dict[str, Any] = arpeggio.CLEAN | {"steps": 20, "finish": "waveform"}
+Finish = Literal["phi", "waveform"]
+DRUM: dict[str, Any] = arpeggio.CLEAN | {"steps": 20}
+STROKES: dict[str, Finish] = {"drum": "waveform", "drum-phi": "phi"}
 PAIRS = 20
 
 
@@ -56,8 +58,9 @@ def studies(recordings: Path | None = None) -> dict[str, Study]:
     for n, s in product(arpeggio.NOISES, arpeggio.LOSSES):
         told = {"noise": n, "start": s, "start_hears": "the clean sound"}
         found += [Study(f"noise-{n}-from-{s}", placed | told, every, partial(arpeggio.in_noise, n, start=s))]
-    drum = {"atlas": config_dict(atlas_config("drum")), **DRUM}
-    found += [Study("drum", drum, tuple(sounds_of("drum")), stroke)]
+    for name, finish in STROKES.items():
+        drum = {"atlas": config_dict(atlas_config("drum")), **DRUM, "finish": finish}
+        found += [Study(name, drum, tuple(sounds_of("drum")), partial(stroke, finish))]
     found += [Study("morphs", {"steps": 10, "evenness": EVENNESS}, tuple(range(PAIRS)), between)]
     found += [directions.study()]
     if recordings is not None:
@@ -67,11 +70,11 @@ def studies(recordings: Path | None = None) -> dict[str, Study]:
     return {study.name: study for study in found}
 
 
-def stroke(item: int) -> list[dict[str, Any]]:
+def stroke(finish: Finish, item: int) -> list[dict[str, Any]]:
     """A stroke, as synthesised, matched from atlas and spectrum; a row a start, with distances after so many steps."""
     g, phi, theta = arpeggio.target_of(item, "drum")
     atlas, steps = arpeggio.atlas_of("drum"), (*arpeggio.AFTER, DRUM["steps"])
-    found = match(g(theta), g.sample_rate, g, phi, starts=atlas, **DRUM)
+    found = match(g(theta), g.sample_rate, g, phi, starts=atlas, finish=finish, **DRUM)
     facts = facts_of(found) | {"finish": found.finish} | errors_of(found.theta, theta, g)
     return [
         {"start": start, "steps": len(table)} | arpeggio.distance_after(table, steps) | facts

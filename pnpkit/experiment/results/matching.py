@@ -1,6 +1,7 @@
 """Tables of what matching was measured to do: Table 1 continued, and noise against its bound."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -60,10 +61,10 @@ def against_bound(rows: dict[int, pd.DataFrame]) -> pd.DataFrame:
             table[n, way] = {k: f"{_short(e.median())} ({_short(e.quantile(0.9))})" for k, e in errors.items()} | {
                 "truth in the region": f"{held.sum()} of {len(held)}"
             }
-        table[n, "bound"] = {f"{SYMBOLS[k]}, {UNIT}": _short(1000 * d[f"bound_{k}"].median()) for k in SYMBOLS}
+        table[n, "bound"] = {f"{SYMBOLS[k]}, {UNIT}": _short(float(1000 * d[f"bound_{k}"].median())) for k in SYMBOLS}
     return pd.DataFrame(table).T.fillna("").rename_axis(["noise, dB", "median error (90 %)"])
 
 
-def _short(x: float) -> str:
+def _short(x: "float | np.floating[Any]") -> str:
     """Two digits, without an exponent."""
     return np.format_float_positional(x, precision=2, fractional=False, trim="-")

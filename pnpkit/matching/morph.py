@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import count
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -18,6 +19,7 @@ SETTLED = 1e-4  # relative change of the energy at which the path stands still
 EVENNESS = (10.0, 100.0, 1000.0)  # weights of the spread of the steps in the energy, until they are equal: a large one
 # at once holds the path where it begins
 EVEN = 0.05  # unevenness that may be left: to take out more would lengthen the path
+FINE = 8  # pieces of the straight line, a step, by which it is measured
 SHORTEST = 2.0**-7  # share of a step towards equal lengths that is still tried
 
 
@@ -78,7 +80,7 @@ def morph(
         g: synthesiser, its gain's gradient attached.
         phi: descriptor.
         space: of θ; by default that of the synthesiser.
-        coordinates: in which it begins, as a straight line.
+        coordinates: in which it begins, on a straight line.
         iterations: of Gauss–Newton with each weight, and of Newton after it, at most.
         tolerance: of the unevenness of the steps.
         progress: called with a stage's name, how many paths have been tried, and how many will be at most.
@@ -114,8 +116,11 @@ def morph(
         with torch.no_grad():
             return torch.stack([phi(g(space.decode(v, coordinates))).double() for v in points])
 
-    straight = heard(line)
-    inner, path, ends, converged = line[1:-1], straight, straight[[0, -1]], n == 1
+    # Where the steps are equal along the straight line, as a rough stretch that is taken in one step is hard to leave
+    along = heard(torch.lerp(first, last, torch.linspace(0, 1, FINE * n + 1, dtype=first.dtype).unsqueeze(-1)))
+    inner = torch.lerp(first, last, _evenly(_lengths(along), n).to(first).unsqueeze(-1))[1:-1]
+    straight = path = along[::FINE]
+    ends, converged = straight[[0, -1]], n == 1
     for weight in EVENNESS if n > 1 else ():
         inner, (*_, (path, J)), settled = damped(
             partial(at, weight=weight), inner, low, high, lam=1e-2, steps=iterations, settled=SETTLED
@@ -151,6 +156,12 @@ def unevenness(lengths: Float[Tensor, " steps"]) -> float:
 
 def _lengths(path: Tensor) -> Tensor:
     return path.diff(dim=0).norm(dim=-1)
+
+
+def _evenly(lengths: Tensor, n: int) -> Tensor:
+    """Shares of a line at which n steps along it are equally long, by the lengths of its pieces."""
+    run = np.concatenate([[0.0], lengths.cumsum(0).numpy(force=True)])
+    return torch.from_numpy(np.interp(np.linspace(0, run[-1], n + 1), run, np.linspace(0, 1, len(run))))
 
 
 def _normal(path: Tensor, J: Tensor, weight: float) -> tuple[Tensor, Tensor, Tensor]:

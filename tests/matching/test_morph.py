@@ -56,6 +56,20 @@ def test_a_path_that_bounds_forbid_to_be_straight_keeps_to_them():
     assert path.lengths.sum() <= path.straight_lengths.sum() + 1e-9
 
 
+def test_a_rough_stretch_on_the_way_is_gone_around():
+    space = ParameterSpace((Parameter("a", "a", "1", 0.0, 1.0), Parameter("b", "b", "1", -1.0, 1.0)))
+
+    def rough(theta):
+        a, b = theta.unbind(-1)
+        hill = torch.exp(-(((a - 0.5) / 0.08) ** 2) - (b / 0.3) ** 2)
+        return torch.stack([a, b, hill * torch.cos(40 * a), hill * torch.sin(40 * a)], -1)
+
+    path = morph(torch.tensor([0.0, 0.02]), torch.tensor([1.0, 0.02]), 6, g=rough, phi=same, space=space)
+    assert path.converged
+    assert path.unevenness <= 0.05
+    assert path.lengths.sum() < 1.5 < 2.5 < path.straight_lengths.sum()
+
+
 def test_the_same_sound_at_both_ends_goes_nowhere():
     path = morph(A, A, 4, g=plane, phi=same, space=POLAR)
     assert torch.allclose(path.theta, A.expand(5, 2))

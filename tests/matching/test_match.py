@@ -295,8 +295,9 @@ def test_a_start_is_what_the_sound_says_and_the_atlas_for_the_rest(atlas):
     told, untold = (match(x, 4096, g, operator(), **how) for g in (hinting, Bell()))
     assert told.verdict == MADE
     assert told.theta.tolist() == pytest.approx(theta.tolist(), rel=1e-3)
-    assert told.history.f.iloc[0] == pytest.approx(float(theta[0]))
-    assert untold.verdict != MADE
+    first = far.theta[0].tolist()
+    assert untold.history.loc[0, ["f", "tau"]].tolist() == pytest.approx(first, rel=1e-5)
+    assert told.history.loc[0, ["f", "tau"]].tolist() == pytest.approx([float(theta[0]), first[1]], rel=1e-5)
 
 
 def test_where_phi_is_stuck_the_waveform_may_lead_on():

@@ -186,7 +186,7 @@ class Synthesiser(Protocol):
 
     Batch-first: θ of shape (…, d) gives x of shape (…, n_samples), in the dtype and on the device of θ. One whose
     derivative leaves out that of a gain says so by a method ``log_gain_gradient(theta)``; see :func:`gain_gradient`.
-    One that can read some of θ off a sound may say so by a method ``hint(x)``; see :func:`pnpkit.match`.
+    One that can read some of θ off a sound may say so by a method ``hint(x)``; see ``pnpkit.match``.
 
     >>> from pnpkit import Arpeggio
     >>> isinstance(Arpeggio(), Synthesiser)

@@ -15,7 +15,7 @@ Foldings = Sequence[fb.Array]  # a matrix for sums of mirrored rows, another for
 RANK_TOLERANCE = 1e-6  # singular values below this share of the bank's largest are left out
 
 
-def keep(module: nn.Module, name: str, constant: NDArray) -> None:
+def keep(module: nn.Module, name: str, constant: NDArray[np.floating]) -> None:
     """Register a constant: it follows the module's device and dtype, and stays out of its state."""
     with torch.inference_mode(False):  # an operator made inside that mode differentiates outside it
         module.register_buffer(name, torch.from_numpy(constant.copy()).float(), persistent=False)

@@ -111,7 +111,7 @@ class LowPass(nn.Module):
 
     bins: Tensor
 
-    def __init__(self, bins: NDArray, T: int | None, n_samples: int) -> None:
+    def __init__(self, bins: NDArray[np.floating], T: int | None, n_samples: int) -> None:
         super().__init__()
         self.gain = math.sqrt(n_samples if T is None else T)
         self.frames = 1 if T is None else n_samples // T

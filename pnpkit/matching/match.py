@@ -136,13 +136,13 @@ def match(
         start = torch.cat([alone, alone.new_tensor([late] * bool(world.delay))])
         return finished(x, unlevelled, start, known and known[0])
 
-    def leap(theta: Tensor) -> Tensor | None:
+    def leap(theta: Tensor) -> tuple[Tensor, Finish] | None:
         done = on_waveform(theta)
         if done.explained < EXPLAINED:
             return None
         alone, _, late = unlevelled.parts(done.theta)
         loud = max(-world.level, min(20 * math.log10(done.gain), world.level))
-        return torch.cat([alone, alone.new_tensor([loud] * bool(world.level) + [late] * bool(world.delay))])
+        return torch.cat([alone, alone.new_tensor([loud] * bool(world.level) + [late] * bool(world.delay))]), done
 
     found = search(begin, descend, usual_of, steps, leap if finish == "waveform" else None)
     best = min(found, key=worth)
@@ -158,7 +158,7 @@ def match(
     theta, loud, late = world.parts(end.theta)
     resynthesis, fitted, share, distance = world(end.theta), "phi", math.nan, best.distance
     if finish == "waveform" and bool(end.converged):
-        done = on_waveform(end.theta)
+        done = best.finish or on_waveform(end.theta)
         share = done.explained
         if share >= EXPLAINED:
             fitted, region, resynthesis = "waveform", done.region, done.resynthesis

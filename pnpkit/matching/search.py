@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pnpkit.matching.answer import MARGIN
 from pnpkit.matching.descent import Descent
+from pnpkit.matching.waveform import Finish
 
 FINE = 0.02  # tolerance of the descents, in units of Φ
 STILL = 1e-4  # of the distance: a step that brings no more is the last
@@ -19,11 +20,12 @@ HOPEFUL = 2  # … the nearest that have not ended go on
 
 @dataclass(frozen=True, eq=False)
 class Attempt:
-    """What one start came to."""
+    """What one start came to, and what the waveform had found on the way."""
 
     end: Descent
     usual: float
     table: pd.DataFrame
+    finish: Finish | None = None
 
     @property
     def distance(self) -> float:
@@ -41,7 +43,7 @@ def search(
     descend: Callable[..., Descent],
     usual: Callable[[Float[Tensor, " p"]], float],
     steps: int,
-    leap: Callable[[Float[Tensor, " p"]], Float[Tensor, " p"] | None] | None = None,
+    leap: Callable[[Float[Tensor, " p"]], tuple[Float[Tensor, " p"], Finish] | None] | None = None,
 ) -> list[Attempt]:
     """Attempts from starts in turn, until one explains the sound.
 
@@ -50,19 +52,22 @@ def search(
         descend: from a start, with ``lam``, ``steps``, ``tolerance`` and ``still``.
         usual: the distance that an in-model sound there would leave.
         steps: of each, at most.
-        leap: where something other than Φ leads from where a descent is stuck, to go on from there; or None.
+        leap: where the waveform leads from where a descent is stuck, to go on from there; or None.
     """
     found: list[Attempt] = []
 
-    def attempt(start: Tensor, lam: float, count: int, before: list[pd.DataFrame]) -> Attempt:
+    def attempt(
+        start: Tensor, lam: float, count: int, before: list[pd.DataFrame], done: Finish | None = None
+    ) -> Attempt:
         end = descend(start, lam=lam, steps=count, tolerance=FINE, still=STILL)
         table = pd.concat([*before, end.table()], ignore_index=True).rename_axis("step")
-        return Attempt(end, usual(end.theta), table)
+        return Attempt(end, usual(end.theta), table, done)
 
     for start in starts:
         found.append(attempt(start, LAM, min(steps, SCOUTING), []))
-        if leap is not None and not found[-1].explained and (there := leap(found[-1].end.theta)) is not None:
-            further = attempt(there, LAM, min(steps, SCOUTING), [found[-1].table])
+        if leap is not None and not found[-1].explained and (led := leap(found[-1].end.theta)) is not None:
+            there, done = led
+            further = attempt(there, LAM, min(steps, SCOUTING), [found[-1].table], done)
             found[-1] = min(found[-1], further, key=worth)
         if found[-1].explained:
             return found
@@ -70,7 +75,7 @@ def search(
         unfinished = [k for k, a in enumerate(found) if not bool(a.end.converged)]
         for k in sorted(unfinished, key=lambda k: found[k].distance)[:HOPEFUL]:
             end = found[k].end
-            found[k] = attempt(end.theta, float(end.lams[-1]), steps - SCOUTING, [found[k].table])
+            found[k] = attempt(end.theta, float(end.lams[-1]), steps - SCOUTING, [found[k].table], found[k].finish)
             if found[k].explained:
                 break
     return found

@@ -18,7 +18,7 @@ BLACK, BLUE, GREEN, RED = PALETTE[0], PALETTE[1], PALETTE[3], PALETTE[4]
 def flow_diagram() -> Figure:
     """Parameters, sounds and descriptors as boxes, operators as arrows, losses where they act.
 
-    Solid arrows are computed once, before training; dashed ones depend on the weights W and run at every step.
+    Solid arrows are computed once, before training; dashed ones depend on the weights W.
 
     Source: GRETSI 2023, Figure 1.
     """
@@ -26,7 +26,7 @@ def flow_diagram() -> Figure:
     ax.set(xlim=(-1.05, 8.05), ylim=(-1.45, 3.5))
     ax.axis("off")
     top, low, left, middle, right = 2.4, 0.0, 0.0, 3.5, 7.0
-    for x, symbol in ((left, r"\theta"), (middle, "x"), (right, "S")):
+    for x, symbol in ((left, r"\theta"), (middle, "x"), (right, r"\Phi")):
         _box(ax, (x, top), f"${symbol}_n$")
         _box(ax, (x, low), rf"$\tilde{{{symbol}}}_n$")
     _arrow(ax, (left, top), (middle, top), r"$g$", (0, 0.24))
@@ -45,7 +45,7 @@ def flow_diagram() -> Figure:
         r" \tilde\theta_n - \theta_n\rangle$"
     )
     ax.text(left - 0.38, -0.82, formula, color=GREEN, fontsize=12, va="center")
-    for x, dashed, text in ((3.0, False, "computed once"), (5.2, True, "at every training step")):
+    for x, dashed, text in ((3.0, False, "computed once"), (5.2, True, r"depends on $\mathbf{W}$")):
         ax.plot((x, x + 0.55), (-1.3, -1.3), color=BLACK, lw=1.6, ls="--" if dashed else "-")
         ax.text(x + 0.66, -1.3, text, fontsize=9, va="center")
     return figure

@@ -1,4 +1,4 @@
-"""Metrics or units: the endpoint, the contrasts and the decision that were fixed before any of their runs.
+"""Metrics or units: the endpoint, the contrasts and the decision that were fixed before any control had ended.
 
 They are those of ``data/paper-controls/plan.md``; a run that is missing leaves a contrast *not decided*.
 """

@@ -27,6 +27,7 @@ Starts = Annotated[int, typer.Option(min=1, help="Nearest sounds of the atlas fr
 Steps = Annotated[int, typer.Option(min=1, help="Of each descent, at most.")]
 Finish = Annotated[str, typer.Option(help="phi, or waveform: goes on with the waveform where that explains the sound.")]
 LONG = 120  # bytes of a file's name: what is longer leaves no room for what is added to it
+WIDE = 0.1  # of a value: a region that is wider is told by its ends
 PARTIAL = 3  # exit code: some files could not be matched
 
 
@@ -187,10 +188,12 @@ def _say(row: dict[str, Any], config: "MatchConfig", as_json: bool) -> None:
 
 
 def _value(p: "Parameter", row: dict[str, Any]) -> str:
-    """A parameter with its unit and half the width of its region, to the digits that this leaves it; ω in Hz too."""
+    """A parameter with its unit and its region, to the digits that this leaves it; ω in Hz too."""
     value, low, high = row[p.name], row[f"{p.name}_low"], row[f"{p.name}_high"]
     half = 0.0 if low is None else (high - low) / 2
     digits = max(4, 2 + math.ceil(math.log10(abs(value) / half))) if half and value else 4
-    within = f" ± {half:.2g}" if half else ""
+    within = ""
+    if half:  # one side may be at the end of the range
+        within = f" ± {half:.2g}" if half < WIDE * abs(value) else f" ({low:.4g} to {high:.4g})"
     hertz = f" ({value / (2 * math.pi):.{digits}g} Hz)" if p.unit == "rad/s" else ""
     return f"{p.name} {value:.{digits}g}{within} {p.unit}".removesuffix(" 1") + hertz

@@ -92,6 +92,10 @@ def morph_(
         path = morph(a.theta, b.theta, steps, g=g, phi=problem.phi, progress=progress)
     sounds = list(g(path.theta))
     gain = common_gain(sounds)
+    if (out / "morph.csv").exists():  # a longer morph was here: its sounds are not of this one
+        for old in out.glob("*.wav"):
+            if old.stem.isdigit() and int(old.stem) >= len(sounds):
+                old.unlink()
     for k, x in enumerate(sounds):
         write_atomically(out / f"{k:02d}.wav", lambda p, x=x: save_wav(p, x, g.sample_rate, gain))  # type: ignore[misc]
     table = pd.DataFrame(path.theta.numpy(), columns=list(g.parameters.names)).rename_axis("step")

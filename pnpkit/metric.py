@@ -119,8 +119,8 @@ def mean_metric(M: Float[Tensor, "items d d"]) -> Float[Tensor, "d d"]:
     tensor([[2.]], dtype=torch.float64)
     """
     require_finite("M", M)
-    if not len(M):
-        raise ValueError("a mean metric needs at least one item")
+    if M.dim() != 3 or not len(M):
+        raise ValueError(f"a mean metric needs items × d × d with at least one item, not {tuple(M.shape)}")
     return M.double().mean(0)
 
 
@@ -143,6 +143,8 @@ def damp(
     """
     if not 0 <= lam < float("inf"):
         raise ValueError(f"lambda must be finite and not negative, not {lam}")
+    if M_mean.dim() != 2:
+        raise ValueError(f"M̄ must be d × d, not {tuple(M_mean.shape)}")
     M_mean = M_mean.double()
     choices = {"identity": torch.eye(len(M_mean)).to(M_mean), "mean": M_mean, "diagonal": M_mean.diagonal().diag()}
     require_known("damping", kind, choices)

@@ -85,6 +85,13 @@ def test_mean_metric_is_the_mean_and_refuses_gaps():
         mean_metric(M)
 
 
+def test_one_metric_is_no_mean_and_many_are_no_damping(unchecked):
+    with pytest.raises(ValueError, match=r"items × d × d .* not \(2, 2\)"):
+        mean_metric(torch.eye(2))
+    with pytest.raises(ValueError, match=r"must be d × d, not \(4, 2, 2\)"):
+        damp(1.0, "diagonal", torch.ones(4, 2, 2))
+
+
 def test_damping_kinds():
     M_mean = torch.tensor([[2.0, 1.0], [1.0, 5.0]])
     assert torch.equal(damp(3.0, "identity", M_mean), 3 * torch.eye(2, dtype=DOUBLE))

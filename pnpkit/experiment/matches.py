@@ -143,7 +143,7 @@ def identity(source: str, config: MatchConfig) -> dict[str, Any]:
 
 
 def sounds_in(paths: Iterable[str]) -> list[str]:
-    """The files given, and the sounds of the folders given, in order, each once.
+    """The files given, and the sounds of the folders given, hidden ones left out, in order, each once.
 
     Raises:
         ValueError: if a folder holds no sound.
@@ -153,7 +153,7 @@ def sounds_in(paths: Iterable[str]) -> list[str]:
         if path == "-" or not Path(path).is_dir():
             found[path] = None
             continue
-        inside = sorted(str(p) for p in Path(path).rglob("*") if p.suffix.lower() in SUFFIXES)
+        inside = sorted(str(p) for p in Path(path).rglob("[!.]*") if p.suffix.lower() in SUFFIXES and p.is_file())
         if not inside:
             raise ValueError(f"{path} holds no sound: {', '.join(SUFFIXES)}")
         found |= dict.fromkeys(inside)

@@ -96,7 +96,7 @@ class Match:
             numbers = f"{100 * self.share:.0f} % of Φ explained, {numbers}"
         return f"{self.verdict}: {numbers}" + ("" if self.converged else " (did not converge)")
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path | str) -> None:
         """Write it as one file of arrays (``.npz``, no pickle)."""
         values = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
         values["history"] = json.dumps(self.history.to_dict("split"))

@@ -148,9 +148,10 @@ def match(
     best = min(found, key=worth)
     tables, end, region = {k: a.table for k, a in enumerate(found)}, best.end, None
     if best.explained and known is not None:
-        end, region = _polished(x, world, plain, *known, end, steps)
-        tables[-1] = end.table()
-    elif bool(end.converged):
+        polished, region = _polished(x, world, plain, *known, end, steps)
+        tables[-1] = polished.table()
+        end = end if region is None else polished  # one that does not settle does not undo what was found
+    if region is None and bool(end.converged):
         shared = participation(heard(world(end.theta)) - target, getattr(plain.scattering, "paths", None))
         freedom = max(1.0, shared - len(end.theta))
         u, least = world.parameters.encode(end.theta, "logminmax"), max(FINE, float(end.tangent))

@@ -15,6 +15,8 @@ STRONG = 10 ** (-20 / 20)  # of the loudest frame: another one begins, if …
 RISE = 2.0  # … it is so many times louder than
 HOLD = (0.015, 0.150)  # anything between these many seconds before
 FADE = 0.005  # seconds, where a sound is cut off
+STEADY = 3.0  # times its deviation: what stands so far from zero is a constant, if it is over …
+NOTHING = 1e-6  # … of the peak
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +52,8 @@ def fitted(x: Float[Tensor, " m"], rate: float, g: Synthesiser) -> Fitted:
     Raises:
         ValueError: if it is silent, or too short for one sample at the synthesiser's rate.
     """
+    if offset := _offset(x, rate):
+        x = x - offset
     resampled = x  # in its own precision: an hour is long
     if rate != g.sample_rate:
         resampled = torch.from_numpy(soxr.resample(x.numpy(), rate, g.sample_rate, quality="VHQ"))
@@ -57,7 +61,8 @@ def fitted(x: Float[Tensor, " m"], rate: float, g: Synthesiser) -> Fitted:
         raise ValueError("the sound is silent, or too short for the synthesiser's rate: there is nothing to match")
     n, begins = g.n_samples, onsets(resampled, g.sample_rate)
     if rate == g.sample_rate and len(x) == n:
-        return Fitted(x.double(), "of the synthesiser's rate and length", begins[0] / rate, 0, (0.0, n / rate))
+        as_it_is = "of the synthesiser's rate and length" + (f", {_taken(offset)}" if offset else "")
+        return Fitted(x.double(), as_it_is, begins[0] / rate, 0, (0.0, n / rate))
     own, struck = _habits(g)
     first = begins[0] - own
     last = first + n
@@ -72,6 +77,7 @@ def fitted(x: Float[Tensor, " m"], rate: float, g: Synthesiser) -> Fitted:
     whole = torch.zeros(n, dtype=torch.float64)
     whole[lead : lead + len(kept)] = kept[: n - lead]
     told = [f"{rate:g} Hz brought to {g.sample_rate}"] if rate != g.sample_rate else []
+    told += [_taken(offset)] if offset else []
     told += [f"begins at {begins[0] / g.sample_rate:.3f} s"]
     told += [f"the first of {len(begins)} onsets taken, {left} left"] if left else []
     told += [f"{len(kept) / g.sample_rate:.2f} of {len(resampled) / g.sample_rate:.2f} s used"]
@@ -100,6 +106,21 @@ def onsets(x: Float[Tensor, " n"], rate: float) -> list[int]:
         if k - starts[-1] > far:
             starts.append(k)
     return [_attack(padded, k * hop, frame) for k in starts]
+
+
+def _offset(x: Tensor, rate: float) -> float:
+    """A constant in a recording: the mean of its quietest twentieth, if that hardly moves. A sound has a mean, too."""
+    frame = max(2, round(FRAME * rate))
+    frames = x[: len(x) // frame * frame].reshape(-1, frame)
+    if not len(frames):
+        return 0.0
+    quiet = frames[frames.std(1).argsort()[: max(2, len(frames) // 20)]]
+    offset = float(quiet.mean())
+    return offset if abs(offset) > max(STEADY * float(quiet.std()), NOTHING * float(frames.abs().max())) else 0.0
+
+
+def _taken(offset: float) -> str:
+    return f"a constant of {offset:.2g} taken off"
 
 
 def _attack(magnitude: Tensor, start: int, frame: int) -> int:

@@ -12,8 +12,9 @@ from torch import Tensor
 SCHEMA = 1
 
 
-def write_arrays(path: Path, kind: str, values: dict[str, Any]) -> None:
+def write_arrays(path: Path | str, kind: str, values: dict[str, Any]) -> None:
     """Write tensors, numbers and strings, ``ValueError`` for others; the file is there whole or not at all."""
+    path = Path(path)
     arrays: dict[str, Any] = {
         k: v.numpy(force=True) if isinstance(v, Tensor) else np.asarray(v) for k, v in values.items()
     }

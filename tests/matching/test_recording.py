@@ -20,6 +20,25 @@ def test_what_has_its_rate_and_length_stays_as_it_is():
     assert torch.equal(fitted(STROKE, RATE, DRUM).x, STROKE)
 
 
+@pytest.mark.parametrize("offset", [1e-4, -0.03])
+@pytest.mark.parametrize("seconds", [0.0, 0.7])
+def test_a_constant_is_taken_off_and_told(offset, seconds):
+    x = torch.cat([silence(seconds), STROKE, silence(0.5)])
+    found, plain = fitted(x + offset, RATE, DRUM), fitted(x, RATE, DRUM)
+    assert f"a constant of {offset:.2g} taken off" in found.told
+    assert "constant" not in plain.told
+    torch.testing.assert_close(found.x, plain.x, atol=1e-3 * abs(offset), rtol=0)
+
+
+def test_what_moves_is_no_constant():
+    g = RectangularDrum()
+    for theta in g.parameters.decode(
+        2 * torch.rand(24, 5, generator=torch.manual_seed(0), dtype=torch.float64) - 1, "logminmax"
+    ):
+        x = g(theta)
+        assert torch.equal(fitted(x, RATE, g).x, x)
+
+
 @pytest.mark.parametrize("seconds", [0.05, 0.7, 3.0])
 def test_silence_in_front_of_a_stroke_changes_nothing(seconds):
     found = fitted(torch.cat([silence(seconds), STROKE]), RATE, DRUM)

@@ -186,6 +186,8 @@ def test_a_value_is_told_to_the_digits_that_its_region_leaves_and_an_angular_fre
     omega = Parameter("omega", "ω", "rad/s", 1.0, 9999.0)
     told = cli_matching._value(omega, {"omega": 200 * math.pi, "omega_low": 620.0, "omega_high": 640.0})
     assert told == "omega 628.3 ± 10 rad/s (100 Hz)"
+    told = cli_matching._value(omega, {"omega": 200 * math.pi, "omega_low": 400.0, "omega_high": 9999.0})
+    assert told == "omega 628.3 (400 to 9999) rad/s (100 Hz)"
 
 
 def test_what_the_synthesiser_did_not_make_is_warned_of_where_it_goes_on(run, tmp_path):
@@ -284,6 +286,16 @@ def test_a_morph_goes_from_one_to_the_other_in_even_steps(run, tmp_path):
     lengths = phi(Bell()(theta)).diff(dim=0).norm(dim=-1)
     assert table.converged.all()
     assert table.length[1:].tolist() == pytest.approx(lengths.tolist(), rel=0.01)
+    (tmp_path / "path" / "my own.wav").touch()
+    assert run("morph", a, b, "--steps", 2, "--out", tmp_path / "path", "--synth", BELL)[0] == 0
+    assert sorted(p.name for p in (tmp_path / "path").glob("*.wav")) == ["00.wav", "01.wav", "02.wav", "my own.wav"]
+
+
+def test_of_a_folder_what_is_hidden_or_no_file_is_no_sound(tmp_path):
+    for name in ("b.wav", "a.flac", ".hidden.wav", "._b.wav", "notes.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "folder.wav").mkdir()
+    assert matches.sounds_in([str(tmp_path)]) == [str(tmp_path / n) for n in ("a.flac", "b.wav")]
 
 
 @pytest.mark.parametrize(

@@ -86,9 +86,9 @@ PROFILES: dict[str, Profile] = {
             "the same with SP as the authors' synthesiser would differentiate it, its gain held fixed", shares="laptop",
         ),
         Profile(
-            "drum", _DRUM.grid, _DRUM, ("p", "weighted-p", "pnp-mean", "pnp-adaptive"), (0, 1, 2),
+            "drum", _DRUM.grid, _DRUM, (*_FOUR, "pnp-identity", "pnp-adaptive"), (0, 1, 2),
             "the percussion of the slides, on a small grid",
-            metric_chunk=25, overrides={"pnp-adaptive": {"lam": 10.0}},
+            metric_chunk=25, overrides={loss: {"lam": 10.0} for loss in ("pnp-identity", "pnp-adaptive")},
         ),
         Profile(
             "drum-unit-trace", _DRUM.grid, replace(_DRUM, unit_trace=True), ("pnp-mean",), (0, 1, 2),

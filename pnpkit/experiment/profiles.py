@@ -39,6 +39,7 @@ _vary("raw-bias", "raw units, bias at the train mean", "raw", _FOUR, bias_at_mea
 # 66 steps an epoch: 5 874 in all, where the paper's 70 epochs of 84 make 5 880
 _vary("long", "as many steps as the paper's", epochs=89)
 _vary("raw-long", "raw units, as many steps as the paper's", "raw", _FOUR, epochs=89)
+_vary("softplus", "raw units, Softplus, as many steps as the paper's", "raw-long", ("p", "pnp-mean"), head="softplus")
 _vary("log", "logarithms, not normalised", coordinates="log")
 _vary("minmax", "normalised, no logarithms", coordinates="minmax")
 _vary("tanh", "bounded output (tanh)", head="tanh")

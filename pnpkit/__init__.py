@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for type checkers and editors, which cannot follow the table below
     from pnpkit.analyser.network import Analyser as Analyser
+    from pnpkit.audio import read_sound as read_sound
     from pnpkit.distances import ddsp_mss_distance as ddsp_mss_distance, jtfs_distance as jtfs_distance
     from pnpkit.distances import mss_distance as mss_distance
+    from pnpkit.experiment.matches import match_file as match_file
     from pnpkit.jtfs import JTFS as JTFS, Phi as Phi, log_compress as log_compress
     from pnpkit.losses import ParameterLoss as ParameterLoss, PNPLoss as PNPLoss, SpectralLoss as SpectralLoss
     from pnpkit.losses import WeightedParameterLoss as WeightedParameterLoss, quadratic_form as quadratic_form
-    from pnpkit.matching import Atlas as Atlas, Match as Match, match as match, morph as morph, refine as refine
+    from pnpkit.matching import Atlas as Atlas, Match as Match, fitted as fitted, match as match
+    from pnpkit.matching import morph as morph, refine as refine
     from pnpkit.metric import damp as damp, jacobian as jacobian, mean_metric as mean_metric
     from pnpkit.metric import riemannian_metric as riemannian_metric, unit_trace as unit_trace
     from pnpkit.synth import Arpeggio as Arpeggio, Parameter as Parameter, ParameterSpace as ParameterSpace
@@ -30,7 +33,9 @@ _NAMES = {
     "pnpkit.metric": "jacobian riemannian_metric mean_metric damp unit_trace",
     "pnpkit.losses": "ParameterLoss WeightedParameterLoss SpectralLoss PNPLoss quadratic_form",
     "pnpkit.distances": "jtfs_distance mss_distance ddsp_mss_distance",
-    "pnpkit.matching": "match refine Match Atlas morph",
+    "pnpkit.matching": "match refine Match Atlas morph fitted",
+    "pnpkit.audio": "read_sound",
+    "pnpkit.experiment.matches": "match_file",
     "pnpkit.analyser.network": "Analyser",
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}

@@ -42,8 +42,10 @@ def require_finite(name: str, tensor: Tensor) -> None:
         )
 
 
-def require_floating(name: str, tensor: Tensor) -> None:
-    """Raise ``ValueError`` unless a tensor is of a real floating-point type."""
+def require_floating(name: str, tensor: Any) -> None:
+    """Raise unless something is a tensor (``TypeError``) of a real floating-point type (``ValueError``)."""
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{name} must be a tensor, not {type(tensor).__name__}: see torch.as_tensor")
     if not tensor.is_floating_point():
         raise ValueError(f"{name} must be a floating-point tensor (float32 or float64), not {tensor.dtype}")
 

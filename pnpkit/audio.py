@@ -22,6 +22,7 @@ PEAK = 0.9  # of full scale: room for the resampling of the browser
 UNKNOWN = 2**63 - 1  # frames, says libsndfile of a header without a length
 LONGEST = 3600  # seconds: what is longer is no sound to be matched
 BLOCK = 2**14  # frames read at once
+BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "ALAC_16": 16}  # that samples are rounded to; more are as good as none
 QUIET = 1e-3  # of its own peak: what is below, before and after, is silence
 AROUND = 0.2  # seconds of silence that a player keeps
 
@@ -44,6 +45,13 @@ def read_sound(source: Source) -> tuple[Float[Tensor, " n"], int]:
     Raises:
         ValueError: in one line naming the file, if it is no regular file, no sound, empty, one sample, longer than an
             hour, silent or not finite.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "x.wav")
+    ...     _ = path.write_bytes(wav_bytes(torch.tensor([0.0, 0.5, -1.0]), 8192))
+    ...     read_sound(path)
+    (tensor([ 0.0000,  0.4500, -0.9000]), 8192)
     """
     with _opened(source) as (name, sound):
         frames, rate = sound.frames, sound.samplerate
@@ -69,10 +77,16 @@ def read_sound(source: Source) -> tuple[Float[Tensor, " n"], int]:
     return torch.from_numpy(mix[:n]), rate
 
 
+def resolution_of(source: Source) -> float:
+    """Step between the values that samples of a file can take, full scale at 1; 0 for 20 bits and more."""
+    with _opened(source) as (_, sound):
+        return 2.0 ** (1 - BITS[sound.subtype]) if sound.subtype in BITS else 0.0
+
+
 def require_unclipped(source: Source, part: tuple[float, float]) -> None:
     """Raise ``ValueError`` if a channel of a sound is clipped between two times, in seconds."""
     with _opened(source) as (name, sound):
-        first, last = (min(round(t * sound.samplerate), sound.frames) for t in part)
+        first, last = (min(max(round(t * sound.samplerate), 0), sound.frames) for t in part)
         sound.seek(first)
         channels = torch.from_numpy(sound.read(last - first, dtype="float32", always_2d=True))
     require_not_flat(name, *channels.T)

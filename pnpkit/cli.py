@@ -23,7 +23,7 @@ REPORT = "https://github.com/pnpkit/pnpkit/issues"
 TRACEBACK = "--traceback"
 _HOME = re.compile(r"^((?:--[\w-]+=)?)(~.*)", re.DOTALL)  # a path that the shell leaves, as of --out=~/x
 JOBS = {"match", "analyse"}  # verbs whose processes are --jobs
-INTERRUPTED, STOPPED = 130, "interrupted: what is done is kept, the same command goes on"
+INTERRUPTED, STOPPED = 130, "interrupted: what was finished is kept, and the same command goes on"
 
 
 class _Verbs(TyperGroup):

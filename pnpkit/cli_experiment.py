@@ -68,7 +68,7 @@ def metrics(
 ) -> None:
     """Compute the Riemannian metrics that are missing."""
     from pnpkit.experiment.machine import dask_executor
-    from pnpkit.experiment.precompute.atlases import AtlasConfig, shipped_atlas, store_atlas
+    from pnpkit.experiment.precompute.atlases import AtlasConfig, own_atlas, store_atlas
     from pnpkit.experiment.precompute.metrics import METRIC_TOLERANCE, verify_metrics
 
     workspace = _opened(profile, out)
@@ -85,7 +85,7 @@ def metrics(
     with bars() as progress, dask_executor(scheduler) as executor:
         if atlas:
             grid = workspace.problem.grid
-            path = shipped_atlas(grid, out)
+            path = own_atlas(grid, out)
             store_atlas(path, AtlasConfig(grid, atlas), workers, progress, executor)
             print(f"an atlas at {path}")
             return

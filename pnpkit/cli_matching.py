@@ -2,10 +2,8 @@
 
 import json
 import math
-import os
 import sys
 from collections import Counter
-from collections.abc import Iterable
 from contextlib import nullcontext
 from functools import wraps
 from importlib import import_module
@@ -26,7 +24,6 @@ Variant = Annotated[str | None, typer.Option(help="Of the synthesiser; its headl
 Starts = Annotated[int, typer.Option(min=1, help="Nearest sounds of the atlas from which a descent begins.")]
 Steps = Annotated[int, typer.Option(min=1, help="Of each descent, at most.")]
 Finish = Annotated[str, typer.Option(help="phi, or waveform: goes on with the waveform where that explains the sound.")]
-LONG = 120  # bytes of a file's name: what is longer leaves no room for what is added to it
 WIDE = 0.1  # of a value: a region that is wider is told by its ends
 PARTIAL = 3  # exit code: some files could not be matched
 
@@ -90,13 +87,12 @@ def match_(
         sources = sounds_in(files)
         table = None if out is None else Table(out / "matches.csv", config.synth.parameters)
         todo = [s for s in sources if table is None or not table.done(s, config)]
-        held = {} if table is None else table.rows
-        names = _names([*sources, *held])
+        names = {s: "" if table is None else table.name(s) for s in sources}
+        told = Counter({"done before": len(sources) - len(todo)})
         if table is not None:
             table.begin(todo)
-        told = Counter({"done before": len(sources) - len(todo)})
-        for kept in (s for s in sources if as_json and s in held):
-            _say(typed(held[kept]), config, as_json)
+            for kept in (row for s in sources if as_json and (row := table.rows.get(table.key(s)))):
+                _say(typed(kept), config, as_json)
 
         def advanced() -> None:
             if progress is not None:
@@ -105,7 +101,7 @@ def match_(
         def ended(row: dict[str, Any]) -> None:
             told["failed" if row["error"] else "done"] += 1
             if table is not None:
-                table.add(row)
+                row = table.add(row)
             _say(row, config, as_json)
             advanced()
 
@@ -119,7 +115,7 @@ def match_(
             run_tasks(_matched, others, workers=jobs, executor=executor, finished=ended)
         if out is not None and pages is not None:
             rows = map(typed, Table(out / "matches.csv", config.synth.parameters).rows.values())
-            index = pages.index(config.synth.parameters, [(row, _page(row, out, names)) for row in rows])
+            index = pages.index(config.synth.parameters, [(row, _page(row, out)) for row in rows])
             write_atomically(out / "index.html", lambda path: path.write_text(index, "utf-8", "replace"))
     if told["done before"]:
         print(f"pnpkit: {told['done before']} of {len(sources)} were matched before: {out}", file=sys.stderr)
@@ -139,10 +135,10 @@ def _pages() -> Any:
 def _matched(source: str, config: "MatchConfig", out: Path | None, name: str, page: bool) -> dict[str, Any]:
     """Task: match one file, leave its report and its answer, give its row; what cannot be read is said there."""
     from pnpkit.experiment.files import write_atomically
-    from pnpkit.experiment.matches import failed, match_file, row
+    from pnpkit.experiment.matches import failed, match_as, row
 
     try:
-        found, sound = match_file(source, config)
+        found, sound = match_as(source, config)
     except (ValueError, OSError, RuntimeError, MemoryError) as error:
         return failed(source, config, error)
     if out is not None:
@@ -155,19 +151,9 @@ def _matched(source: str, config: "MatchConfig", out: Path | None, name: str, pa
     return row(source, config, found, sound)
 
 
-def _names(sources: Iterable[str]) -> dict[str, str]:
-    """Of the reports: the file's, with a digest of its path where several files have one name, or it is long."""
-    from pnpkit.experiment.artefacts import digest
-
-    short = {s: "standard input" if s == "-" else Path(s).name for s in sources}
-    count = Counter(["index", *(name.casefold() for name in short.values())])  # index.html is a page already
-    plain = {s for s, name in short.items() if count[name.casefold()] == 1 and len(os.fsencode(name)) <= LONG}
-    return {s: n if s in plain else f"{n[:30]}-{digest(os.fsencode(os.path.abspath(s)))}" for s, n in short.items()}
-
-
-def _page(row: dict[str, Any], out: Path, names: dict[str, str]) -> Path | None:
+def _page(row: dict[str, Any], out: Path) -> Path | None:
     """Where the page of a row is, if there is one."""
-    path = out / f"{names[row['file']]}.html"
+    path = out / f"{row['name']}.html"
     return None if row["error"] or not path.is_file() else path
 
 

@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pnpkit._names import require_known
-from pnpkit.cli_matching import Starts, Steps, Synth, Variant
+from pnpkit.cli_matching import Finish, Starts, Steps, Variant
 from pnpkit.progress import bars
 
 if TYPE_CHECKING:
     from pnpkit.experiment.matches import MatchConfig
     from pnpkit.matching import Match
     from pnpkit.synth import ParameterSpace
+
+Synth = Annotated[
+    str | None,
+    typer.Option("--synth", help="arpeggio, drum, or module:attribute; that of a match, else arpeggio, by default."),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -27,22 +32,21 @@ def transform(
     out: Annotated[Path, typer.Option("--out", help="WAV file to write, mono, 16 bits.")],
     set_: Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE, in the parameter's unit.")] = None,
     scale: Annotated[list[str] | None, typer.Option("--scale", help="NAME=FACTOR, after --set.")] = None,
-    synth: Synth = "arpeggio",
+    synth: Synth = None,
     variant: Variant = None,
     starts: Starts = 4,
     steps: Steps = 48,
+    finish: Finish = "phi",
 ) -> None:
-    """Analyse a sound, change its parameters, and synthesise it again, at its level and its place.
+    """Analyse a sound, change its parameters, and synthesise it again, at its level and its place in the recording.
 
     A sound that the synthesiser did not make is warned of, and goes on as the nearest one found; the exit code is 0.
     """
     from pnpkit.audio import save_wav
     from pnpkit.experiment.files import write_atomically
-    from pnpkit.experiment.matches import MatchConfig
-    from pnpkit.experiment.precompute.atlases import atlas_config
-    from pnpkit.matching.placed import Placed
+    from pnpkit.matching.placed import Placed, after_silence
 
-    config = MatchConfig(atlas_config(synth, variant), starts, steps)
+    config = _config([file], synth, variant, starts, steps, finish)
     g, space = config.synth, config.synth.parameters
     changes = [(*_change(text, space), k) for k, texts in enumerate((set_, scale)) for text in texts or ()]
     if out.suffix.lower() != ".wav":
@@ -55,6 +59,10 @@ def transform(
     world = Placed(g, max(1.0, 2 * abs(found.level)), g.n_samples / g.sample_rate)
     x = world(theta.new_tensor([*theta.tolist(), found.level, found.delay]))
     peak = float(x.abs().max())
+    if not 0 < peak < float("inf"):
+        values = ", ".join(f"{p.name} = {v:.4g}" for p, v in zip(space.parameters, theta.tolist(), strict=True))
+        raise ValueError(f"{out} is not written: with {values} the synthesiser's sound is silent or not finite")
+    x = after_silence(x, round(found.begins * g.sample_rate))
     gain = 1.0 if peak <= 1 else None
     if gain is None:
         print(f"pnpkit: {out} would clip: its peak is brought from {peak:.2f} to 0.9", file=sys.stderr)
@@ -68,9 +76,10 @@ def morph_(
     second: Annotated[str, typer.Argument(metavar="B", help="Another.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of the sounds, 00.wav on, and of morph.csv.")],
     steps: Annotated[int, typer.Option(min=1, help="Between the two: so many sounds and one.")] = 8,
-    synth: Synth = "arpeggio",
+    synth: Synth = None,
     variant: Variant = None,
     starts: Starts = 4,
+    finish: Finish = "phi",
 ) -> None:
     """Go from one sound to another in steps that sound equal: along the geodesic of the metric.
 
@@ -80,11 +89,10 @@ def morph_(
 
     from pnpkit.audio import common_gain, save_wav
     from pnpkit.experiment.files import write_atomically
-    from pnpkit.experiment.matches import MatchConfig
-    from pnpkit.experiment.precompute.atlases import atlas_config, matching_problem
+    from pnpkit.experiment.precompute.atlases import matching_problem
     from pnpkit.matching import morph
 
-    config = MatchConfig(atlas_config(synth, variant), starts)
+    config = _config([first, second], synth, variant, starts, finish=finish)
     a, b = (_answer(file, config) for file in (first, second))
     problem = matching_problem(config.atlas.grid)
     g = problem.synth
@@ -94,7 +102,7 @@ def morph_(
     gain = common_gain(sounds)
     if (out / "morph.csv").exists():  # a longer morph was here: its sounds are not of this one
         for old in out.glob("*.wav"):
-            if old.stem.isdigit() and int(old.stem) >= len(sounds):
+            if old.stem.isdecimal() and int(old.stem) >= len(sounds):
                 old.unlink()
     for k, x in enumerate(sounds):
         write_atomically(out / f"{k:02d}.wav", lambda p, x=x: save_wav(p, x, g.sample_rate, gain))  # type: ignore[misc]
@@ -116,21 +124,47 @@ def say_outside(space: "ParameterSpace", theta: list[float]) -> None:
             print(f"pnpkit: {p.name} = {value:.4g} is out of range: {p.low:g} to {p.high:g} {p.unit}", file=sys.stderr)
 
 
+def _config(
+    files: list[str], synth: str | None, variant: str | None, starts: int, steps: int = 48, finish: str = "phi"
+) -> "MatchConfig":
+    """How sounds are matched: with the synthesiser named, else with that of a match among them."""
+    from pnpkit.experiment.matches import VARIANT, MatchConfig
+    from pnpkit.experiment.precompute.atlases import atlas_config
+
+    require_known("finish", finish, ("phi", "waveform"))
+    saved = [] if synth else [name for file in files if _is_match(file) and (name := _saved(file).synth)]
+    if saved:
+        synth, _, its = saved[0].partition(VARIANT)
+        variant = variant or its or None
+    return MatchConfig(atlas_config(synth or "arpeggio", variant), starts, steps, finish)
+
+
+def _is_match(file: str) -> bool:
+    return Path(file).suffix == ".npz"
+
+
+def _saved(file: str) -> "Match":
+    from pnpkit.matching import Match
+
+    return Match.load(file)
+
+
 def _answer(file: str, config: "MatchConfig") -> "Match":
     """A match that was saved, or that of a sound; its sentence is told."""
-    from pnpkit.experiment.matches import match_file
+    from pnpkit.experiment.matches import match_as
     from pnpkit.experiment.precompute.atlases import find_atlas
-    from pnpkit.matching import Match
     from pnpkit.matching.answer import NOT
 
-    if Path(file).suffix == ".npz":
-        found = Match.load(Path(file))
+    if _is_match(file):
+        found = _saved(file)
+        try:
+            found.check(config.synth)
+        except ValueError as error:
+            raise ValueError(f"{file}: {error}; see --synth") from error
     else:
         with bars() as progress:
             find_atlas(config.atlas, progress=progress)
-        found = match_file(file, config)[0]
-    if found.space != config.synth.parameters:
-        raise ValueError(f"{file} is a match with another synthesiser: of {', '.join(found.space.names)}; see --synth")
+        found = match_as(file, config)[0]
     print(f"{file}: {found.sentence()}", file=sys.stderr)
     if found.verdict == NOT or not found.converged:
         print(f"pnpkit: warning: what is made is not of {file}, but of the nearest sound found", file=sys.stderr)

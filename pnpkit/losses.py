@@ -191,6 +191,9 @@ class PNPLoss:
         damping: the constant matrix λD added to every metric (Tikhonov's term), or None; see
             :func:`pnpkit.metric.damp` for the identity, M̄ and its diagonal.
 
+    Raises:
+        ValueError: if there is not one metric an item.
+
     Source: GRETSI 2023, Eqs (4) and (5), with the ½ of the slides.
 
     >>> M = torch.eye(2).expand(1, 2, 2)
@@ -202,9 +205,12 @@ class PNPLoss:
         self.damping = damping
 
     def __call__(self, prediction: Batch, target: Batch, metric: Float[Tensor, "batch d d"]) -> Float[Tensor, ""]:
+        error = _error(prediction, target)
+        if metric.shape[:-2] != error.shape[:-1]:
+            raise ValueError(f"{tuple(error.shape)} errors need a metric each, not {tuple(metric.shape)}")
         if self.damping is not None:
             metric = metric.double() + self.damping.to(metric.device, torch.float64)
-        return quadratic_form(_error(prediction, target), metric).mean()
+        return quadratic_form(error, metric).mean()
 
 
 class AdaptivePNPLoss:

@@ -155,6 +155,13 @@ def test_a_metric_of_another_size_is_refused():
         quadratic_form(torch.zeros(3), torch.eye(2))
 
 
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("shape", [(2, 2), (1, 2, 2), (3, 2, 2)])
+def test_pnp_wants_a_metric_an_item(shape):
+    with pytest.raises(ValueError, match=r"\(4, 2\) errors need a metric each"):
+        PNPLoss()(torch.ones(4, 2), torch.zeros(4, 2), torch.eye(2).expand(shape))
+
+
 def tone(theta):
     """A toy synthesiser: a level and a frequency, in radians a sample."""
     level, omega = theta.unbind(-1)

@@ -4,29 +4,36 @@ import csv
 import hashlib
 import io
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pnpkit.audio import read_sound, require_unclipped
-from pnpkit.experiment.artefacts import config_hash
+from pnpkit.audio import read_sound, require_unclipped, resolution_of
+from pnpkit.experiment.artefacts import config_hash, digest
 from pnpkit.experiment.files import write_atomically, written
-from pnpkit.experiment.precompute.atlases import AtlasConfig, find_atlas, matching_problem
+from pnpkit.experiment.precompute.atlases import AtlasConfig, atlas_config, find_atlas, matching_problem
+from pnpkit.experiment.systems import get_system
 from pnpkit.jtfs import Phi
 from pnpkit.matching import Atlas, Match, match
 from pnpkit.matching.recording import Fitted, fitted
 from pnpkit.synth import ParameterSpace, Synthesiser
 
-SCHEMA = 2  # of a row: another number for other columns, or the same with another meaning
+SCHEMA = 3  # of a row: another number for other columns, or the same with another meaning
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff")  # looked for in a folder
+STDIN = "standard input"
+LONG = 120  # bytes of a file's name: what is longer leaves no room for what is added to it
+VARIANT = " --variant "  # between a synthesiser's name and its variant's, as on the command line
 # Of a row, before the parameters, each of which has four more
 COLUMNS = {
     "schema": "version of these columns",
     "file": "as it was given, or as found in the folder given",
+    "path": "to it from the folder of the table, if there is one: a row a path",
+    "name": "of its page and its match beside the table, without .html and .npz",
     "digest": "of its bytes: a row whose file has another one is made again",
     "options": "hash of all options that change a result",
     "error": "one line if it could not be matched; the rest is empty then",
@@ -48,7 +55,7 @@ COLUMNS = {
 }
 OF_A_PARAMETER = {"": "its value", "_low": "lower end of its 95 % region, if there is one", "_high": "upper end of it"}
 OF_A_PARAMETER |= {"_rival": "its value in the rival answer, if there is one"}
-TEXTS = {"file", "digest", "options", "error", "verdict", "finish", "told"}
+TEXTS = {"file", "path", "name", "digest", "options", "error", "verdict", "finish", "told"}
 
 
 @dataclass(frozen=True)
@@ -72,8 +79,47 @@ class MatchConfig:
         """g, its gain's gradient attached."""
         return matching_problem(self.atlas.grid).synth
 
+    @property
+    def name(self) -> str:
+        """The synthesiser's, with its variant where that is not the first."""
+        grid = self.atlas.grid
+        first = grid.variant == next(iter(get_system(grid.synth).variants))
+        return grid.synth if first else grid.synth + VARIANT + grid.variant
 
-def match_file(source: str, config: MatchConfig) -> tuple[Match, Fitted]:
+
+def match_file(
+    source: str | Path,
+    synth: str = "arpeggio",
+    variant: str | None = None,
+    *,
+    n_starts: int = 4,
+    steps: int = 48,
+    finish: Literal["phi", "waveform"] = "phi",
+) -> Match:
+    """Find the parameters of a sound in a file, as ``pnpkit match`` does.
+
+    Args:
+        source: WAV, FLAC, OGG, MP3 or AIFF of any rate, depth, length and number of channels.
+        synth: ``"arpeggio"``, ``"drum"``, or ``module:attribute`` of another. Its atlas comes with the package, or is
+            made in the user's cache at first, which takes minutes.
+        variant: of the synthesiser; its headline one by default.
+        n_starts, steps, finish: as of :func:`pnpkit.match`.
+
+    Raises:
+        ValueError: in one line naming the file, if it cannot be read or matched.
+
+    >>> import soundfile, tempfile, torch
+    >>> from pnpkit import Arpeggio
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     x = Arpeggio()(torch.tensor([700.0, 8.0, 2.0], dtype=torch.float64))
+    ...     soundfile.write(f"{folder}/x.wav", 0.5 * x.numpy(), 8192, subtype="FLOAT")
+    ...     match_file(f"{folder}/x.wav").verdict
+    'made by it'
+    """
+    return match_as(str(source), MatchConfig(atlas_config(synth, variant), n_starts, steps, finish))[0]
+
+
+def match_as(source: str, config: MatchConfig) -> tuple[Match, Fitted]:
     """Read, fit and match one sound; ``ValueError`` in one line that names it."""
     g, phi, atlas = instrument(config.atlas)
     file = io.BytesIO(sys.stdin.buffer.read()) if source == "-" else source
@@ -82,9 +128,12 @@ def match_file(source: str, config: MatchConfig) -> tuple[Match, Fitted]:
         sound = fitted(x, rate, g)
         require_unclipped(file, sound.part)
         options: Any = {"n_starts": config.starts, "steps": config.steps, "finish": config.finish}
-        return match(sound.x, g.sample_rate, g, phi, starts=atlas, **options), sound
+        # Rounding is spread over the band of the file, of which the synthesiser has a part
+        options["resolution"] = resolution_of(file) * min(1.0, g.sample_rate / rate) ** 0.5
+        found = match(sound.x, g.sample_rate, g, phi, starts=atlas, **options)
+        return replace(found, synth=config.name, begins=sound.part[0]), sound
     except ValueError as error:
-        name = "standard input" if source == "-" else source
+        name = STDIN if source == "-" else source
         raise ValueError(
             str(error).replace("the sound", name, 1) if "the sound" in str(error) else f"{name}: {error}"
         ) from error
@@ -120,7 +169,7 @@ def row(source: str, config: MatchConfig, found: Match, sound: Fitted) -> dict[s
 def failed(source: str, config: MatchConfig, error: BaseException) -> dict[str, Any]:
     """A row of what could not be matched; its error names it."""
     said = " ".join(str(error).split()) or "there is not enough memory"
-    name = "standard input" if source == "-" else source
+    name = STDIN if source == "-" else source
     return _blank(source, config) | {"error": said if name in said else f"{name}: {said}"}
 
 
@@ -148,20 +197,30 @@ def sounds_in(paths: Iterable[str]) -> list[str]:
     Raises:
         ValueError: if a folder holds no sound.
     """
-    found: dict[str, None] = {}
+    found: dict[str, str] = {}
     for path in paths:
-        if path == "-" or not Path(path).is_dir():
-            found[path] = None
-            continue
-        inside = sorted(str(p) for p in Path(path).rglob("[!.]*") if p.suffix.lower() in SUFFIXES and p.is_file())
-        if not inside:
-            raise ValueError(f"{path} holds no sound: {', '.join(SUFFIXES)}")
-        found |= dict.fromkeys(inside)
-    return list(found)
+        inside = [path]
+        if path != "-" and Path(path).is_dir():
+            inside = [os.path.join(at, name) for at, name in _visible(path) if Path(name).suffix.lower() in SUFFIXES]
+            inside = sorted(name for name in inside if Path(name).is_file())
+            if not inside:
+                raise ValueError(f"{path} holds no sound: {', '.join(SUFFIXES)}")
+        for one in inside:
+            found.setdefault(one if one == "-" else os.path.realpath(one), one)
+    return list(found.values())
+
+
+def _visible(folder: str) -> Iterable[tuple[str, str]]:
+    """Folder and name of every file below a folder; what is hidden, and what is in a hidden folder, left out."""
+    for at, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from ((at, name) for name in names if not name.startswith("."))
 
 
 class Table:
     """A CSV file of rows, appended to as they come; one that was cut off in the middle of a row is mended.
+
+    A row is of a path, whatever the file was called by, and keeps the name of its page.
 
     Args:
         path: of the file.
@@ -182,24 +241,40 @@ class Table:
                     f"{path} has other columns than a match with this synthesiser and pnpkit: choose another --out"
                 )
             # A row of more or fewer fields is damaged: its sound is matched again
-            self.rows = {r["file"]: r for r in reader if None not in (*r, *r.values())}
+            self.rows = {r["path"]: r for r in reader if None not in (*r, *r.values())}
+        self.names = {path: r["name"] for path, r in self.rows.items()}
+
+    def key(self, source: str) -> str:
+        """The path of a file, from the table."""
+        return "-" if source == "-" else os.path.relpath(os.path.realpath(source), os.path.realpath(self.path.parent))
+
+    def name(self, source: str) -> str:
+        """Of a file's page: that of the file, with a digest of its path where another has it, or it is long."""
+        if (key := self.key(source)) not in self.names:
+            name = STDIN if source == "-" else Path(source).name
+            taken = {"index", *(other.casefold() for other in self.names.values())}  # index.html is a page already
+            plain = name.casefold() not in taken and len(os.fsencode(name)) <= LONG
+            self.names[key] = name if plain else f"{name[:30]}-{digest(os.fsencode(key))}"
+        return self.names[key]
 
     def done(self, source: str, config: MatchConfig) -> bool:
         """Whether there is a row of this very file, by the same options, that is no error."""
-        old, now = self.rows.get(source), identity(source, config)
-        return old is not None and not old["error"] and all(old[k] == str(v) for k, v in now.items())
+        old, now = self.rows.get(self.key(source)), identity(source, config)
+        return old is not None and not old["error"] and all(old[k] == str(v) for k, v in now.items() if k != "file")
 
     def begin(self, again: Iterable[str]) -> None:
         """Write the rows that stay."""
         for source in again:
-            self.rows.pop(source, None)
+            self.rows.pop(self.key(source), None)
         text = self._text(self.rows.values(), header=True)
         write_atomically(self.path, lambda p: p.write_text(text, "utf-8", "surrogateescape"))
 
-    def add(self, new: Mapping[str, Any]) -> None:
-        """One row more, at once on its way to the disk."""
+    def add(self, new: Mapping[str, Any]) -> dict[str, Any]:
+        """One row more, at once on its way to the disk; with what the table says of it."""
+        new = {**new, "path": self.key(new["file"]), "name": self.name(new["file"])}
         with written(self.path), self.path.open("a", encoding="utf-8", errors="surrogateescape") as file:
             file.write(self._text([new]))
+        return new
 
     def _text(self, rows: Iterable[Mapping[str, Any]], header: bool = False) -> str:
         buffer = io.StringIO()

@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 
 GIVEN: dict[str, str] = {}  # a profile's name → what the user called it by, which for one of their own is a file
-ATLASES = {"arpeggio": "--profile paper --atlas 1", "drum": "--profile drum --atlas 1"}  # as they are shipped
+ATLASES = {"arpeggio": "--profile paper --atlas 1", "drum": "--profile drum --atlas 1"}  # as the package has them
 
 
 def data_root() -> Path:

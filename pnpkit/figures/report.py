@@ -13,6 +13,8 @@ from urllib.parse import quote
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 from torch import Tensor
 
 from pnpkit.audio import players
@@ -41,7 +43,7 @@ h1{font-size:1.4rem;overflow-wrap:anywhere;margin-bottom:.2rem} h2{font-size:1.1
 .verdict{font-size:1.2rem;font-weight:600;margin:.2rem 0} .told{color:var(--soft);margin:0}
 img{width:100%;height:auto} table{border-collapse:collapse;width:100%}
 th,td{padding:.25rem .6rem;border-bottom:1px solid var(--line);text-align:right}
-th:first-child{text-align:left} tbody th{font-weight:normal}
+th:first-child{text-align:left} tbody th{font-weight:normal} .wide{overflow-x:auto}
 .player{display:inline-block;margin:.5rem 1rem .5rem 0} audio{width:330px} details{margin-top:2rem}
 """
 
@@ -57,13 +59,14 @@ def report(title: str, told: str, x: Tensor, found: Match, sample_rate: int) -> 
         sample_rate: of both, Hz.
     """
     sounds = {"Target": x, f"Match by {found.finish}": found.resynthesis}
-    image = base64.b64encode(_scalograms(sounds, sample_rate)).decode("ascii")
+    light, dark = (base64.b64encode(png).decode("ascii") for png in _scalograms(sounds, sample_rate))
     heard = {name: sound[: _extent(x, found.resynthesis)] for name, sound in sounds.items()}
     parts = [
         f'<p class="verdict {INK[found.verdict]}">{html.escape(_capital(found.sentence()))}</p>',
         f'<p class="told">{MEANING}</p>',
         f'<p class="told">{html.escape(_capital(told))}.</p>',
-        f'<img alt="Scalograms of target and match, one colour scale" src="data:image/png;base64,{image}">',
+        f'<picture><source media="(prefers-color-scheme:dark)" srcset="data:image/png;base64,{dark}">',
+        f'<img alt="Scalograms of target and match, one colour scale" src="data:image/png;base64,{light}"></picture>',
         players(heard, sample_rate)._repr_html_(),
         "<h2>Parameters</h2>",
         _table(("parameter", "value", "95 % region", "range", "unit"), _parameters(found)),
@@ -99,15 +102,22 @@ def _parameters(found: Match) -> Iterable[tuple[str, ...]]:
     space, region = found.space, found.region
     ends = None if region is None else torch.stack(region.interval(), -1).tolist()
     for i, (p, value) in enumerate(zip(space.parameters, found.theta.tolist(), strict=True)):
-        where = "none, as not converged" if ends is None else f"{ends[i][0]:.4g} to {ends[i][1]:.4g}"
         at = " (at its bound)" if min(abs(value - p.low), abs(value - p.high)) <= 1e-6 * (p.high - p.low) else ""
-        yield p.name, f"{value:.5g}{at}", where, f"{p.low:.4g} to {p.high:.4g}", "" if p.unit == "1" else p.unit
+        for unit, scale in ((p.unit, 1.0), *([("Hz", 0.5 / math.pi)] if p.unit == "rad/s" else [])):
+            where = "none, as not converged" if ends is None else _span(ends[i][0], ends[i][1], scale)
+            unit = "" if unit == "1" else unit
+            yield p.name, f"{scale * value:.5g}{at}", where, _span(p.low, p.high, scale), unit
+
+
+def _span(low: float, high: float, scale: float) -> str:
+    return f"{scale * low:.4g} to {scale * high:.4g}"
 
 
 def _facts(found: Match) -> Iterable[tuple[str, str]]:
     yield "distance in Φ", f"{found.distance:.3g}, where {found.usual:.3g} is usual and {found.norm:.3g} is all"
-    yield "level", f"{found.level:+.2f} dB above the synthesiser's own"
-    yield "delay", f"{1000 * found.delay:+.1f} ms behind the synthesiser's own"
+    louder, later = "louder" if found.level >= 0 else "softer", "later" if found.delay >= 0 else "earlier"
+    yield "level", f"{abs(found.level):.2f} dB {louder} than the synthesiser's own"
+    yield "delay", f"{abs(1000 * found.delay):.1f} ms {later} than the synthesiser's own"
     yield "noise assumed", f"{found.noise:.2g} rms" if found.noise else "none"
     if not math.isnan(found.explained):
         yield "waveform explained", f"{100 * found.explained:.1f} % of the energy, phase free"
@@ -125,8 +135,8 @@ def _history(found: Match) -> str:
     return _table(names, rows)
 
 
-def _scalograms(sounds: dict[str, Tensor], rate: int) -> bytes:
-    """PNG of both, side by side, one colour scale: a pixel is what an eye at reading distance tells apart."""
+def _scalograms(sounds: dict[str, Tensor], rate: int) -> list[bytes]:
+    """PNG of both, one colour scale, by day and in the dark: a pixel is what an eye at reading distance tells apart."""
     extent = _extent(*sounds.values())
     f = np.geomspace(max(30.0, 4 * rate / extent), 0.45 * rate, ROWS)
     hop = max(1, extent // 500)
@@ -142,9 +152,21 @@ def _scalograms(sounds: dict[str, Tensor], rate: int) -> bytes:
             ax.set_title(title)
             ax.label_outer()
         figure.colorbar(axes[0].collections[0], ax=axes, label="magnitude (dB)", pad=0.02)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None})
+        drawn = [_png(figure, ink) for ink in ("#1a1a1a", "#e8e8e8")]
         plt.close(figure)
+    return drawn
+
+
+def _png(figure: Figure, ink: str) -> bytes:
+    """A figure on no ground, its letters and lines of one colour."""
+    for text in figure.findobj(Text):
+        text.set_color(ink)
+    for ax in figure.axes:
+        ax.tick_params(which="both", color=ink)
+        for spine in ax.spines.values():
+            spine.set_edgecolor(ink)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=150, transparent=True, metadata={"Software": None})
     return buffer.getvalue()
 
 
@@ -160,7 +182,8 @@ def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     for first, *rest in rows:
         told = first if isinstance(first, _Markup) else html.escape(first)
         body += f'<tr><th scope="row">{told}</th>' + "".join(f"<td>{html.escape(c)}</td>" for c in rest) + "</tr>"
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    whole = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div class="wide" tabindex="0">{whole}</div>'  # which scrolls on a phone, by the keyboard too
 
 
 class _Markup(str):

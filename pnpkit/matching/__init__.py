@@ -6,6 +6,7 @@ from pnpkit.matching.descent import Descent, refine
 from pnpkit.matching.match import match
 from pnpkit.matching.morph import Morph, morph
 from pnpkit.matching.placed import Placed
+from pnpkit.matching.recording import Fitted, fitted
 from pnpkit.matching.region import Region
 
-__all__ = ["Atlas", "Descent", "Match", "Morph", "Placed", "Region", "match", "morph", "refine"]
+__all__ = ["Atlas", "Descent", "Fitted", "Match", "Morph", "Placed", "Region", "fitted", "match", "morph", "refine"]

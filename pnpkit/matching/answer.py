@@ -11,9 +11,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pnpkit.matching.atlas import require_made_by
 from pnpkit.matching.region import Region
 from pnpkit.matching.stored import read_arrays, write_arrays
-from pnpkit.synth import Parameter, ParameterSpace
+from pnpkit.synth import Parameter, ParameterSpace, Synthesiser
 
 MADE, NEAR, NOT = VERDICTS = ("made by it", "near it", "not made by it")
 REGION = ("centre", "covariance", "radius", "coordinates")  # of the region, in a file
@@ -48,6 +49,9 @@ class Match:
         history: a row a step in Φ: ``start`` (−1 the last polish of the best, whose distances are in units of the
             noise), ``step``, ``distance``, ``lam``, ``kept``, and the parameters.
         space: of θ.
+        synth: what the command line calls the synthesiser; "" if a caller of :func:`~pnpkit.matching.match` gave it.
+        fingerprint: its sounds at three fixed θ, thinned; None if nobody took them.
+        begins: seconds into the recording at which x begins, below 0 where silence was put before it; 0 if x is all.
 
     >>> space = ParameterSpace((Parameter("f", "f", "Hz", 1.0, 9.0),))
     >>> sound = {"resynthesis": torch.zeros(8), "noise": 0.0, "level": 0.0, "delay": 0.0, "explained": torch.nan}
@@ -76,6 +80,9 @@ class Match:
     seconds: float
     history: pd.DataFrame
     space: ParameterSpace
+    synth: str = ""
+    fingerprint: Float[Tensor, "three m"] | None = None
+    begins: float = 0.0
 
     @property
     def share(self) -> float:
@@ -96,6 +103,14 @@ class Match:
             numbers = f"{100 * self.share:.0f} % of Φ explained, {numbers}"
         return f"{self.verdict}: {numbers}" + ("" if self.converged else " (did not converge)")
 
+    def check(self, g: Synthesiser) -> None:
+        """Raise ``ValueError`` unless a synthesiser makes the sounds of the one that was matched with."""
+        if self.space != g.parameters:
+            theirs, ours = (", ".join(space.names) for space in (self.space, g.parameters))
+            raise ValueError(f"the match is of another synthesiser: of {theirs}, not of {ours}, or of other ranges")
+        if self.fingerprint is not None:
+            require_made_by(g, self.fingerprint, self.synth or "synthesiser", "the match")
+
     def save(self, path: Path | str) -> None:
         """Write it as one file of arrays (``.npz``, no pickle)."""
         values = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
@@ -106,7 +121,7 @@ class Match:
         write_arrays(path, "match", values)
 
     @classmethod
-    def load(cls, path: Path) -> "Match":
+    def load(cls, path: Path | str) -> "Match":
         """Read what :meth:`save` wrote; ``ValueError`` if it is something else."""
         arrays = read_arrays(path, "match")
         values: dict[str, Any] = {k: torch.from_numpy(v) if v.ndim else v.item() for k, v in arrays.items()}

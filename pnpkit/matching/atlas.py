@@ -120,12 +120,7 @@ class Atlas:
 
     def check(self, g: Synthesiser) -> None:
         """Raise ``ValueError`` unless the synthesiser makes the sounds that this atlas was made of."""
-        own = fingerprint(g) if len(g.parameters) == self.theta.shape[-1] else None
-        if own is None or own.shape != self.fingerprint.shape or not _same(own, self.fingerprint):
-            raise ValueError(
-                f"the atlas is of another synthesiser: of a {self.name} whose sounds are not those of this "
-                f"{type(g).__name__}"
-            )
+        require_made_by(g, self.fingerprint, self.name, "the atlas")
 
     def normalise(self, x: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n"]:
         """x at the level of the atlas, r x/‖x‖₂: what Φ is taken of before :meth:`nearest`."""
@@ -166,12 +161,12 @@ class Atlas:
     def _ready(self) -> tuple[Tensor, Tensor, Tensor]:
         return self.scores.float(), self.basis.float(), self.left.float().sqrt()
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path | str) -> None:
         """Write it as one file of arrays (``.npz``, compressed, no pickle)."""
         write_arrays(path, "atlas", {f.name: getattr(self, f.name) for f in fields(self)})
 
     @classmethod
-    def load(cls, path: Path) -> "Atlas":
+    def load(cls, path: Path | str) -> "Atlas":
         """Read what :meth:`save` wrote.
 
         Raises:
@@ -210,8 +205,13 @@ def fingerprint(g: Synthesiser) -> Float[Tensor, "three m"]:
         return g(g.parameters.decode(u, "logminmax"))[:, :: max(1, g.n_samples // THIN)].float()
 
 
-def _same(a: Tensor, b: Tensor) -> bool:
-    return bool(((a - b).abs().amax(-1) <= SAME * b.abs().amax(-1)).all())
+def require_made_by(g: Synthesiser, theirs: Float[Tensor, "three m"], name: str, what: str) -> None:
+    """Raise ``ValueError`` unless a synthesiser has the fingerprint of the one that something was made with."""
+    own = fingerprint(g)
+    if own.shape != theirs.shape or not ((own - theirs).abs().amax(-1) <= SAME * theirs.abs().amax(-1)).all():
+        raise ValueError(
+            f"{what} is of another synthesiser: of a {name} whose sounds are not those of this {type(g).__name__}"
+        )
 
 
 def _project(values: Tensor, mean: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from pnpkit._checks import require_finite
+from pnpkit._checks import require_finite, require_whole
 from pnpkit.losses import RELAXATION
 from pnpkit.metric import Function, value_and_jacobian
 from pnpkit.synth import ParameterSpace
@@ -123,6 +123,7 @@ def refine(
     """
     if not 0 <= lam < float("inf"):
         raise ValueError(f"lambda must be finite and not negative, not {lam}")
+    require_whole("steps", steps, 0)
     space = space_of(g, space)
     start = space.inside(start)
     batch = torch.broadcast_shapes(target.shape[:-1], start.shape[:-1])

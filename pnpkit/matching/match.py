@@ -14,7 +14,7 @@ from pnpkit._checks import CLIPPED, clipped_share, require_finite, require_float
 from pnpkit._names import require_known
 from pnpkit.jtfs import JTFS
 from pnpkit.matching.answer import Match, participation
-from pnpkit.matching.atlas import Atlas
+from pnpkit.matching.atlas import Atlas, fingerprint
 from pnpkit.matching.descent import Descent, refine
 from pnpkit.matching.hearing import Hearing, drawn, effect_of, usual_distance
 from pnpkit.matching.noise import Mask, Noise, noise_in
@@ -47,6 +47,7 @@ def match(
     level: Literal["free", "known"] = "free",
     delay: Literal["free", "known"] = "free",
     noise: Literal["estimate"] | float | None = "estimate",
+    resolution: float = 0.0,
     level_range: float = 40.0,
     delay_range: float = 0.5,
     steps: int = 20,
@@ -77,6 +78,8 @@ def match(
         level, delay: whether they are parameters of the descent.
         noise: standard deviation of a white noise in x, in its unit; ``"estimate"`` reads its spectrum off the quiet
             frames; None for none.
+        resolution: step between the values that samples of x can take, in its unit, as 2⁻¹⁵ of 16 bits; 0 for none. It
+            counts in what is usual, as a soft sound is not the same with samples cut off to such a step.
         level_range: dB, either way, from the level of the likeliest start.
         delay_range: seconds, either way; at most the length of the sound.
         steps: of each descent, at most.
@@ -102,6 +105,9 @@ def match(
     if taken := TAKEN.intersection(g.parameters.names):
         raise ValueError(f"no parameter of a synthesiser that is matched may be called {' or '.join(sorted(taken))}")
     require_whole("n_starts", n_starts, 1)
+    require_whole("steps", steps, 0)
+    if not 0 <= resolution < math.inf:
+        raise ValueError(f"resolution must be finite and not negative, not {resolution}")
     _check_sound(x, sample_rate, g)
     latest = min(delay_range, g.n_samples / g.sample_rate)
     world = Placed(g, level_range if level == "free" else 0.0, latest if delay == "free" else 0.0)
@@ -127,7 +133,13 @@ def match(
         return refine(world, heard, target, start, own=own, **how)
 
     def usual_of(theta: Tensor) -> float:
-        return max(SILENT * norm, 0.0 if known is None else usual_distance(world(theta), heard, *known))
+        model, usual = world(theta), SILENT * norm
+        if resolution:
+            step = resolution * gain
+            # Many programs cut off where they could round, and the sound is half a step lower
+            cut, smooth = heard.one_by_one(torch.stack([(model / step).floor() * step, model]))
+            usual = max(usual, float((cut - smooth).norm()))
+        return usual if known is None else max(usual, usual_distance(model, heard, *known))
 
     unlevelled = Placed(g, 0.0, world.delay)
 
@@ -187,6 +199,7 @@ def match(
         seconds=time.perf_counter() - began,
         history=pd.concat([t.reset_index().assign(start=k) for k, t in tables.items()], ignore_index=True),
         space=g.parameters,
+        fingerprint=fingerprint(g),
     )
 
 
@@ -208,7 +221,7 @@ def _polished(
     space = world.parameters
     u = space.encode(end.theta, "logminmax")
     J = value_and_jacobian(lambda v: world(space.decode(v, "logminmax")), whitened, u)[1].double()
-    return end, from_draws(u, (deviations * whitened.weight).double(), J, world.g.parameters)
+    return end, from_draws(u, (deviations * whitened.weight).double(), J, world.g.parameters, float(end.distance))
 
 
 def _check_sound(x: Tensor, sample_rate: float, g: Synthesiser) -> None:

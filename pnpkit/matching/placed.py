@@ -73,6 +73,11 @@ class Placed:
         return theta[:d], rest.pop(0) if self.level else 0.0, rest.pop(0) if self.delay else 0.0
 
 
+def after_silence(x: Float[Tensor, " n"], samples: int) -> Float[Tensor, " m"]:
+    """x with so many zeros before it; of a negative number, without as many samples."""
+    return torch.nn.functional.pad(x, (samples, 0))
+
+
 def delayed(x: Float[Tensor, "*batch n"], samples: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch n"]:
     """x so many samples later, by a phase ramp; zeros come in at the side it leaves."""
     n = x.shape[-1]

@@ -28,7 +28,7 @@ class Fitted:
         told: in one line, what was done to it.
         onset: seconds into the recording at which the sound that was taken begins.
         left: how many later ones were not taken.
-        part: from which second of the recording to which it was taken.
+        part: from which second of the recording to which it was taken; from before 0 where silence was put before it.
     """
 
     x: Float[Tensor, " n"]
@@ -51,9 +51,18 @@ def fitted(x: Float[Tensor, " m"], rate: float, g: Synthesiser) -> Fitted:
 
     Raises:
         ValueError: if it is silent, or too short for one sample at the synthesiser's rate.
+
+    >>> from pnpkit import RectangularDrum
+    >>> g = RectangularDrum()
+    >>> stroke = torch.exp(-torch.arange(22050.0) / 4000)
+    >>> sound = fitted(torch.cat([torch.zeros(11025), stroke]), g.sample_rate, g)
+    >>> sound.told
+    'begins at 0.500 s, 1.00 of 1.50 s used, padded to 2.97 s'
     """
+    told = []
     if offset := _offset(x, rate):
         x = x - offset
+        told += [f"a constant of {offset:.2g} taken off"]
     resampled = x  # in its own precision: an hour is long
     if rate != g.sample_rate:
         resampled = torch.from_numpy(soxr.resample(x.numpy(), rate, g.sample_rate, quality="VHQ"))
@@ -61,23 +70,22 @@ def fitted(x: Float[Tensor, " m"], rate: float, g: Synthesiser) -> Fitted:
         raise ValueError("the sound is silent, or too short for the synthesiser's rate: there is nothing to match")
     n, begins = g.n_samples, onsets(resampled, g.sample_rate)
     if rate == g.sample_rate and len(x) == n:
-        as_it_is = "of the synthesiser's rate and length" + (f", {_taken(offset)}" if offset else "")
-        return Fitted(x.double(), as_it_is, begins[0] / rate, 0, (0.0, n / rate))
+        told += ["of the synthesiser's rate and length"]
+        return Fitted(x.double(), ", ".join(told), begins[0] / rate, 0, (0.0, n / rate))
     own, struck = _habits(g)
     first = begins[0] - own
     last = first + n
     if struck and len(begins) > 1:
         last = min(last, begins[1] - round(HOLD[0] * g.sample_rate))
     left = sum(b >= last for b in begins[1:])
-    lead, first = max(-first, 0), max(first, 0)  # zeros before it, where it begins later than g's
-    kept = resampled[first:last].to(torch.float64, copy=True)
+    lead = max(-first, 0)  # zeros before it, where it begins later than g's
+    kept = resampled[max(first, 0) : last].to(torch.float64, copy=True)
     fade = min(len(kept), round(FADE * g.sample_rate))
     if last < len(resampled) or float(kept[-1].abs()) > 1e-3 * float(kept.abs().max()):
         kept[len(kept) - fade :] *= torch.cos(torch.linspace(0, torch.pi / 2, fade, dtype=kept.dtype)).square()
     whole = torch.zeros(n, dtype=torch.float64)
     whole[lead : lead + len(kept)] = kept[: n - lead]
-    told = [f"{rate:g} Hz brought to {g.sample_rate}"] if rate != g.sample_rate else []
-    told += [_taken(offset)] if offset else []
+    told += [f"{rate:g} Hz brought to {g.sample_rate}"] if rate != g.sample_rate else []
     told += [f"begins at {begins[0] / g.sample_rate:.3f} s"]
     told += [f"the first of {len(begins)} onsets taken, {left} left"] if left else []
     told += [f"{len(kept) / g.sample_rate:.2f} of {len(resampled) / g.sample_rate:.2f} s used"]
@@ -116,11 +124,7 @@ def _offset(x: Tensor, rate: float) -> float:
         return 0.0
     quiet = frames[frames.std(1).argsort()[: max(2, len(frames) // 20)]]
     offset = float(quiet.mean())
-    return offset if abs(offset) > max(STEADY * float(quiet.std()), NOTHING * float(frames.abs().max())) else 0.0
-
-
-def _taken(offset: float) -> str:
-    return f"a constant of {offset:.2g} taken off"
+    return offset if abs(offset) > max(STEADY * float(quiet.std()), NOTHING * float(frames.norm(torch.inf))) else 0.0
 
 
 def _attack(magnitude: Tensor, start: int, frame: int) -> int:

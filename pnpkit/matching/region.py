@@ -49,7 +49,11 @@ class Region:
 
 
 def from_draws(
-    centre: Float[Tensor, " p"], draws: Float[Tensor, "draws k"], J: Float[Tensor, "k p"], space: ParameterSpace
+    centre: Float[Tensor, " p"],
+    draws: Float[Tensor, "draws k"],
+    J: Float[Tensor, "k p"],
+    space: ParameterSpace,
+    residual: float = 0.0,
 ) -> Region:
     r"""From what draws of the noise do to the answer: Hotelling's T², as the covariance is an estimate too.
 
@@ -58,13 +62,17 @@ def from_draws(
         draws: of the noise, as heard.
         J: Jacobian of what is heard, in the coordinates of û.
         space: of the first d parameters.
+        residual: ‖r‖. Where it is more than the draws are long, the noise is not all that is wrong, and the region
+            grows by as much (Birge's ratio).
     """
     d, n, M = len(space), len(draws), J.mT @ J
     C = inverse(M)
     errors = (draws @ J @ C)[:, :d]
     own, unheard = errors - errors.mean(0), C - C @ M @ C  # where J is zero, no draw leads anywhere
-    radius = d * (n - 1) / (n - d) * (1 + 1 / n) * f_quantile(d, n - d)
-    return Region(centre[:d], own.mT @ own / (n - 1) + unheard[:d, :d], float(radius) ** 0.5, space)
+    radius = float(d * (n - 1) / (n - d) * (1 + 1 / n) * f_quantile(d, n - d)) ** 0.5
+    birge = max(1.0, residual**2 / max(float(draws.square().sum()) / (n - 1), 1e-300))
+    covariance = (own.mT @ own / (n - 1) + unheard[:d, :d]) * birge
+    return Region(centre[:d], covariance, radius, space)
 
 
 def from_metric(

@@ -1,7 +1,7 @@
 """Many starts, few steps each; then more for those that came near."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 from jaxtyping import Float
@@ -56,26 +56,25 @@ def search(
     """
     found: list[Attempt] = []
 
-    def attempt(
-        start: Tensor, lam: float, count: int, before: list[pd.DataFrame], done: Finish | None = None
-    ) -> Attempt:
+    def attempt(start: Tensor, lam: float, count: int, before: list[pd.DataFrame]) -> Attempt:
         end = descend(start, lam=lam, steps=count, tolerance=FINE, still=STILL)
         table = pd.concat([*before, end.table()], ignore_index=True).rename_axis("step")
-        return Attempt(end, usual(end.theta), table, done)
+        return Attempt(end, usual(end.theta), table)
 
     for start in starts:
         found.append(attempt(start, LAM, min(steps, SCOUTING), []))
         if leap is not None and not found[-1].explained and (led := leap(found[-1].end.theta)) is not None:
             there, done = led
-            further = attempt(there, LAM, min(steps, SCOUTING), [found[-1].table], done)
-            found[-1] = min(found[-1], further, key=worth)
+            further = attempt(there, LAM, min(steps, SCOUTING), [found[-1].table])
+            found[-1] = min(found[-1], replace(further, finish=done), key=worth)
         if found[-1].explained:
             return found
     if steps > SCOUTING:
         unfinished = [k for k, a in enumerate(found) if not bool(a.end.converged)]
         for k in sorted(unfinished, key=lambda k: found[k].distance)[:HOPEFUL]:
             end = found[k].end
-            found[k] = attempt(end.theta, float(end.lams[-1]), steps - SCOUTING, [found[k].table], found[k].finish)
+            further = attempt(end.theta, float(end.lams[-1]), steps - SCOUTING, [found[k].table])
+            found[k] = replace(further, finish=found[k].finish)
             if found[k].explained:
                 break
     return found

@@ -29,7 +29,7 @@ def write_arrays(path: Path | str, kind: str, values: dict[str, Any]) -> None:
         partial.unlink(missing_ok=True)
 
 
-def read_arrays(path: Path, kind: str) -> dict[str, NDArray[Any]]:
+def read_arrays(path: Path | str, kind: str) -> dict[str, NDArray[Any]]:
     """Read them; ``ValueError`` naming the file if it holds something else or another version of it."""
     try:
         with np.load(path, allow_pickle=False) as file:

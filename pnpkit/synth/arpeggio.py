@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pnpkit._checks import somewhere
+from pnpkit._checks import is_whole, somewhere
 from pnpkit._names import require_known
 from pnpkit.synth.parameters import Parameter, ParameterSpace
 
@@ -60,7 +60,7 @@ class Arpeggio:
 
     def __post_init__(self) -> None:
         require_known("variant", self.variant, ("code", "paper"))
-        if self.n_samples < 2 or self.n_samples % 2:
+        if not is_whole(self.n_samples) or self.n_samples < 2 or self.n_samples % 2:
             raise ValueError(f"n_samples must be a positive even number, not {self.n_samples}")
 
     def time(self, dtype: torch.dtype = torch.float64, device: torch.device | str | None = None) -> Tensor:

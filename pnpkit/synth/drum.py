@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pnpkit._checks import somewhere
+from pnpkit._checks import require_whole, somewhere
 from pnpkit.synth.parameters import Parameter, ParameterSpace
 from pnpkit.synth.partials import likely_drums
 
@@ -102,8 +102,7 @@ class RectangularDrum:
     def __post_init__(self) -> None:
         if len(self.modes) != 2 or min(self.modes) < 1:
             raise ValueError(f"modes must be two positive numbers, not {self.modes}")
-        if self.n_samples < 1:
-            raise ValueError(f"n_samples must be positive, not {self.n_samples}")
+        require_whole("n_samples", self.n_samples, 1)
 
     @property
     def mode_numbers(self) -> tuple[tuple[int, int], ...]:

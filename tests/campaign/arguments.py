@@ -152,7 +152,7 @@ def one(plant: Plant, arguments: list[str]) -> Outcome:
     def stop(*_args: object, **_options: object) -> None:
         raise ValueError("stopped by the campaign: this would compute")
 
-    def match_file(source: str, _config: object) -> None:
+    def match_as(source: str, _config: object) -> None:
         read_sound(source)
         raise ValueError(f"{source}: stopped by the campaign: this would compute")
 
@@ -168,7 +168,7 @@ def one(plant: Plant, arguments: list[str]) -> Outcome:
         mock.patch("pnpkit.experiment.evaluation.folder.evaluate", stop),
         mock.patch("pnpkit.experiment.precompute.atlases.find_atlas"),
         mock.patch("pnpkit.experiment.machine.run_tasks", stop),
-        mock.patch("pnpkit.experiment.matches.match_file", match_file),
+        mock.patch("pnpkit.experiment.matches.match_as", match_as),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):

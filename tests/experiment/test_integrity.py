@@ -21,7 +21,7 @@ from pnpkit.experiment.files import sweep, write_atomically
 from pnpkit.experiment.integrity import KEY, Damaged, verify_files
 from pnpkit.experiment.matches import Table
 from pnpkit.experiment.precompute import inputs
-from pnpkit.experiment.precompute.atlases import AtlasConfig, atlas_config
+from pnpkit.experiment.precompute.atlases import PACKAGED, AtlasConfig, atlas_config
 from pnpkit.experiment.precompute.metric_store import load_metrics
 from pnpkit.experiment.profiles import PROFILES, get_profile
 from pnpkit.experiment.remedies import ATLASES, remedy
@@ -53,9 +53,9 @@ def plant(original: Plant, tmp_path: Path) -> Plant:
 
 
 def test_what_is_shipped_is_what_was_written() -> None:
-    assert check_all(SHIPPED) == []
+    assert check_all(SHIPPED) == check_all(PACKAGED) == []
     others = {"zarr.json", "config.json"}  # sealed elsewhere: in the store's attributes, by the run's provenance
-    records = [path for path in SHIPPED.rglob("*.json") if path.name not in others]
+    records = [p for folder in (SHIPPED, PACKAGED) for p in folder.rglob("*.json") if p.name not in others]
     assert [path for path in records if KEY not in json.loads(path.read_text())] == []
 
 
@@ -64,7 +64,7 @@ def test_what_is_shipped_is_what_was_written() -> None:
 def test_a_check_of_the_folder_finds_damage_beside_the_profiles(name: str, below: bool, tmp_path: Path) -> None:
     for file in {name, name.replace(".npz", ".json"), name.replace("drum.json", "drum.npz")}:
         (tmp_path / file).parent.mkdir(exist_ok=True)
-        shutil.copy(SHIPPED / file, tmp_path / file)
+        shutil.copy((PACKAGED.parent if "atlases" in file else SHIPPED) / file, tmp_path / file)
     (path := tmp_path / name).write_bytes(path.read_bytes().replace(b"1", b"2", 1))
     (said,) = check_all(tmp_path if below else path.parent)
     assert str(path) in said
@@ -418,7 +418,7 @@ def test_a_row_of_matches_that_is_damaged_is_matched_again(tmp_path: Path) -> No
     for damaged in (a.replace("15,", "1,5,", 1), a.replace("15,", "15", 1), a.replace("5,", "5\r", 1), a[:9] + "\0"):
         path.write_text("".join([head, damaged, *rest]), newline="")
         again = Table(path, Arpeggio.parameters)
-        assert {"c", "d"} <= again.rows.keys() <= {"b", "c", "d"}
+        assert {"c", "d"} <= {Path(key).name for key in again.rows} <= {"b", "c", "d"}
         again.begin(())
         assert Table(path, Arpeggio.parameters).rows == again.rows
 

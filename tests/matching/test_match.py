@@ -276,6 +276,10 @@ def test_bad_input(atlas, unchecked):
     refused(x, "unknown delay 'fixed'", delay="fixed")
     refused(x, "n_starts must be at least 1, not 0", n_starts=0)
     refused(x, "starts is empty", starts=torch.zeros(0, 2))
+    refused(x, "steps must be at least 0, not -3", steps=-3)
+    refused(x, "resolution must be finite and not negative, not -1", resolution=-1.0)
+    with pytest.raises(TypeError, match=r"the sound must be a tensor, not ndarray: see torch\.as_tensor"):
+        match(x.numpy(), 4096, Bell(), operator())
     for name in ("level", "lam"):
         space = ParameterSpace((*Bell.parameters.parameters[:1], Parameter(name, name, "1", 0.0, 1.0)))
         named = type("Named", (Bell,), {"parameters": space})()

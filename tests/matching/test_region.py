@@ -35,6 +35,13 @@ def test_of_a_deaf_parameter_the_region_says_its_whole_range(how, share):
     assert not both.contains(torch.stack([high[0] * 1.2, centre[1]]))
 
 
+def test_a_residual_longer_than_the_draws_widens_the_region_by_as_much_and_a_shorter_one_does_not():
+    expected = float((DRAWS.square().sum() / (len(DRAWS) - 1)).sqrt())
+    plain, short, long = (from_draws(CENTRE[:1], DRAWS, J, SPACES["alone"], r * expected) for r in (0, 0.9, 3))
+    assert torch.equal(short.covariance, plain.covariance)
+    torch.testing.assert_close(long.covariance, 9 * plain.covariance)
+
+
 @pytest.mark.parametrize("how", ["draws", "metric"])
 def test_of_two_that_sound_alike_only_their_sum_is_known(how):
     both = region(how, "deaf", torch.cat([J, J], -1))

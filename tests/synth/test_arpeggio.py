@@ -108,7 +108,7 @@ def test_bad_theta_is_refused_with_what_came_and_what_is_allowed(theta, message)
 def test_bad_synthesisers_are_refused():
     with pytest.raises(ValueError, match="unknown variant 'slides'; valid ones: code, paper"):
         Arpeggio("slides")
-    for n in (0, 3, -2):
+    for n in (0, 3, -2, 1000.0):
         with pytest.raises(ValueError, match=f"even number, not {n}"):
             Arpeggio(n_samples=n)
     with pytest.raises(ValueError, match="gamma must not be 0"):

@@ -308,7 +308,7 @@ def test_bad_synthesisers_and_shapes_are_refused():
     for modes in ((0, 10), (10, -1), (10,)):
         with pytest.raises(ValueError, match="modes must be two positive numbers, not"):
             RectangularDrum(modes=modes)
-    with pytest.raises(ValueError, match="n_samples must be positive, not 0"):
+    with pytest.raises(ValueError, match="n_samples must be at least 1, not 0"):
         RectangularDrum(n_samples=0)
     with pytest.raises(ValueError, match=r"\(2, 3\).*5: omega, tau, p, D, alpha"):
         RectangularDrum()(torch.zeros(2, 3))

@@ -24,7 +24,7 @@ from pnpkit.experiment.evaluation import matching as arpeggio
 from pnpkit.experiment.evaluation.matching import errors_of, facts_of, named, problem_of, sounds_of
 from pnpkit.experiment.evaluation.study import Study, pursue
 from pnpkit.experiment.machine import torch_threads
-from pnpkit.experiment.matches import MatchConfig, match_file
+from pnpkit.experiment.matches import MatchConfig, match_as
 from pnpkit.experiment.precompute.atlases import atlas_config
 from pnpkit.experiment.remedies import data_root
 from pnpkit.matching import match, morph
@@ -85,7 +85,7 @@ def stroke(finish: Finish, item: int) -> list[dict[str, Any]]:
 def recording(where: Path, file: str) -> list[dict[str, Any]]:
     """A recorded sound, matched as the command line does; its fundamental before and after, and its spectrum's peak."""
     config = MatchConfig(atlas_config("drum"))
-    found, sound = match_file(str(where / file), config)
+    found, sound = match_as(str(where / file), config)
     g, tables = config.synth, found.history[found.history.start >= 0].groupby("start")
     ends = {k: float(t.distance[t.kept.astype(bool)].iloc[-1]) for k, t in tables}
     first = tables.get_group(min(ends, key=ends.__getitem__)).iloc[0]

@@ -1,4 +1,4 @@
-"""Atlases by name: built from train folds, shipped with the artefacts, or built once into the user's cache."""
+"""Atlases by name: built from train folds; they come with the package, or are built once into the user's cache."""
 
 import os
 import sys
@@ -29,6 +29,7 @@ from pnpkit.matching import Atlas
 
 ENOUGH = 2000  # sounds of the atlas of a synthesiser from elsewhere, or more
 CHUNK = 16  # sounds a task: a bar that moves
+PACKAGED = Path(__file__).parents[2] / "atlases"  # of the arpeggio and of the drum
 
 
 @dataclass(frozen=True)
@@ -54,25 +55,17 @@ class AtlasRecord(Provenance):
     rms_left: float  # of Φ, outside the components
 
 
-BUILT = {  # unless the record beside it says otherwise
-    "arpeggio": AtlasConfig(GridConfig("arpeggio", "code", 30), every=10),
-    "drum": AtlasConfig(GridConfig("drum", "all", 5)),
-}
-
-
 def atlas_config(synth: str, variant: str | None = None) -> AtlasConfig:
-    """The default atlas of a synthesiser: what the artefacts hold, or the smallest grid of some two thousand sounds.
+    """The default atlas of a synthesiser: one that was made, or the smallest grid of some two thousand sounds.
 
     >>> atlas_config("arpeggio").grid.n_steps
     30
     """
     grid = GridConfig(synth, variant or next(iter(get_system(synth).variants)))
-    record = shipped_atlas(grid).with_suffix(".json")
+    record = made_atlas(grid).with_suffix(".json")
     if record.is_file():
         made = check(read_record(record, AtlasRecord, only=())["config"], AtlasConfig, record, "config")
         return AtlasConfig(**made | {"grid": GridConfig(**made["grid"])})
-    if synth in BUILT and grid.variant == BUILT[synth].grid.variant:
-        return BUILT[synth]
     d = len(get_problem(grid).space)
     problem = get_problem(GridConfig(synth, grid.variant, max(10 if d == 1 else 6, round(ENOUGH ** (1 / d)))))
     return AtlasConfig(problem.grid, max(1, 8 * len(problem.table) // 10 // ENOUGH))
@@ -99,25 +92,31 @@ def cache_folder() -> Path:
     return home / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "pnpkit"
 
 
-def shipped_atlas(grid: GridConfig, root: Path | None = None) -> Path:
-    """Where the artefacts' atlas of a synthesiser lies, if there is one; a variant's beside that of the first."""
+def own_atlas(grid: GridConfig, root: Path | None = None) -> Path:
+    """Where users keep an atlas that they made; a variant's beside that of the first."""
     first = grid.variant == next(iter(get_system(grid.synth).variants))
     name = grid.synth if first else f"{grid.synth}-{grid.variant}"
     return (root or data_root()) / "atlases" / f"{name.replace(os.sep, '_')}.npz"
 
 
+def made_atlas(grid: GridConfig) -> Path:
+    """The atlas of a synthesiser that was made: the user's own, or else that of the package, if there is one."""
+    own = own_atlas(grid)
+    return own if own.is_file() or own.with_suffix(".json").is_file() else PACKAGED / own.name
+
+
 def find_atlas(
     config: AtlasConfig, workers: int = 1, progress: Progress = None, executor: Executor | None = None
 ) -> Atlas:
-    """The shipped atlas, or that of the user's cache, built there the first time.
+    """The atlas that was made, or that of the user's cache, built there the first time.
 
     Raises:
         ValueError: if what lies there is no atlas, or one of another synthesiser; names the file.
     """
-    shipped = shipped_atlas(config.grid)
+    made = made_atlas(config.grid)
     path = cache_folder() / f"atlas-{config_hash(config)}.npz"
-    if shipped.is_file() and config == atlas_config(config.grid.synth, config.grid.variant):
-        path = shipped
+    if made.is_file() and config == atlas_config(config.grid.synth, config.grid.variant):
+        path = made
     if not path.is_file():
         sounds = len(atlas_sounds(config.grid, config.every))
         say_once(f"an atlas of {sounds} sounds of {config.grid.synth} is made, once, which takes minutes: {path}")

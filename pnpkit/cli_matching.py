@@ -41,7 +41,7 @@ def register(app: typer.Typer) -> None:
 
 def _print_columns(wanted: bool) -> bool:
     if wanted:
-        from pnpkit.experiment.matches import COLUMNS, OF_A_PARAMETER, SCHEMA
+        from pnpkit.experiment.match_table import COLUMNS, OF_A_PARAMETER, SCHEMA
 
         of_each = {f"NAME{end}": f"of each parameter: {meaning}" for end, meaning in OF_A_PARAMETER.items()}
         told = [f"{name}\t{meaning}" for name, meaning in {**COLUMNS, **of_each}.items()]
@@ -73,7 +73,8 @@ def match_(
     """
     from pnpkit.experiment.files import write_atomically
     from pnpkit.experiment.machine import dask_executor, locked, run_tasks
-    from pnpkit.experiment.matches import MatchConfig, Table, sounds_in, typed
+    from pnpkit.experiment.match_table import Table, typed
+    from pnpkit.experiment.matches import MatchConfig, sounds_in
     from pnpkit.experiment.precompute.atlases import atlas_config, find_atlas
 
     pages = None if out is None else _pages()
@@ -135,7 +136,8 @@ def _pages() -> Any:
 def _matched(source: str, config: "MatchConfig", out: Path | None, name: str, page: bool) -> dict[str, Any]:
     """Task: match one file, leave its report and its answer, give its row; what cannot be read is said there."""
     from pnpkit.experiment.files import write_atomically
-    from pnpkit.experiment.matches import failed, match_as, row
+    from pnpkit.experiment.match_table import failed, row
+    from pnpkit.experiment.matches import match_as
 
     try:
         found, sound = match_as(source, config)

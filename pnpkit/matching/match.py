@@ -20,19 +20,17 @@ from pnpkit.matching.hearing import Hearing, drawn, effect_of, usual_distance
 from pnpkit.matching.noise import Mask, Noise, noise_in
 from pnpkit.matching.placed import Placed
 from pnpkit.matching.region import Region, from_draws, from_metric
-from pnpkit.matching.search import FINE, Attempt, search, worth
+from pnpkit.matching.search import FINE, rival_of, search, worth
 from pnpkit.matching.starting import Starts, candidates, hinted, placed
 from pnpkit.matching.waveform import EXPLAINED, Finish, finished
 from pnpkit.metric import Function, value_and_jacobian
-from pnpkit.synth import ParameterSpace, Synthesiser
+from pnpkit.synth import Synthesiser
 
 SILENT = 0.004  # of ‖Φ(x)‖: what a noiseless match may leave, about 1 for the paper's sounds
 WHITE = 0.05  # the same where each coefficient is in units of its noise
 ROUNDING = 1e-5  # of a coefficient of Φ, in float32: in a faint noise the distance is jagged by that
 POLISHES = 2  # rounds behind a mask made of the answer
-NEARLY = 1.25  # a rival's distance over the best, at most
 TAKEN = frozenset(("start", "step", "distance", "lam", "kept", "level", "delay"))
-APART = 0.1  # a rival's distance from the best in logminmax coordinates, at least
 
 
 def match(
@@ -179,7 +177,7 @@ def match(
             loud = 20 * math.log10(done.gain) if world.level else 0.0
     if fitted == "waveform" or end is not best.end:  # what moved since the search is heard again
         distance = float((heard.one_by_one(resynthesis.unsqueeze(0))[0] - target).norm())
-    rival = _rival(found, best, g.parameters)
+    rival = rival_of(found, best, g.parameters)
     return Match(
         theta=theta,
         level=loud - 20 * math.log10(gain),
@@ -245,14 +243,3 @@ def _gain(x: Tensor, g: Synthesiser, heard: Hearing, theta: Tensor) -> float:
     """What brings x to the level of a guess."""
     with torch.no_grad():
         return float(g(theta).norm() / heard.through(x).norm().clamp_min(1e-30))
-
-
-def _rival(found: list[Attempt], best: Attempt, space: ParameterSpace) -> Attempt | None:
-    """The nearest other answer that is nearly as good and somewhere else."""
-
-    def apart(a: Attempt) -> float:
-        u = [space.encode(one.end.theta[: len(space)], "logminmax") for one in (a, best)]
-        return float((u[0] - u[1]).abs().max())
-
-    others = [a for a in found if apart(a) > APART and a.distance <= NEARLY * best.distance]
-    return min(others, key=lambda a: a.distance, default=None)

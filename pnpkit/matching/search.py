@@ -10,12 +10,15 @@ from torch import Tensor
 from pnpkit.matching.answer import MARGIN
 from pnpkit.matching.descent import Descent
 from pnpkit.matching.waveform import Finish
+from pnpkit.synth import ParameterSpace
 
 FINE = 0.02  # tolerance of the descents, in units of Φ
 STILL = 1e-4  # of the distance: a step that brings no more is the last
 LAM = 0.1  # first λ, in mean eigenvalues of the first M
 SCOUTING = 8  # steps of every start, before …
 HOPEFUL = 2  # … the nearest that have not ended go on
+NEARLY = 1.25  # a rival's distance over the best, at most
+APART = 0.1  # a rival's distance from the best in logminmax coordinates, at least
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,3 +86,14 @@ def search(
 def worth(a: Attempt) -> tuple[bool, float]:
     """The best first."""
     return not a.explained, a.distance
+
+
+def rival_of(found: list[Attempt], best: Attempt, space: ParameterSpace) -> Attempt | None:
+    """The nearest other answer that is nearly as good and somewhere else."""
+
+    def apart(a: Attempt) -> float:
+        u = [space.encode(one.end.theta[: len(space)], "logminmax") for one in (a, best)]
+        return float((u[0] - u[1]).abs().max())
+
+    others = [a for a in found if apart(a) > APART and a.distance <= NEARLY * best.distance]
+    return min(others, key=lambda a: a.distance, default=None)

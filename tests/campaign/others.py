@@ -15,7 +15,7 @@ from pnpkit.experiment.config import GridConfig
 from pnpkit.experiment.evaluation.gradients import AGREEMENT, read_agreement, write_agreement
 from pnpkit.experiment.evaluation.gradients import TABLE as GRADIENTS
 from pnpkit.experiment.evaluation.study import RECORD, ROWS, Study, pursue, read_study
-from pnpkit.experiment.matches import Table
+from pnpkit.experiment.match_table import Table
 from pnpkit.experiment.precompute.atlases import AtlasConfig, AtlasRecord, store_atlas
 from pnpkit.experiment.precompute.tangents import TangentConfig, compute_tangents
 from pnpkit.matching import Atlas, Match

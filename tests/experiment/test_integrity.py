@@ -19,7 +19,7 @@ from pnpkit.experiment.evaluation import studies
 from pnpkit.experiment.evaluation.folder import evaluate_run
 from pnpkit.experiment.files import sweep, write_atomically
 from pnpkit.experiment.integrity import KEY, Damaged, verify_files
-from pnpkit.experiment.matches import Table
+from pnpkit.experiment.match_table import Table
 from pnpkit.experiment.precompute import inputs
 from pnpkit.experiment.precompute.atlases import PACKAGED, AtlasConfig, atlas_config
 from pnpkit.experiment.precompute.metric_store import load_metrics

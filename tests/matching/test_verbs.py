@@ -18,7 +18,7 @@ from bell import Bell, drawn, phi
 from distributed import LocalCluster
 
 from pnpkit import cli_matching, match_file
-from pnpkit.experiment import matches
+from pnpkit.experiment import match_table, matches
 from pnpkit.experiment.precompute import atlases
 from pnpkit.experiment.precompute.atlases import PACKAGED, atlas_config, atlas_sounds, find_atlas, made_atlas
 from pnpkit.experiment.problem import get_problem
@@ -93,7 +93,7 @@ def test_a_folder_survives_what_cannot_be_read_and_goes_on_where_it_was(run, tmp
     assert [line.split(":")[0] for line in said.splitlines()] == [str(sounds / "a.wav"), str(sounds / "more" / "b.wav")]
     assert f"{sounds / 'bad.wav'} is no sound" in error
     table = pd.read_csv(out / "matches.csv", index_col="file")
-    assert set(matches.COLUMNS) < {"file", *table.columns}
+    assert set(match_table.COLUMNS) < {"file", *table.columns}
     assert table.error.notna().tolist() == [False, True, False]
     assert table.loc[str(sounds / "a.wav"), ["f", "tau"]].tolist() == pytest.approx(THETA.tolist(), rel=0.01)
     assert (table.f_low <= table.f)[table.error.isna()].all()
@@ -131,7 +131,7 @@ def test_one_that_cannot_be_read_fails_alone_and_a_folder_of_it_in_part(run, tmp
     code, out, _ = run("match", tmp_path, "--synth", BELL, "--json")
     assert code == 3
     row = json.loads(out)
-    assert list(row) == matches.columns(Bell.parameters)
+    assert list(row) == match_table.columns(Bell.parameters)
     assert [k for k, v in row.items() if v is not None] == ["schema", "file", "digest", "options", "error"]
 
 
@@ -168,19 +168,19 @@ def answered(config=None):
 
 def test_a_row_of_no_answer_says_so_where_one_looks_and_names_the_rival(run):
     config, found, sound = answered()
-    sure = matches.row("x.wav", config, found, sound)
+    sure = match_table.row("x.wav", config, found, sound)
     assert (sure["verdict"], sure["rival_distance"], sure["f_rival"]) == (found.verdict, None, None)
     rival = {"rival": 1.5 * found.theta, "rival_distance": 2.5}
-    row = matches.row("x.wav", config, replace(found, converged=False, region=None, **rival), sound)
+    row = match_table.row("x.wav", config, replace(found, converged=False, region=None, **rival), sound)
     assert row["verdict"] == "near it, not converged"
     assert [row["f_rival"], row["tau_rival"], row["rival_distance"]] == [*(1.5 * found.theta).tolist(), 2.5]
-    assert list(row) == list(sure) == matches.columns(Bell.parameters)
-    assert matches.typed({k: "" if v is None else str(v) for k, v in row.items()}) == row
+    assert list(row) == list(sure) == match_table.columns(Bell.parameters)
+    assert match_table.typed({k: "" if v is None else str(v) for k, v in row.items()}) == row
 
 
 def test_a_value_is_told_to_the_digits_that_its_region_leaves_and_an_angular_frequency_in_hertz(run, capsys):
     config, found, sound = answered()
-    row = matches.row("x.wav", config, found, sound) | {"f": 512.345678, "f_low": 512.34, "f_high": 512.36}
+    row = match_table.row("x.wav", config, found, sound) | {"f": 512.345678, "f_low": 512.34, "f_high": 512.36}
     row |= {"tau_low": None, "tau_high": None, "tau": 0.05}
     cli_matching._say(row, config, as_json=False)
     assert "; f 512.3457 ± 0.01 Hz, tau 0.05 s; " in capsys.readouterr().out
@@ -325,9 +325,9 @@ def test_the_packaged_atlas_is_found_in_any_folder_with_the_same_options(monkeyp
     monkeypatch.chdir(tmp_path)
     for synth, sounds in (("arpeggio", 21_556), ("drum", 2570)):
         assert len(find_atlas(atlas_config(synth)).theta) == sounds
-    elsewhere = matches.config_hash(matches.MatchConfig(atlas_config("drum")))
+    elsewhere = match_table.config_hash(matches.MatchConfig(atlas_config("drum")))
     monkeypatch.setenv("PNPKIT_DATA", str(DATA))
-    assert matches.config_hash(matches.MatchConfig(atlas_config("drum"))) == elsewhere
+    assert match_table.config_hash(matches.MatchConfig(atlas_config("drum"))) == elsewhere
 
 
 def test_a_saved_match_says_whose_it_is_and_another_synthesiser_refuses_it(run, tmp_path):

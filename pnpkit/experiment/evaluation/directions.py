@@ -1,6 +1,7 @@
-"""Claim 7's study: from guesses at random, how well the steepest descent of each distance points at the truth."""
+"""Claim 7's studies: from guesses at random, how well the steepest descent of each distance points at the truth."""
 
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from pnpkit.experiment.problem import Problem, get_problem
 from pnpkit.experiment.profiles import get_profile
 from pnpkit.landscape import home_cosines
 
-NAME, PAIRS, SEED = "directions", 40, 0
+NAMES = {"together": "directions", "300 ms late": "directions-late"}  # of the studies, by when the target begins
+LATE = {"together": 0.0, "300 ms late": 0.3}  # s
+PAIRS, SEED = 40, 0
 
 
 @cache
@@ -24,10 +27,15 @@ def problem() -> Problem:
     return get_problem(get_profile("paper").training.grid).with_gain("attached")
 
 
-def judges() -> dict[str, Any]:
-    """The distances that are compared, by name."""
-    jtfs = problem().jtfs
-    return {"JTFS": lambda x, y: jtfs_distance(x, y, jtfs), "MSS": mss_distance, "MSS, text": ddsp_mss_distance}
+def judges(when: str = "together") -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
+    """The distances that are compared, by name, the target so late."""
+    jtfs, samples = problem().jtfs, round(LATE[when] * problem().synth.sample_rate)
+    known = {"JTFS": lambda x, y: jtfs_distance(x, y, jtfs), "MSS": mss_distance, "MSS, text": ddsp_mss_distance}
+    return {name: partial(_late, distance, samples) for name, distance in known.items()}
+
+
+def _late(distance: Callable[[Tensor, Tensor], Tensor], samples: int, x: Tensor, y: Tensor) -> Tensor:
+    return distance(x, y.roll(samples, -1))
 
 
 @cache
@@ -39,24 +47,25 @@ def pairs() -> tuple[Float[Tensor, "pairs d"], Float[Tensor, "pairs d"]]:
     return truth, guess
 
 
-def direction(item: int) -> list[dict[str, Any]]:
+def direction(when: str, item: int) -> list[dict[str, Any]]:
     """The cosine of each distance for one pair."""
     truth, guess = (theta[item : item + 1] for theta in pairs())
-    return [{name: c[0] for name, c in home_cosines(problem().synth, judges(), truth, guess).items()}]
+    return [{name: c[0] for name, c in home_cosines(problem().synth, judges(when), truth, guess).items()}]
 
 
-def study() -> Study:
-    """All pairs."""
+def studies() -> list[Study]:
+    """All pairs, together and not."""
     config = {"gain": "attached", "seed": SEED, "pairs": PAIRS, "coordinates": "logminmax"}
-    return Study(NAME, config, tuple(range(PAIRS)), direction)
+    late = {when: config | ({"late": seconds} if seconds else {}) for when, seconds in LATE.items()}
+    return [Study(name, late[when], tuple(range(PAIRS)), partial(direction, when)) for when, name in NAMES.items()]
 
 
-def kept_cosines(folder: Path) -> dict[str, Float[np.ndarray, " pairs"]]:
-    """The cosines of the study in a folder of studies, by distance.
+def kept_cosines(folder: Path, when: str = "together") -> dict[str, Float[np.ndarray, " pairs"]]:
+    """The cosines of a study in a folder of studies, by distance.
 
     Raises:
         FileNotFoundError: if there is none.
         ValueError: if a file is not what was written; names it.
     """
-    rows = read_study(folder / NAME).set_index("item")
+    rows = read_study(folder / NAMES[when]).set_index("item")
     return {name: rows[name].to_numpy() for name in judges()}

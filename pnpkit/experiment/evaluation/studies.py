@@ -62,7 +62,7 @@ def studies(recordings: Path | None = None) -> dict[str, Study]:
         drum = {"atlas": config_dict(atlas_config("drum")), **DRUM, "finish": finish}
         found += [Study(name, drum, tuple(sounds_of("drum")), partial(stroke, finish))]
     found += [Study("morphs", {"steps": 10, "evenness": EVENNESS}, tuple(range(PAIRS)), between)]
-    found += [directions.study()]
+    found += directions.studies()
     if recordings is not None:
         files = tuple(sorted(p.name for p in recordings.glob("*.wav")))
         config = config_dict(MatchConfig(atlas_config("drum")))

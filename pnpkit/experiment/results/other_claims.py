@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from pnpkit.experiment.artefacts import read_json
 from pnpkit.experiment.dataset import arpeggio_grid
-from pnpkit.experiment.evaluation.directions import kept_cosines
+from pnpkit.experiment.evaluation.directions import NAMES, kept_cosines
 from pnpkit.experiment.evaluation.items import bootstrap_interval
 from pnpkit.experiment.profiles import get_profile
 from pnpkit.experiment.results.claims import PAPER, Claim, graded
@@ -22,12 +22,13 @@ JTFS = "JTFS"
 
 
 def kept_claims(root: Path) -> list[Claim]:
-    """Claims 5 to 7, from what a folder of artefacts keeps: its benchmark and its study of directions.
+    """Claims 5 to 7, from what a folder of artefacts keeps: its benchmark and its studies of directions.
 
     Raises:
         FileNotFoundError: if it lacks either.
     """
-    return [*cost_claims(read_json(root / "benchmark.json")), stability_claim(kept_cosines(root / "matching"))]
+    cosines = {when: kept_cosines(root / "matching", when) for when in NAMES}
+    return [*cost_claims(read_json(root / "benchmark.json")), stability_claim(cosines)]
 
 
 def cost_claims(benchmark: Mapping[str, Any]) -> list[Claim]:
@@ -71,37 +72,45 @@ def paper_costs() -> tuple[float, float]:
     return p / items, (sp - p) / items
 
 
-def stability_claim(cosines: Mapping[str, Float[np.ndarray, " guesses"]]) -> Claim:
+def stability_claim(cosines: Mapping[str, Mapping[str, Float[np.ndarray, " guesses"]]]) -> Claim:
     """Claim 7, from how well the steepest descent of each distance points home from the same guesses.
 
-    The claim has two halves for each other distance: the descent of the JTFS points home better (mean cosine), and more
-    often (share of positive cosines). A half holds if a 95 % bootstrap interval of the paired difference lies above
-    zero. Agrees if all halves hold; partly if some do; disagrees if none does and one interval lies below zero.
+    The claim has two halves for each other distance and each way the sounds may begin, together or not: the descent of
+    the JTFS points home better (mean cosine), and more often (share of positive cosines). A half holds if a 95 %
+    bootstrap interval of the paired difference lies above zero. Agrees if all halves hold; partly if some do; disagrees
+    if none does and one interval lies below zero.
 
     Args:
-        cosines: by distance, of :func:`pnpkit.landscape.home_cosines`; ``"JTFS"`` and another.
+        cosines: by when the target begins and by distance, of :func:`pnpkit.landscape.home_cosines`; ``"JTFS"`` and
+            another.
 
     Raises:
         ValueError: if there is nothing to compare, or a cosine is not finite.
 
     Source: GRETSI 2023, section 3.
     """
-    others = [name for name in cosines if name != JTFS]
-    if JTFS not in cosines or not others or not all(np.isfinite(c).all() for c in cosines.values()):
-        raise ValueError(f"finite cosines of {JTFS!r} and of another distance are needed, not {sorted(cosines)}")
+    for found in cosines.values():
+        if found.keys() <= {JTFS} or JTFS not in found or not all(np.isfinite(c).all() for c in found.values()):
+            raise ValueError(f"finite cosines of {JTFS!r} and of another distance are needed, not {sorted(found)}")
     differences = {
-        f"{half} JTFS − {name}": measure(cosines[JTFS]) - measure(cosines[name])
+        f"{when}, {half} JTFS − {name}": measure(found[JTFS]) - measure(c)
+        for when, found in cosines.items()
         for half, measure in (("cosine", np.asarray), ("home", lambda c: (c > 0).astype(float)))
-        for name in others
+        for name, c in found.items()
+        if name != JTFS
     }
     intervals = {name: bootstrap_interval(d) or (-math.inf, math.inf) for name, d in differences.items()}
     above, below = [i[0] > 0 for i in intervals.values()], [i[1] < 0 for i in intervals.values()]
     verdict = graded(above, "disagrees" if any(below) else "not decided")
-    ours = ", ".join(f"{name} {c.mean():.1f} ({100 * (c > 0).mean():.0f} % home)" for name, c in cosines.items())
+    told = {
+        when: ", ".join(f"{name} {c.mean():.1f} ({100 * (c > 0).mean():.0f} % home)" for name, c in found.items())
+        for when, found in cosines.items()
+    }
+    guesses = {len(c) for found in cosines.values() for c in found.values()}
     reason = "; ".join(f"{name} [{low:.2f}, {high:.2f}]" for name, (low, high) in intervals.items())
     return Claim(
         7, "the spectrogram's loss is unstable where that of the JTFS is not", verdict,
-        f"cosine of steepest descent and the way home, mean over {len(cosines[JTFS])} guesses: {ours}",
+        f"cosine of steepest descent and the way home, mean over {max(guesses)} guesses; {'; '.join(f'{when}: {text}' for when, text in told.items())}",
         "said, no number", reason,
     )  # fmt: skip
 

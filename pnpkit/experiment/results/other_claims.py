@@ -102,15 +102,15 @@ def stability_claim(cosines: Mapping[str, Mapping[str, Float[np.ndarray, " guess
     intervals = {name: bootstrap_interval(d) or (-math.inf, math.inf) for name, d in differences.items()}
     above, below = [i[0] > 0 for i in intervals.values()], [i[1] < 0 for i in intervals.values()]
     verdict = graded(above, "disagrees" if any(below) else "not decided")
-    told = {
-        when: ", ".join(f"{name} {c.mean():.1f} ({100 * (c > 0).mean():.0f} % home)" for name, c in found.items())
-        for when, found in cosines.items()
-    }
+    ours = []
+    for when, found in cosines.items():
+        means = (f"{name} {c.mean():.1f} ({100 * (c > 0).mean():.0f} % home)" for name, c in found.items())
+        ours += [f"{when}: {', '.join(means)}"]
     guesses = {len(c) for found in cosines.values() for c in found.values()}
     reason = "; ".join(f"{name} [{low:.2f}, {high:.2f}]" for name, (low, high) in intervals.items())
     return Claim(
         7, "the spectrogram's loss is unstable where that of the JTFS is not", verdict,
-        f"cosine of steepest descent and the way home, mean over {max(guesses)} guesses; {'; '.join(f'{when}: {text}' for when, text in told.items())}",
+        f"cosine of steepest descent and the way home, mean over {max(guesses)} guesses; {'; '.join(ours)}",
         "said, no number", reason,
     )  # fmt: skip
 

@@ -16,6 +16,7 @@ from pnpkit.experiment.schema import at_least
 from pnpkit.experiment.training.objective import Loss, TrainingData, metric_of
 
 AVERAGED = 0.999  # of the average of the weights, kept a step: it reaches back over some 1000 of them
+LARGEST = 1e300  # error that is told: an answer in logarithms may be infinite in raw units, and a run goes on
 HistoryRow = dict[str, float]  # of the history
 StepCallback = Callable[[int, int, HistoryRow], None]
 
@@ -100,6 +101,7 @@ class Learner:
         output = predict(self.network, self.data.inputs, rows)
         row: HistoryRow = {"validation_loss": self._loss(loss, output, rows).item()}
         error = (space.decode(output.double(), self.config.coordinates) - self.theta[torch.from_numpy(rows)]).abs()
+        error = error.clamp(max=LARGEST)
         for name, e, u in zip(space.names, error.T, output.T, strict=True):
             row[f"error_{name}"], row[f"mean_error_{name}"] = e.median().item(), e.mean().item()
             row[f"negative_{name}"] = (u < 0).double().mean().item()

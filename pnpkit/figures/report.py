@@ -58,7 +58,7 @@ def report(title: str, told: str, x: Tensor, found: Match, sample_rate: int) -> 
         found: the answer.
         sample_rate: of both, Hz.
     """
-    sounds = {"Target": x, f"Match by {found.finish}": found.resynthesis}
+    sounds = {"Target": x, f"Match, by {'Φ' if found.finish == 'phi' else 'the waveform'}": found.resynthesis}
     light, dark = (base64.b64encode(png).decode("ascii") for png in _scalograms(sounds, sample_rate))
     heard = {name: sound[: _extent(x, found.resynthesis)] for name, sound in sounds.items()}
     parts = [
@@ -69,7 +69,7 @@ def report(title: str, told: str, x: Tensor, found: Match, sample_rate: int) -> 
         f'<img alt="Scalograms of target and match, one colour scale" src="data:image/png;base64,{light}"></picture>',
         players(heard, sample_rate)._repr_html_(),
         "<h2>Parameters</h2>",
-        _table(("parameter", "value", "95 % region", "range", "unit"), _parameters(found)),
+        _table(("parameter", "value", "unit", "95 % region", "range"), _parameters(found)),
         "<h2>The match</h2>",
         _table(("quantity", "value"), _facts(found)),
         "<details><summary>The descents</summary>",
@@ -106,7 +106,7 @@ def _parameters(found: Match) -> Iterable[tuple[str, ...]]:
         for unit, scale in ((p.unit, 1.0), *([("Hz", 0.5 / math.pi)] if p.unit == "rad/s" else [])):
             where = "none, as not converged" if ends is None else _span(ends[i][0], ends[i][1], scale)
             unit = "" if unit == "1" else unit
-            yield p.name, f"{scale * value:.5g}{at}", where, _span(p.low, p.high, scale), unit
+            yield p.name, f"{scale * value:.5g}{at}", unit, where, _span(p.low, p.high, scale)
 
 
 def _span(low: float, high: float, scale: float) -> str:

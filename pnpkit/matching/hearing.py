@@ -79,6 +79,19 @@ def effect_of(
     return changes.mean(0), changes - changes.mean(0)
 
 
+def cut_off(x: Float[Tensor, " n"], step: float, heard: Hearing, ways: int = 1) -> Float[Tensor, "ways k"]:
+    """What whole steps do to a sound as heard: cut off to them, as many programs do, then rounded up more often."""
+    up = torch.arange(ways).to(x).unsqueeze(-1) / ways
+    return heard.one_by_one((x / step + up).floor() * step) - heard.one_by_one(x.unsqueeze(0))
+
+
+def rounded(x: Float[Tensor, " n"], step: float, heard: Hearing, seed: int) -> Float[Tensor, "draws k"]:
+    """The same as draws, of either sign: a rounding nobody knows, which goes with the sound, and one that is noise."""
+    white = Noise.white(step / 12**0.5, len(x), x.device).draw(DRAWS // 2, torch.Generator().manual_seed(seed))
+    with_it, without = cut_off(x, step, heard, DRAWS // 2), effect_of(white, x, heard)[1]
+    return 2**0.5 * torch.cat([with_it, -with_it, without, -without])  # so that the two variances add up
+
+
 def usual_distance(x: Float[Tensor, " n"], heard: Hearing, noise: Noise, draws: Float[Tensor, "draws n"]) -> float:
     """Mean distance of a clean sound from itself in noise, behind masks that are made of each noisy sound anew."""
     distances = []

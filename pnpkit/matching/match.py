@@ -16,7 +16,7 @@ from pnpkit.jtfs import JTFS
 from pnpkit.matching.answer import Match, participation
 from pnpkit.matching.atlas import Atlas, fingerprint
 from pnpkit.matching.descent import Descent, refine
-from pnpkit.matching.hearing import Hearing, drawn, effect_of, usual_distance
+from pnpkit.matching.hearing import Hearing, cut_off, drawn, effect_of, rounded, usual_distance
 from pnpkit.matching.noise import Mask, Noise, noise_in
 from pnpkit.matching.placed import Placed
 from pnpkit.matching.region import Region, from_draws, from_metric
@@ -133,10 +133,7 @@ def match(
     def usual_of(theta: Tensor) -> float:
         model, usual = world(theta), SILENT * norm
         if resolution:
-            step = resolution * gain
-            # Many programs cut off where they could round, and the sound is half a step lower
-            cut, smooth = heard.one_by_one(torch.stack([(model / step).floor() * step, model]))
-            usual = max(usual, float((cut - smooth).norm()))
+            usual = max(usual, float(cut_off(model, resolution * gain, heard).norm()))
         return usual if known is None else max(usual, usual_distance(model, heard, *known))
 
     unlevelled = Placed(g, 0.0, world.delay)
@@ -161,6 +158,9 @@ def match(
         polished, region = _polished(x, world, plain, *known, end, steps)
         tables[-1] = polished.table()
         end = end if region is None else polished  # one that does not settle does not undo what was found
+    if region is None and best.explained and resolution:  # what is left over is rounding
+        changes = rounded(world(end.theta), resolution * gain, heard, seed)
+        region = _region(world, heard, end, changes, best.distance)
     if region is None and bool(end.converged):
         shared = participation(heard(world(end.theta)) - target, getattr(plain.scattering, "paths", None))
         freedom = max(1.0, shared - len(end.theta))
@@ -216,10 +216,15 @@ def _polished(
         end = refine(world, whitened, target, end.theta, lam=1e-3, steps=steps, tolerance=least)
     if not bool(end.converged):
         return end, None
+    return end, _region(world, whitened, end, deviations * whitened.weight, float(end.distance))
+
+
+def _region(world: Placed, heard: Hearing, end: Descent, draws: Tensor, left: float) -> Region:
+    """From draws of the noise as heard."""
     space = world.parameters
     u = space.encode(end.theta, "logminmax")
-    J = value_and_jacobian(lambda v: world(space.decode(v, "logminmax")), whitened, u)[1].double()
-    return end, from_draws(u, (deviations * whitened.weight).double(), J, world.g.parameters, float(end.distance))
+    J = value_and_jacobian(lambda v: world(space.decode(v, "logminmax")), heard, u)[1].double()
+    return from_draws(u, draws.double(), J, world.g.parameters, left)
 
 
 def _check_sound(x: Tensor, sample_rate: float, g: Synthesiser) -> None:

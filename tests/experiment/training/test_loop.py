@@ -419,6 +419,18 @@ def test_nan_stops_the_run_and_keeps_the_checkpoint(data: TrainingData, referenc
     assert_same_run(tmp_path, reference)
 
 
+def test_a_run_goes_on_where_an_answer_in_logarithms_is_beyond_all_numbers(data: TrainingData, tmp_path: Path) -> None:
+    class Wild(Analyser):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x) + 1e4
+
+    config = replace(CONFIG, head="linear", epochs=1)
+    assert train(config, data, tmp_path, network=Wild(3, "linear")).finished
+    history = pd.read_csv(tmp_path / "history.csv")
+    assert history.mean_error_gamma.tolist() == [1e300]
+    assert np.isfinite(history.validation_loss).all()
+
+
 @pytest.mark.parametrize("name", ["weights.safetensors", "optimiser.safetensors", "best.safetensors", "progress.json"])
 def test_truncated_checkpoint(data: TrainingData, reference: Path, tmp_path: Path, name: str) -> None:
     train(CONFIG, data, tmp_path, max_hours=0.0)

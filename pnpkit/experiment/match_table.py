@@ -117,8 +117,9 @@ class Table:
                 raise ValueError(
                     f"{path} has other columns than a match with this synthesiser and pnpkit: choose another --out"
                 )
-            # A row of more or fewer fields is damaged: its sound is matched again
-            self.rows = {r["path"]: r for r in reader if None not in (*r, *r.values())}
+            # A row of more or fewer fields, or whose page would be in another folder, is damaged: it is matched again
+            whole_rows = [r for r in reader if None not in (*r, *r.values())]
+            self.rows = {r["path"]: r for r in whole_rows if os.path.basename(r["name"]) == r["name"] != ""}
         self.names = {path: r["name"] for path, r in self.rows.items()}
 
     def key(self, source: str) -> str:

@@ -421,6 +421,9 @@ def test_a_row_of_matches_that_is_damaged_is_matched_again(tmp_path: Path) -> No
         assert {"c", "d"} <= {Path(key).name for key in again.rows} <= {"b", "c", "d"}
         again.begin(())
         assert Table(path, Arpeggio.parameters).rows == again.rows
+    for name in ("", "../c", "/c"):
+        path.write_text("".join([head, *rest]).replace(",c,", f",{name},"), newline="")
+        assert [Path(key).name for key in Table(path, Arpeggio.parameters).rows] == ["b", "d"]
 
 
 def test_arrays_cut_anywhere_are_named(tmp_path: Path) -> None:

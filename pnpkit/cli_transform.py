@@ -46,12 +46,13 @@ def transform(
     from pnpkit.experiment.files import write_atomically
     from pnpkit.matching.placed import Placed, after_silence
 
-    config = _config([file], synth, variant, starts, steps, finish)
+    saved = _saved(file)
+    config = _config(saved, synth, variant, starts, steps, finish)
     g, space = config.synth, config.synth.parameters
     changes = [(*_change(text, space), k) for k, texts in enumerate((set_, scale)) for text in texts or ()]
     if out.suffix.lower() != ".wav":
         raise ValueError(f"{out} must end in .wav, which is what is written")
-    found = _answer(file, config)
+    found = _answer(file, saved, config)
     theta = found.theta.clone()
     for i, value, factor in changes:
         theta[i] = theta[i] * value if factor else value
@@ -92,8 +93,9 @@ def morph_(
     from pnpkit.experiment.precompute.atlases import matching_problem
     from pnpkit.matching import morph
 
-    config = _config([first, second], synth, variant, starts, finish=finish)
-    a, b = (_answer(file, config) for file in (first, second))
+    saved = _saved(first, second)
+    config = _config(saved, synth, variant, starts, finish=finish)
+    a, b = (_answer(file, saved, config) for file in (first, second))
     problem = matching_problem(config.atlas.grid)
     g = problem.synth
     with bars() as progress:
@@ -124,39 +126,36 @@ def say_outside(space: "ParameterSpace", theta: list[float]) -> None:
             print(f"pnpkit: {p.name} = {value:.4g} is out of range: {p.low:g} to {p.high:g} {p.unit}", file=sys.stderr)
 
 
+def _saved(*files: str) -> dict[str, "Match"]:
+    """Those of some files that are matches."""
+    from pnpkit.matching import Match
+
+    return {file: Match.load(file) for file in files if Path(file).suffix == ".npz"}
+
+
 def _config(
-    files: list[str], synth: str | None, variant: str | None, starts: int, steps: int = 48, finish: str = "phi"
+    saved: dict[str, "Match"], synth: str | None, variant: str | None, starts: int, steps: int = 48, finish: str = "phi"
 ) -> "MatchConfig":
     """How sounds are matched: with the synthesiser named, else with that of a match among them."""
     from pnpkit.experiment.matches import VARIANT, MatchConfig
     from pnpkit.experiment.precompute.atlases import atlas_config
 
     require_known("finish", finish, ("phi", "waveform"))
-    saved = [] if synth else [name for file in files if _is_match(file) and (name := _saved(file).synth)]
-    if saved:
-        synth, _, its = saved[0].partition(VARIANT)
+    named = next((found.synth for found in saved.values() if found.synth), "")
+    if named and not synth:
+        synth, _, its = named.partition(VARIANT)
         variant = variant or its or None
     return MatchConfig(atlas_config(synth or "arpeggio", variant), starts, steps, finish)
 
 
-def _is_match(file: str) -> bool:
-    return Path(file).suffix == ".npz"
-
-
-def _saved(file: str) -> "Match":
-    from pnpkit.matching import Match
-
-    return Match.load(file)
-
-
-def _answer(file: str, config: "MatchConfig") -> "Match":
+def _answer(file: str, saved: dict[str, "Match"], config: "MatchConfig") -> "Match":
     """A match that was saved, or that of a sound; its sentence is told."""
     from pnpkit.experiment.matches import match_as
     from pnpkit.experiment.precompute.atlases import find_atlas
     from pnpkit.matching.answer import NOT
 
-    if _is_match(file):
-        found = _saved(file)
+    if file in saved:
+        found = saved[file]
         try:
             found.check(config.synth)
         except ValueError as error:

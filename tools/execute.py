@@ -140,15 +140,16 @@ def data_folders() -> dict[str, pathlib.Path]:
 
 
 def artefact_hash(name: str) -> str:
-    """SHA-256 of a file or folder of artefacts, of what is kept of it: no weights, inputs or checkpoints."""
+    """SHA-256 of a file or folder of artefacts, of what is kept of it (see .gitignore): no weights, inputs, or halves."""
     prefix, _, rest = name.partition("/")
     path = data_folders().get(prefix, ROOT / "no such folder") / rest
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
     digest = hashlib.sha256()
     for file in files:
         parts = file.relative_to(path).parts
-        dropped = file.suffix == ".safetensors" or file.name.startswith("features-") or "checkpoint" in parts
-        if not dropped and not any(part.startswith(".") for part in parts):
+        made_again = file.suffix == ".safetensors" or file.name.startswith(("features-", "tangents-"))
+        unfinished = ".partial" in file.name or "checkpoint" in parts or any(part.startswith(".") for part in parts)
+        if not made_again and not unfinished:
             digest.update("/".join(parts).encode() + b"\0" + file.read_bytes() + b"\0")
     return digest.hexdigest()
 

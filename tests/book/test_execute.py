@@ -53,7 +53,9 @@ def test_edited_outputs(chapter):
 @pytest.mark.parametrize("name", ["data/laptop", "PNPKIT_DATA/laptop"])
 def test_artefacts_that_changed(name, chapter):
     root = chapter.parent / name.replace("PNPKIT_DATA", "elsewhere")
-    (root / "features-0.npy").write_text("made again in minutes")
+    for made_again in ("features-0.npy", "tangents-train.npz"):
+        (root / made_again).write_text("made again in minutes")
+    (root / "evaluation" / "rows-12.partial.csv").write_text("half of a study, of another run")
     (root / "weights.safetensors").write_text("not kept")
     assert execute.out_of_date(chapter, MADE_FROM) == ""
     Path(root / "evaluation" / "items.csv").write_text("1,3\n")

@@ -140,7 +140,7 @@ def data_folders() -> dict[str, pathlib.Path]:
 
 
 def artefact_hash(name: str) -> str:
-    """SHA-256 of a file or folder of artefacts, of what is kept of it (see .gitignore): no weights, inputs, or halves."""
+    """SHA-256 of a file or folder of artefacts, of what git keeps of it: no weights, no inputs, no halves."""
     prefix, _, rest = name.partition("/")
     path = data_folders().get(prefix, ROOT / "no such folder") / rest
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())

@@ -19,12 +19,23 @@ from distributed import LocalCluster
 
 from pnpkit import cli_matching, match_file
 from pnpkit.experiment import match_table, matches
+from pnpkit.experiment.config import GridConfig
 from pnpkit.experiment.precompute import atlases
-from pnpkit.experiment.precompute.atlases import PACKAGED, atlas_config, atlas_sounds, find_atlas, made_atlas
+from pnpkit.experiment.precompute.atlases import (
+    CHUNK,
+    PACKAGED,
+    AtlasConfig,
+    atlas_config,
+    atlas_sounds,
+    find_atlas,
+    made_atlas,
+    store_atlas,
+)
 from pnpkit.experiment.problem import get_problem
 from pnpkit.matching import Atlas, Match, match
-from pnpkit.matching.atlas import fingerprint
+from pnpkit.matching.atlas import Heard, fingerprint
 from pnpkit.matching.recording import fitted
+from pnpkit.matching.stored import read_arrays
 from pnpkit.synth import Arpeggio, Parameter, RectangularDrum
 
 HERE = Path(__file__).parent
@@ -201,7 +212,7 @@ def test_what_the_synthesiser_did_not_make_is_warned_of_where_it_goes_on(run, tm
 
 
 def test_an_atlas_that_is_made_first_is_announced_with_its_size_and_place(run, tmp_path, monkeypatch, caplog):
-    def stop(path, config, *_of):
+    def stop(path, config, *_of, again):
         assert f"an atlas of {len(atlas_sounds(config.grid, config.every))} sounds" in caplog.text
         assert str(path) in caplog.text
         raise ValueError("enough")
@@ -417,6 +428,34 @@ def test_an_atlas_that_was_made_is_where_matching_starts(run, tmp_path, monkeypa
     config = atlas_config("arpeggio")
     assert (config.grid.n_steps, config.every) == (6, 40)
     assert torch.equal(find_atlas(config).theta, atlas_sounds(config.grid, config.every).float())
+
+
+def test_an_atlas_that_was_interrupted_goes_on_to_the_same_bits(run, tmp_path, monkeypatch):
+    config = AtlasConfig(GridConfig(BELL, n_steps=10), every=1, components=4)
+    chunks, told = -(-len(atlas_sounds(config.grid, 1)) // CHUNK), []
+
+    def hear(task, theta, unchanged=Heard.__call__):
+        if len(listened) == stop_at:
+            raise KeyboardInterrupt
+        listened.append(len(theta))
+        return unchanged(task, theta)
+
+    monkeypatch.setattr(Heard, "__call__", hear)
+    stop_at, listened = None, []
+    store_atlas(tmp_path / "at-once.npz", config)
+    assert len(listened) == chunks > 3
+    stop_at, listened = 2, []
+    with pytest.raises(KeyboardInterrupt):
+        store_atlas(tmp_path / "atlas.npz", config)
+    stop_at, listened = None, []
+    part = next(tmp_path.glob(".atlas-*.partial/0-1.npz"))
+    part.write_bytes(part.read_bytes()[:-20])
+    store_atlas(tmp_path / "atlas.npz", config, progress=lambda *count: told.append(count))
+    assert len(listened) == chunks - 1
+    assert [done for _, done, _ in told][:2] == [CHUNK, 2 * CHUNK]
+    once, resumed = (read_arrays(tmp_path / f"{name}.npz", "atlas") for name in ("at-once", "atlas"))
+    assert all((once[k] == resumed[k]).all() for k in once)
+    assert not list(tmp_path.glob(".atlas-*"))
 
 
 def test_the_atlas_of_a_variant_lies_beside_that_of_the_first(monkeypatch):

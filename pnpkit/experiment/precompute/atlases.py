@@ -1,6 +1,7 @@
 """Atlases by name: built from train folds; they come with the package, or are built once into the user's cache."""
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -8,9 +9,11 @@ from concurrent.futures import Executor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import count as numbers
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pnpkit._names import FOLDERS
@@ -20,15 +23,17 @@ from pnpkit.experiment.counting import Progress, counted, staged
 from pnpkit.experiment.dataset import theta_of
 from pnpkit.experiment.files import write_atomically
 from pnpkit.experiment.integrity import say_once
-from pnpkit.experiment.machine import on_one_thread, processes
+from pnpkit.experiment.machine import locked, on_one_thread, processes
 from pnpkit.experiment.problem import Problem, get_problem
 from pnpkit.experiment.remedies import data_root
 from pnpkit.experiment.schema import check
 from pnpkit.experiment.systems import get_system
 from pnpkit.matching import Atlas
+from pnpkit.matching.stored import read_arrays, write_arrays
 
 ENOUGH = 2000  # sounds of the atlas of a synthesiser from elsewhere, or more
 CHUNK = 16  # sounds a task: a bar that moves
+PART = "part of an atlas"
 PACKAGED = Path(__file__).parents[2] / "atlases"  # of the arpeggio and of the drum
 
 
@@ -120,7 +125,7 @@ def find_atlas(
     if not path.is_file():
         sounds = len(atlas_sounds(config.grid, config.every))
         say_once(f"an atlas of {sounds} sounds of {config.grid.synth} is made, once, which takes minutes: {path}")
-        store_atlas(path, config, workers, progress, executor)
+        store_atlas(path, config, workers, progress, executor, again=False)
     if (record := path.with_suffix(".json")).is_file():
         read_record(record, AtlasRecord)
     atlas = Atlas.load(path)
@@ -132,9 +137,14 @@ def find_atlas(
 
 
 def store_atlas(
-    path: Path, config: AtlasConfig, workers: int = 1, progress: Progress = None, executor: Executor | None = None
+    path: Path,
+    config: AtlasConfig,
+    workers: int = 1,
+    progress: Progress = None,
+    executor: Executor | None = None,
+    again: bool = True,
 ) -> None:
-    """Compute an atlas and write it, its provenance beside it.
+    """Compute an atlas and write it, its provenance beside it. Killed at any moment, it goes on where it was.
 
     Args:
         path: where to.
@@ -142,24 +152,44 @@ def store_atlas(
         workers: processes, of one thread each; with one, this process.
         progress: called with a stage's name, how many of its sounds are done, and how many there are.
         executor: where to run the tasks instead, as of :func:`pnpkit.experiment.machine.dask_executor`.
+        again: whether it is also made where one lies already, of another process that was quicker.
     """
     began, problem = time.monotonic(), matching_problem(config.grid)
     theta = atlas_sounds(config.grid, config.every)
     own: Any = nullcontext(executor) if executor is not None or workers == 1 else processes(workers)
-    with own as pool:
+    parts, stages = path.parent / f".{path.stem}-{config_hash(config)}.partial", numbers()
+    with locked(path.parent), own as pool:
+        if path.is_file() and not again:
+            return
+        parts.mkdir(exist_ok=True)
 
         def mapped(task: Callable[..., Any], chunks: Iterable[Tensor]) -> Iterator[Any]:
-            chunks = list(chunks)
-            count = counted(staged(f"atlas of {problem.grid.synth}", progress), sum(map(len, chunks)))
+            stage, of = next(stages), dict(enumerate(chunks))
+            kept = {k: part for k in of if (part := _part(parts / f"{stage}-{k}.npz"))}
+            done = sum(len(of[k]) for k in kept)
+            count = counted(staged(f"atlas of {problem.grid.synth}", progress), sum(map(len, of.values())), done)
             work = partial(on_one_thread, tuple(FOLDERS), task)
-            for chunk, result in zip(chunks, (pool.map if pool else map)(work, chunks), strict=True):
-                count(len(chunk))
-                yield result
+            made = iter((pool.map if pool else map)(work, [chunk for k, chunk in of.items() if k not in kept]))
+            for k, chunk in of.items():
+                if k not in kept:
+                    kept[k] = next(made)
+                    write_arrays(parts / f"{stage}-{k}.npz", PART, {str(i): v for i, v in enumerate(kept[k])})
+                    count(len(chunk))
+                yield kept[k]
 
         atlas = Atlas.build(
             problem.synth, problem.phi, theta, components=config.components, subset=2600, chunk=CHUNK, mapped=mapped
         )
-    write_atomically(path, atlas.save)
-    record = provenance(config, time.monotonic() - began) | {"sounds": len(atlas.theta)}
-    record |= {"rms_left": float(atlas.left.float().mean().sqrt())}
-    write_record(path.with_suffix(".json"), record, [path.name])
+        write_atomically(path, atlas.save)
+        record = provenance(config, time.monotonic() - began) | {"sounds": len(atlas.theta)}
+        record |= {"rms_left": float(atlas.left.float().mean().sqrt())}
+        write_record(path.with_suffix(".json"), record, [path.name])
+        shutil.rmtree(parts)
+
+
+def _part(path: Path) -> tuple[Tensor, ...] | None:
+    """What one task gave, if it was kept whole."""
+    try:
+        return tuple(torch.from_numpy(array) for _, array in sorted(read_arrays(path, PART).items()))
+    except (FileNotFoundError, ValueError):
+        return None

@@ -73,7 +73,7 @@ def match_(
     """
     from pnpkit.experiment.files import write_atomically
     from pnpkit.experiment.machine import dask_executor, locked, run_tasks
-    from pnpkit.experiment.match_table import Table, typed
+    from pnpkit.experiment.match_table import Table, columns_of, typed
     from pnpkit.experiment.matches import MatchConfig, sounds_in
     from pnpkit.experiment.precompute.atlases import atlas_config, find_atlas
 
@@ -84,6 +84,7 @@ def match_(
     with bars() as progress, dask_executor(scheduler) as executor, own:
         require_known("finish", finish, ("phi", "waveform"))
         config = MatchConfig(atlas_config(synth, variant), starts, steps, finish)
+        columns_of(config.synth.parameters)  # before any work
         find_atlas(config.atlas, jobs, progress, executor)  # so that no task builds it
         sources = sounds_in(files)
         table = None if out is None else Table(out / "matches.csv", config.synth.parameters)

@@ -49,9 +49,15 @@ OF_A_PARAMETER |= {"_rival": "its value in the rival answer, if there is one"}
 TEXTS = {"file", "path", "name", "digest", "options", "error", "verdict", "finish", "told"}
 
 
-def columns(space: ParameterSpace) -> list[str]:
-    """Of a row, in their order."""
-    return [*COLUMNS, *(f"{name}{end}" for name in space.names for end in OF_A_PARAMETER)]
+def columns_of(space: ParameterSpace) -> list[str]:
+    """Of a row, in their order; ``ValueError`` if a parameter is called like one of them."""
+    own = [f"{name}{end}" for name in space.names for end in OF_A_PARAMETER]
+    if twice := sorted({name for name in own if name in COLUMNS or own.count(name) > 1}):
+        raise ValueError(
+            f"a parameter may not be called like a column of the matches, {', '.join(twice)}: "
+            "`pnpkit match --columns` has those that are taken"
+        )
+    return [*COLUMNS, *own]
 
 
 def row(source: str, config: MatchConfig, found: Match, sound: Fitted) -> dict[str, Any]:
@@ -77,7 +83,7 @@ def failed(source: str, config: MatchConfig, error: BaseException) -> dict[str, 
 
 
 def _blank(source: str, config: MatchConfig) -> dict[str, Any]:
-    return dict.fromkeys(columns(config.synth.parameters)) | identity(source, config)
+    return dict.fromkeys(columns_of(config.synth.parameters)) | identity(source, config)
 
 
 def typed(row: Mapping[str, str]) -> dict[str, Any]:
@@ -108,7 +114,7 @@ class Table:
     """
 
     def __init__(self, path: Path, space: ParameterSpace) -> None:
-        self.path, self.columns = path, columns(space)
+        self.path, self.columns = path, columns_of(space)
         self.rows: dict[str, dict[str, str]] = {}
         if path.is_file():
             whole = path.read_text("utf-8", "surrogateescape").rpartition("\n")[0]

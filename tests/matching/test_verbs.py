@@ -36,7 +36,7 @@ from pnpkit.matching import Atlas, Match, match
 from pnpkit.matching.atlas import Heard, fingerprint
 from pnpkit.matching.recording import fitted
 from pnpkit.matching.stored import read_arrays
-from pnpkit.synth import Arpeggio, Parameter, RectangularDrum
+from pnpkit.synth import Arpeggio, Parameter, ParameterSpace, RectangularDrum
 
 HERE = Path(__file__).parent
 DATA = HERE.parents[1] / "data"
@@ -142,7 +142,7 @@ def test_one_that_cannot_be_read_fails_alone_and_a_folder_of_it_in_part(run, tmp
     code, out, _ = run("match", tmp_path, "--synth", BELL, "--json")
     assert code == 3
     row = json.loads(out)
-    assert list(row) == match_table.columns(Bell.parameters)
+    assert list(row) == match_table.columns_of(Bell.parameters)
     assert [k for k, v in row.items() if v is not None] == ["schema", "file", "digest", "options", "error"]
 
 
@@ -185,7 +185,7 @@ def test_a_row_of_no_answer_says_so_where_one_looks_and_names_the_rival(run):
     row = match_table.row("x.wav", config, replace(found, converged=False, region=None, **rival), sound)
     assert row["verdict"] == "near it, not converged"
     assert [row["f_rival"], row["tau_rival"], row["rival_distance"]] == [*(1.5 * found.theta).tolist(), 2.5]
-    assert list(row) == list(sure) == match_table.columns(Bell.parameters)
+    assert list(row) == list(sure) == match_table.columns_of(Bell.parameters)
     assert match_table.typed({k: "" if v is None else str(v) for k, v in row.items()}) == row
 
 
@@ -411,6 +411,13 @@ def test_what_is_wrong_is_said_in_one_line(run, tmp_path, monkeypatch, arguments
     assert ended == code
     assert message in error
     assert len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("names", "taken"), [(("f", "level"), "level"), (("f", "f_low"), "f_low")])
+def test_a_parameter_called_like_a_column_is_named_before_any_work(names, taken):
+    space = ParameterSpace(tuple(Parameter(name, name, "1", 1.0, 2.0, "log") for name in names))
+    with pytest.raises(ValueError, match=f"may not be called like a column of the matches, {taken}:"):
+        match_table.columns_of(space)
 
 
 def test_the_atlas_of_another_synthesiser_is_refused(run, tmp_path, monkeypatch):

@@ -16,8 +16,8 @@ from pnpkit.experiment.problem import Problem, get_problem
 from pnpkit.experiment.profiles import get_profile
 from pnpkit.landscape import home_cosines
 
-NAMES = {"together": "directions", "300 ms late": "directions-late"}  # of the studies, by when the target begins
-LATE = {"together": 0.0, "300 ms late": 0.3}  # s
+# By when the target begins: the study, and s
+WHEN = {"together": ("directions", 0.0), "300 ms late": ("directions-late", 0.3)}
 PAIRS, SEED = 40, 0
 
 
@@ -29,7 +29,7 @@ def problem() -> Problem:
 
 def judges(when: str = "together") -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
     """The distances that are compared, by name, the target so late."""
-    jtfs, samples = problem().jtfs, round(LATE[when] * problem().synth.sample_rate)
+    jtfs, samples = problem().jtfs, round(WHEN[when][1] * problem().synth.sample_rate)
     known = {"JTFS": lambda x, y: jtfs_distance(x, y, jtfs), "MSS": mss_distance, "MSS, text": ddsp_mss_distance}
     return {name: partial(_late, distance, samples) for name, distance in known.items()}
 
@@ -56,8 +56,10 @@ def direction(when: str, item: int) -> list[dict[str, Any]]:
 def studies() -> list[Study]:
     """All pairs, together and not."""
     config = {"gain": "attached", "seed": SEED, "pairs": PAIRS, "coordinates": "logminmax"}
-    late = {when: config | ({"late": seconds} if seconds else {}) for when, seconds in LATE.items()}
-    return [Study(name, late[when], tuple(range(PAIRS)), partial(direction, when)) for when, name in NAMES.items()]
+    return [
+        Study(name, config | ({"late": late} if late else {}), tuple(range(PAIRS)), partial(direction, when))
+        for when, (name, late) in WHEN.items()
+    ]
 
 
 def kept_cosines(folder: Path, when: str = "together") -> dict[str, Float[np.ndarray, " pairs"]]:
@@ -67,5 +69,5 @@ def kept_cosines(folder: Path, when: str = "together") -> dict[str, Float[np.nda
         FileNotFoundError: if there is none.
         ValueError: if a file is not what was written; names it.
     """
-    rows = read_study(folder / NAMES[when]).set_index("item")
+    rows = read_study(folder / WHEN[when][0]).set_index("item")
     return {name: rows[name].to_numpy() for name in judges()}

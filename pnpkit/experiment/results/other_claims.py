@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from pnpkit.experiment.artefacts import read_json
 from pnpkit.experiment.dataset import arpeggio_grid
-from pnpkit.experiment.evaluation.directions import NAMES, kept_cosines
+from pnpkit.experiment.evaluation.directions import WHEN, kept_cosines
 from pnpkit.experiment.evaluation.items import bootstrap_interval
 from pnpkit.experiment.profiles import get_profile
 from pnpkit.experiment.results.claims import PAPER, Claim, graded
@@ -27,7 +27,7 @@ def kept_claims(root: Path) -> list[Claim]:
     Raises:
         FileNotFoundError: if it lacks either.
     """
-    cosines = {when: kept_cosines(root / "matching", when) for when in NAMES}
+    cosines = {when: kept_cosines(root / "matching", when) for when in WHEN}
     return [*cost_claims(read_json(root / "benchmark.json")), stability_claim(cosines)]
 
 

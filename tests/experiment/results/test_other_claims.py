@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pnpkit.experiment.evaluation.directions import NAMES, PAIRS, kept_cosines
+from pnpkit.experiment.evaluation.directions import PAIRS, WHEN, kept_cosines
 from pnpkit.experiment.results.other_claims import cost_claims, kept_claims, stability_claim
 from pnpkit.experiment.results.tables import claim_table
 from pnpkit.experiment.workspace import Workspace
@@ -61,7 +61,7 @@ COSINES = np.random.default_rng(0).uniform(0.4, 0.6, 40)
     ],
 )
 def test_stable_means_a_gradient_that_points_home_better(mss, text, verdict):
-    claim = stability_claim({when: {"MSS": mss, "JTFS": COSINES, "MSS, text": text} for when in NAMES})
+    claim = stability_claim({when: {"MSS": mss, "JTFS": COSINES, "MSS, text": text} for when in WHEN})
     assert (claim.number, claim.verdict) == (7, verdict)
     assert "mean over 40 guesses" in claim.ours
     assert claim.reason.count("cosine JTFS −") == claim.reason.count("home JTFS −") == 4
@@ -96,6 +96,6 @@ def test_sounds_that_begin_together_and_those_that_do_not_count_alike():
 def test_the_shipped_files_hold_all_seven_claims_and_every_pair_of_the_last():
     results = Workspace.open("paper", SHIPPED).results()
     assert claim_table(results, more=kept_claims(SHIPPED)).index.tolist() == [1, 2, 3, 4, 5, 6, 7]
-    for when in NAMES:
+    for when in WHEN:
         cosines = kept_cosines(SHIPPED / "matching", when)
         assert all(len(c) == PAIRS and (np.abs(c) <= 1).all() for c in cosines.values())

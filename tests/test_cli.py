@@ -8,6 +8,7 @@ import pty
 import re
 import subprocess
 import sys
+from collections import ChainMap
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -35,6 +36,7 @@ from pnpkit.experiment.machine import locked
 from pnpkit.experiment.precompute import metrics as precompute
 from pnpkit.experiment.precompute.metric_store import (
     MetricConfig,
+    add_digests,
     create_store,
     missing_chunks,
     seal_store,
@@ -297,8 +299,8 @@ def test_a_scheduler_is_used_and_left_as_it_was(run: Run, tmp_path: Path, monkey
     monkeypatch.setitem(PROFILES, "tiny", tiny)
     workspace, level = Workspace.open("tiny", tmp_path), logging.getLogger("distributed").level
     create_store(workspace.metrics_path, workspace.metric_config, workspace.problem.table, workspace.problem.space)
-    for items in slices(216, workspace.metric_config.chunk)[:-1]:
-        write_chunk(workspace.metrics_path, items, constant(tiny.grid, items))
+    there, parts = workspace.metrics_path, slices(216, workspace.metric_config.chunk)[:-1]
+    add_digests(there, dict(ChainMap(*(write_chunk(there, items, constant(tiny.grid, items)) for items in parts))))
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
         answer = run("metrics", "--profile", "tiny", "--scheduler", cluster.scheduler_address)
         assert answer == (0, f"216 metrics at {workspace.metrics_path}\n", "")

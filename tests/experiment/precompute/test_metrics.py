@@ -10,6 +10,7 @@ import runpy
 import signal
 import sys
 import time
+from collections import ChainMap
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -28,6 +29,7 @@ from pnpkit.experiment.machine import locked
 from pnpkit.experiment.precompute import metrics as precompute
 from pnpkit.experiment.precompute.metric_store import (
     MetricConfig,
+    add_digests,
     create_store,
     load_metrics,
     missing_chunks,
@@ -350,8 +352,8 @@ def test_a_cluster_gives_the_bits_of_the_local_pool(tmp_path, monkeypatch, capsy
     ours, theirs = tmp_path / "ours.zarr", tmp_path / "tiny" / "metrics.zarr"
     for path in (ours, theirs):
         create_store(path, config, arpeggio_grid(6), Arpeggio.parameters)
-        for items in slices(216, config.chunk)[2:]:
-            write_chunk(path, items, toy(GRID, items))
+        made = [write_chunk(path, items, toy(GRID, items)) for items in slices(216, config.chunk)[2:]]
+        add_digests(path, dict(ChainMap(*made)))
     compute_metrics(ours, config, workers=2)
 
     monkeypatch.setitem(PROFILES, "tiny", tiny)

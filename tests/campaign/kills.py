@@ -28,6 +28,7 @@ from pnpkit.experiment.training.loop import train
 from pnpkit.synth import Arpeggio
 from tests.campaign import Outcome
 from tests.campaign.plant import FEATURES, TABLE, Plant, data, toy_metrics
+from tests.small_network import small_network
 
 EVENTS = ("replace", "rename", "fsync", "open", "unlink", "rmdir", "mkdir")  # of os: where a write may be half done
 
@@ -89,13 +90,17 @@ def _jobs(plant: Plant) -> dict[str, Callable[[Path], Any]]:
         inputs.BLOCK = 64
         inputs.compute_inputs(TABLE, Arpeggio(), FEATURES, folder)
 
-    run, config = plant.workspace.run_folder("p", 0), plant.config("p")
+    def training(folder: Path) -> None:
+        with small_network():
+            train(plant.config("p"), data(), folder)
+
+    run = plant.workspace.run_folder("p", 0)
     return {
         "metrics": metrics,
         "features": features,
         "evaluation": lambda folder: evaluate_run(run, folder, plant.problem),
         "curve": lambda folder: distance_curve(run, folder, plant.problem),
-        "training": lambda folder: train(config, data(), folder),
+        "training": training,
     }
 
 

@@ -22,16 +22,16 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
 
 @pytest.mark.slow
 def test_real_processes_are_killed_and_gone_on_from(plant: Plant) -> None:
-    found = list(kills.real(plant, 12, seed=7))
+    found = list(kills.real(plant, 6, seed=7))
     assert [o.detail for o in found if o.verdict != "same bits"] == []
-    assert sum("of" in o.detail for o in found) >= 6, "most were killed while they worked"
+    assert sum("of" in o.detail for o in found) >= 3, "half at least were killed while they worked"
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("family", "n"),
-    [(damage, 420), (records, 210), (arguments, 210), (kills, 60)],
+    [(damage, 420), (records, 210), (arguments, 210), (kills, 40)],
     ids=lambda v: getattr(v, "__name__", ""),
 )
 def test_no_fault_is_silent(family, n: int, plant: Plant) -> None:  # type: ignore[no-untyped-def]

@@ -26,7 +26,7 @@ def descents(folder: Path) -> dict[str, pd.DataFrame]:
 def continued(rows: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """Table 1 after so many steps: mean distances, the share that ends below one unit of Φ, and what that costs."""
     work = {
-        LABELS[s]: {"below 1": f"{(d.jtfs_8 < 1).mean():.0%}"}
+        LABELS[s]: {"below 1": percent((d.jtfs_8 < 1).mean())}
         | {"Jacobians": f"{d.jacobians.mean():.1f}", "seconds": f"{d.cpu.mean():.1f}"}
         for s, d in rows.items()
     }
@@ -63,6 +63,15 @@ def against_bound(rows: dict[int, pd.DataFrame]) -> pd.DataFrame:
             }
         table[n, "bound"] = {f"{SYMBOLS[k]}, {UNIT}": _short(float(1000 * d[f"bound_{k}"].median())) for k in SYMBOLS}
     return pd.DataFrame(table).T.fillna("").rename_axis(["noise, dB", "median error (90 %)"])
+
+
+def percent(share: float) -> str:
+    """A share in percent, with a digit more where it is nearly all or nearly none.
+
+    >>> percent(0.913), percent(299 / 300), percent(1.0)
+    ('91%', '99.7%', '100%')
+    """
+    return f"{share:.{0 if share in (0, 1) or 0.005 <= share < 0.995 else 1}%}"
 
 
 def _short(x: "float | np.floating[Any]") -> str:

@@ -73,11 +73,11 @@ test: $(VENV)/.installed ## lint, types, unit tests, chapters compared, site bui
 bench: $(VENV)/.installed ## time Φ, its Jacobian, its gradient and training steps beside others (OUT=FILE keeps the figures; best on an idle machine)
 	@$(BIN)/python benchmarks/bench.py $(if $(OUT),--out $(OUT))
 
-# What was computed stays and is gone on with; what other profiles ship is copied beside it once
+# What was computed stays and is gone on with; what other profiles ship is copied beside it, again each time: a pull brings new
 reproduce: PROFILE := $(or $(PROFILE),laptop)
 reproduce: REPRODUCED = build/reproduce-$(PROFILE)
 reproduce: $(VENV)/.installed ## compute a profile from nothing and make the book of it; PROFILE=laptop by default (paper: a day); goes on where it stopped
-	@[ -d $(REPRODUCED)/data ] || { $(MAKE) shipped HOUSE=$(REPRODUCED).partial && rm -rf $(REPRODUCED).partial/data/$(PROFILE) && mv $(REPRODUCED).partial $(REPRODUCED); }
+	@$(MAKE) shipped HOUSE=$(REPRODUCED) BUT=data/$(PROFILE)
 	PNPKIT_DATA="$(CURDIR)/$(REPRODUCED)/data" $(BIN)/pnpkit run --profile $(PROFILE)
 	@$(MAKE) tables HOUSE=$(REPRODUCED) PROFILE=$(PROFILE)
 	@$(MAKE) executed HOUSE=$(REPRODUCED) PROFILE=$(PROFILE)
@@ -87,7 +87,7 @@ clean: ## remove what book, site and test made; the environment and what reprodu
 
 # What is ignored there (inputs, weights, checkpoints) may be large, and is computed again
 shipped:
-	@mkdir -p $(HOUSE) && tar -cf - --exclude='features-*' --exclude='tangents-*' --exclude=checkpoint --exclude='.*.lock' data | tar -xf - -C $(HOUSE)
+	@mkdir -p $(HOUSE) && tar -cf - $(if $(BUT),--exclude=$(BUT)) --exclude='features-*' --exclude='tangents-*' --exclude='*.partial*' --exclude=checkpoint --exclude='.*.lock' data | tar -xf - -C $(HOUSE)
 
 # A table that is shipped may be of this profile's runs too, which are others now: it is made again, of these
 tables:

@@ -100,6 +100,10 @@ PROFILES: dict[str, Profile] = {
             "paper-controls", _PAPER.grid, _PAPER, _CONTROLS, (0, 1, 2),
             "the paper's protocol, and the controls that tell units from metrics, over three seeds", shares="paper",
         ),
+        Profile(
+            "paper-of-sounds", _PAPER.grid, replace(_PAPER, gain="attached"), ("sp-linear",), (0,),
+            "the paper's protocol with SP, linearised", shares="paper",
+        ),
         Profile("paper", _PAPER.grid, _PAPER, _THREE, (0,), "the headline protocol of the paper"),
         *VARIANTS.values(),
     )

@@ -47,7 +47,7 @@ class Match:
         jacobians: how many the history has, over all starts.
         seconds: it took.
         history: a row a step in Φ: ``start`` (−1 the last polish of the best, whose distances are in units of the
-            noise), ``step``, ``distance``, ``lam``, ``kept``, and the parameters.
+            noise; −2 where what is left is rounding), ``step``, ``distance``, ``lam``, ``kept``, and the parameters.
         space: of θ.
         synth: what the command line calls the synthesiser; "" if a caller of :func:`~pnpkit.matching.match` gave it.
         fingerprint: its sounds at three fixed θ, thinned; None if nobody took them.

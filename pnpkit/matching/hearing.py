@@ -80,16 +80,11 @@ def effect_of(
 
 
 def cut_off(x: Float[Tensor, " n"], step: float, heard: Hearing, ways: int = 1) -> Float[Tensor, "ways k"]:
-    """What whole steps do to a sound as heard: cut off to them, as many programs do, then rounded up more often."""
-    up = torch.arange(ways).to(x).unsqueeze(-1) / ways
-    return heard.one_by_one((x / step + up).floor() * step) - heard.one_by_one(x.unsqueeze(0))
-
-
-def rounded(x: Float[Tensor, " n"], step: float, heard: Hearing, seed: int) -> Float[Tensor, "draws k"]:
-    """The same as draws, of either sign: a rounding nobody knows, which goes with the sound, and one that is noise."""
-    white = Noise.white(step / 12**0.5, len(x), x.device).draw(DRAWS // 2, torch.Generator().manual_seed(seed))
-    with_it, without = cut_off(x, step, heard, DRAWS // 2), effect_of(white, x, heard)[1]
-    return 2**0.5 * torch.cat([with_it, -with_it, without, -without])  # so that the two variances add up
+    """What whole steps do to a sound as heard: down to them, towards zero, to the nearest, and four ways in between."""
+    v, part = x / step, x.new_tensor([[0.25], [0.75]])
+    usual = torch.stack([v.floor(), v.trunc(), v.round()])
+    steps = torch.cat([usual, (v + part).floor(), v.sign() * (v.abs() + part).floor()])
+    return heard.one_by_one(steps[:ways] * step) - heard.one_by_one(x.unsqueeze(0))
 
 
 def usual_distance(x: Float[Tensor, " n"], heard: Hearing, noise: Noise, draws: Float[Tensor, "draws n"]) -> float:

@@ -16,20 +16,18 @@ from pnpkit.jtfs import JTFS
 from pnpkit.matching.answer import Match, participation
 from pnpkit.matching.atlas import Atlas, fingerprint
 from pnpkit.matching.descent import Descent, refine
-from pnpkit.matching.hearing import Hearing, cut_off, drawn, effect_of, rounded, usual_distance
-from pnpkit.matching.noise import Mask, Noise, noise_in
+from pnpkit.matching.hearing import Hearing, cut_off, drawn, usual_distance
+from pnpkit.matching.noise import Mask, noise_in
 from pnpkit.matching.placed import Placed
-from pnpkit.matching.region import Region, from_draws, from_metric
+from pnpkit.matching.polish import in_noise, in_whole_steps
+from pnpkit.matching.region import from_metric
 from pnpkit.matching.search import FINE, rival_of, search, worth
 from pnpkit.matching.starting import Starts, candidates, hinted, placed
 from pnpkit.matching.waveform import EXPLAINED, Finish, finished
-from pnpkit.metric import Function, value_and_jacobian
+from pnpkit.metric import Function
 from pnpkit.synth import Synthesiser
 
 SILENT = 0.004  # of ‖Φ(x)‖: what a noiseless match may leave, about 1 for the paper's sounds
-WHITE = 0.05  # the same where each coefficient is in units of its noise
-ROUNDING = 1e-5  # of a coefficient of Φ, in float32: in a faint noise the distance is jagged by that
-POLISHES = 2  # rounds behind a mask made of the answer
 TAKEN = frozenset(("start", "step", "distance", "lam", "kept", "level", "delay"))
 
 
@@ -155,12 +153,12 @@ def match(
     best = min(found, key=worth)
     tables, end, region = {k: a.table for k, a in enumerate(found)}, best.end, None
     if best.explained and known is not None:
-        polished, region = _polished(x, world, plain, *known, end, steps)
+        polished, region = in_noise(x, world, plain, *known, end, steps, resolution * gain)
         tables[-1] = polished.table()
         end = end if region is None else polished  # one that does not settle does not undo what was found
     if region is None and best.explained and resolution:  # what is left over is rounding
-        changes = rounded(world(end.theta), resolution * gain, heard, seed)
-        region = _region(world, heard, end, changes, best.distance)
+        end, region = in_whole_steps(target, world, heard, end, resolution * gain, seed)
+        tables[-2] = end.table()
     if region is None and bool(end.converged):
         shared = participation(heard(world(end.theta)) - target, getattr(plain.scattering, "paths", None))
         freedom = max(1.0, shared - len(end.theta))
@@ -199,32 +197,6 @@ def match(
         space=g.parameters,
         fingerprint=fingerprint(g),
     )
-
-
-def _polished(
-    x: Tensor, world: Placed, plain: Hearing, noise: Noise, draws: Tensor, end: Descent, steps: int
-) -> tuple[Descent, Region | None]:
-    """The answer again, whitened behind a mask of its own making; its region, from the draws, if that converged."""
-    for _ in range(POLISHES):
-        model = world(end.theta)
-        heard = plain.in_noise(Mask.of_model(model, noise), draws)
-        bias, deviations = effect_of(draws, model, heard)
-        whitened = heard.whitened(deviations)
-        assert isinstance(whitened.weight, Tensor)
-        target = whitened(x) - bias * whitened.weight
-        least = max(WHITE, ROUNDING * float(whitened.weight.norm()))
-        end = refine(world, whitened, target, end.theta, lam=1e-3, steps=steps, tolerance=least)
-    if not bool(end.converged):
-        return end, None
-    return end, _region(world, whitened, end, deviations * whitened.weight, float(end.distance))
-
-
-def _region(world: Placed, heard: Hearing, end: Descent, draws: Tensor, left: float) -> Region:
-    """From draws of the noise as heard."""
-    space = world.parameters
-    u = space.encode(end.theta, "logminmax")
-    J = value_and_jacobian(lambda v: world(space.decode(v, "logminmax")), heard, u)[1].double()
-    return from_draws(u, draws.double(), J, world.g.parameters, left)
 
 
 def _check_sound(x: Tensor, sample_rate: float, g: Synthesiser) -> None:

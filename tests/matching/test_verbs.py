@@ -376,7 +376,7 @@ def test_what_is_made_lies_where_the_recording_has_it_and_is_not_silent(run, tmp
     assert not (tmp_path / "z.wav").exists()
 
 
-@pytest.mark.parametrize("how", [torch.round, torch.floor])
+@pytest.mark.parametrize("how", [torch.round, torch.floor, torch.trunc])
 @pytest.mark.parametrize("soft", [1.0, 0.1, 0.01])
 def test_16_bits_do_not_unmake_a_sound(run, tmp_path, soft, how):
     whole = how(32767 * soft * Bell()(THETA)).to(torch.int16)
@@ -386,6 +386,7 @@ def test_16_bits_do_not_unmake_a_sound(run, tmp_path, soft, how):
     assert soft > 0.01 or found.distance > 2 * found.norm * 0.004  # and without the bits it would not be
     low, high = found.region.interval()
     assert ((low < THETA) & (high > THETA) & (high - low < 0.1 * THETA)).all()
+    assert found.region.contains(THETA)
 
 
 @pytest.mark.parametrize(

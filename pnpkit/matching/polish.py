@@ -1,0 +1,69 @@
+"""The last steps of a match, and its region, where one knows what is left over: a noise, or whole steps of samples."""
+
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pnpkit.matching.descent import EASIEST, Descent, refine
+from pnpkit.matching.hearing import DRAWS, FEW, Hearing, cut_off, effect_of
+from pnpkit.matching.noise import Mask, Noise
+from pnpkit.matching.placed import Placed
+from pnpkit.matching.region import Region, from_draws
+from pnpkit.metric import value_and_jacobian
+
+WHITE = 0.05  # what a match in noise may leave, each coefficient in units of its noise
+ROUNDING = 1e-5  # of a coefficient of Φ, in float32: in a faint noise the distance is jagged by that
+POLISHES = 2  # rounds behind a mask made of the answer
+SHARP = 1e-3  # tolerance in units of Φ: what whole steps leave is long, but hardly leads away
+OFTEN = (0, 0, 1, 1, 1, 2, 2, 2, 3, 4, 5, 6)  # how often each way of rounding stands for one that nobody knows
+WAYS = max(OFTEN) + 1
+
+
+def in_noise(
+    x: Tensor, world: Placed, plain: Hearing, noise: Noise, draws: Tensor, end: Descent, steps: int, step: float
+) -> tuple[Descent, Region | None]:
+    """The answer again, whitened behind a mask of its own making; its region, from the draws, if that converged."""
+    for _ in range(POLISHES):
+        model = world(end.theta)
+        heard = plain.in_noise(Mask.of_model(model, noise), draws)
+        bias, deviations = effect_of(draws, model, heard)
+        whitened = heard.whitened(deviations)
+        assert isinstance(whitened.weight, Tensor)
+        bias = bias * whitened.weight
+        target = whitened(x) - bias
+        least = max(WHITE, ROUNDING * float(whitened.weight.norm()))
+        end = refine(world, whitened, target, end.theta, lam=1e-3, steps=steps, tolerance=least)
+    if not bool(end.converged):
+        return end, None
+    changes = deviations * whitened.weight
+    if noise.deviation < step:  # it may be rounding, which goes with the sound
+        changes = _beside_rounding(changes, cut_off(model, step, whitened, WAYS) - bias)
+    return end, _region(world, whitened, end, changes)
+
+
+def in_whole_steps(
+    target: Tensor, world: Placed, heard: Hearing, end: Descent, step: float, seed: int
+) -> tuple[Descent, Region]:
+    """The answer again, down to what steps of that size do to it, and its region."""
+    more = refine(world, heard, target, end.theta, lam=EASIEST, steps=FEW, tolerance=SHARP, cosine=0, own=True)
+    end, model = replace(more, converged=end.converged), world(more.theta)
+    white = Noise.white(step / 12**0.5, len(model), model.device).draw(DRAWS // 2, torch.Generator().manual_seed(seed))
+    changes = _beside_rounding(effect_of(white, model, heard)[1], cut_off(model, step, heard, WAYS))
+    return end, _region(world, heard, end, changes)
+
+
+def _beside_rounding(noise: Float[Tensor, "draws k"], ways: Float[Tensor, "ways k"]) -> Float[Tensor, "more k"]:
+    """Draws of a noise, and of a rounding nobody knows, of either sign; their variances add up."""
+    with_it = ways[list(OFTEN)]
+    kinds = (noise, torch.cat([with_it, -with_it]))
+    count = sum(map(len, kinds))
+    return torch.cat([kind * (count / len(kind)) ** 0.5 for kind in kinds])
+
+
+def _region(world: Placed, heard: Hearing, end: Descent, draws: Tensor) -> Region:
+    """From draws of what is left over, as heard."""
+    u, decode = world.parameters.encode(end.theta, "logminmax"), world.parameters.decode
+    J = value_and_jacobian(lambda v: world(decode(v, "logminmax")), heard, u)[1].double()
+    return from_draws(u, draws.double(), J, world.g.parameters, float(end.distance))

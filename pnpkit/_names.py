@@ -10,8 +10,12 @@ from typing import Any
 FOLDERS: list[str] = []  # where users' own files were looked for: processes elsewhere need them too
 
 
-class UnknownName(ValueError):
-    """A name that is none of the valid ones. The command line exits with 2 for it, as for any other misuse."""
+class Misuse(ValueError):
+    """An argument that no input could make right: the command line exits with 2 for it."""
+
+
+class UnknownName(Misuse):
+    """A name that is none of the valid ones."""
 
 
 def require_known(what: str, name: str, valid: Collection[str]) -> None:

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from pnpkit import __version__, cli_experiment, cli_matching, cli_transform
-from pnpkit._names import UnknownName
+from pnpkit._names import Misuse
 from pnpkit.experiment.config import LOSS_LABELS
 from pnpkit.experiment.profiles import PROFILES
 
@@ -88,8 +88,9 @@ def synth(
 
     g = get_problem(GridConfig(name, variant or next(iter(get_system(name).variants)))).synth
     if out.suffix.lower() != ".wav":
-        raise ValueError(f"{out} must end in .wav, which is what is written")
+        raise Misuse(f"{out} must end in .wav, which is what is written")
     sound = g(torch.tensor(theta, dtype=torch.float64))
+    cli_transform.require_sound(out, g.parameters, theta, sound)
     cli_transform.say_outside(g.parameters, theta)
     write_atomically(out, lambda path: save_wav(path, sound, g.sample_rate))
 
@@ -143,8 +144,10 @@ def _told(error: BaseException) -> tuple[int, str]:
         return 1, f"there is not enough memory: {again}"
     if type(error).__name__ in ("BrokenProcessPool", "KilledWorker"):  # the second is Dask's
         return 1, f"a worker was ended from outside, most likely because memory ran out: {again}"
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        line = f"{error.filename}: {error.strerror}"
     if isinstance(error, ERRORS) and line:
-        return 2 if isinstance(error, UnknownName) else 1, line
+        return 2 if isinstance(error, Misuse) else 1, line
     return 1, f"{type(error).__name__}: {line or 'no message'}. This is our fault: {REPORT} (details: {TRACEBACK})"
 
 

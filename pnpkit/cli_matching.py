@@ -69,7 +69,7 @@ def match_(
 ) -> None:
     """Find the parameters of sounds, with how sure one can be, and whether the synthesiser made them at all.
 
-    Exit code 3 if some of several sounds, or of a folder, could not be matched; 1 if the only one could not.
+    Exit code 3 if one or more of several sounds, or of a folder, could not be matched; 1 if the only one could not.
     """
     from pnpkit.experiment.files import write_atomically
     from pnpkit.experiment.machine import dask_executor, locked, run_tasks
@@ -88,7 +88,7 @@ def match_(
         find_atlas(config.atlas, jobs, progress, executor)  # so that no task builds it
         sources = sounds_in(files)
         table = None if out is None else Table(out / "matches.csv", config.synth.parameters)
-        todo = [s for s in sources if table is None or not table.done(s, config)]
+        todo = [s for s in sources if table is None or not table.done(s, config, pages is not None)]
         names = {s: "" if table is None else table.name(s) for s in sources}
         told = Counter({"done before": len(sources) - len(todo)})
         if table is not None:

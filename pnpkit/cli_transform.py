@@ -1,16 +1,19 @@
 """Verbs that make another sound of a matched one: ``transform`` and ``morph``."""
 
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pnpkit._names import require_known
+from pnpkit._names import Misuse, require_known
 from pnpkit.cli_matching import Finish, Starts, Steps, Variant
 from pnpkit.progress import bars
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from pnpkit.experiment.matches import MatchConfig
     from pnpkit.matching import Match
     from pnpkit.synth import ParameterSpace
@@ -51,7 +54,8 @@ def transform(
     g, space = config.synth, config.synth.parameters
     changes = [(*_change(text, space), k) for k, texts in enumerate((set_, scale)) for text in texts or ()]
     if out.suffix.lower() != ".wav":
-        raise ValueError(f"{out} must end in .wav, which is what is written")
+        raise Misuse(f"{out} must end in .wav, which is what is written")
+    _spare(out, file)
     found = _answer(file, saved, config)
     theta = found.theta.clone()
     for i, value, factor in changes:
@@ -59,10 +63,7 @@ def transform(
     say_outside(space, theta.tolist())
     world = Placed(g, max(1.0, 2 * abs(found.level)), g.n_samples / g.sample_rate)
     x = world(theta.new_tensor([*theta.tolist(), found.level, found.delay]))
-    peak = float(x.abs().max())
-    if not 0 < peak < float("inf"):
-        values = ", ".join(f"{p.name} = {v:.4g}" for p, v in zip(space.parameters, theta.tolist(), strict=True))
-        raise ValueError(f"{out} is not written: with {values} the synthesiser's sound is silent or not finite")
+    peak = require_sound(out, space, theta.tolist(), x)
     x = after_silence(x, round(found.begins * g.sample_rate))
     gain = 1.0 if peak <= 1 else None
     if gain is None:
@@ -84,7 +85,10 @@ def morph_(
 ) -> None:
     """Go from one sound to another in steps that sound equal: along the geodesic of the metric.
 
-    A sound that the synthesiser did not make, and a path that did not converge, are warned of; the exit code is 0.
+    Sounds have the synthesiser's own level and place, and one peak of 0.9 together; those of an earlier morph in the
+    folder are replaced. A row of morph.csv has the step, each parameter in its unit, the length of the step that leads
+    there, in units of Φ, and whether the path converged. A sound that the synthesiser did not make, and a path that did
+    not converge, are warned of; the exit code is 0.
     """
     import pandas as pd
 
@@ -95,6 +99,8 @@ def morph_(
 
     saved = _saved(first, second)
     config = _config(saved, synth, variant, starts, finish=finish)
+    for k in range(steps + 1):
+        _spare(out / f"{k:02d}.wav", first, second)
     a, b = (_answer(file, saved, config) for file in (first, second))
     problem = matching_problem(config.atlas.grid)
     g = problem.synth
@@ -126,11 +132,27 @@ def say_outside(space: "ParameterSpace", theta: list[float]) -> None:
             print(f"pnpkit: {p.name} = {value:.4g} is out of range: {p.low:g} to {p.high:g} {p.unit}", file=sys.stderr)
 
 
+def require_sound(out: Path, space: "ParameterSpace", theta: list[float], x: "Tensor") -> float:
+    """The peak of a sound; ``ValueError`` naming the parameters if it is silent or not finite."""
+    peak = float(x.abs().max())
+    if not 0 < peak < float("inf"):
+        values = ", ".join(f"{p.name} = {v:.4g}" for p, v in zip(space.parameters, theta, strict=True))
+        raise ValueError(f"{out} is not written: with {values} the synthesiser's sound is silent or not finite")
+    return peak
+
+
+def _spare(out: Path, *files: str) -> None:
+    """Refuse to write over a sound that is read."""
+    for file in files:
+        if out.exists() and Path(file).exists() and out.samefile(file):
+            raise ValueError(f"{out} is what is read: choose another --out")
+
+
 def _saved(*files: str) -> dict[str, "Match"]:
     """Those of some files that are matches."""
     from pnpkit.matching import Match
 
-    return {file: Match.load(file) for file in files if Path(file).suffix == ".npz"}
+    return {file: Match.load(file) for file in files if Path(file).suffix.lower() == ".npz"}
 
 
 def _config(
@@ -175,6 +197,9 @@ def _change(text: str, space: "ParameterSpace") -> tuple[int, float]:
     name, _, number = text.partition("=")
     require_known("parameter", name, space.names)
     try:
-        return space.names.index(name), float(number)
-    except ValueError as error:
-        raise ValueError(f"{text!r} must be NAME=NUMBER") from error
+        value = float(number)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise Misuse(f"{text!r} must be NAME=NUMBER")
+    return space.names.index(name), value

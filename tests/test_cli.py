@@ -92,7 +92,7 @@ def one_line(said: str) -> str:
         (["evaluate", "--loss", "P", "--curve"], 2, "unknown loss 'P'; valid ones: p, sigma-p, weighted-p"),
         (["train", "--profile", "smoke", "--loss", "pnp"], 1, "compute them with `pnpkit metrics --profile smoke`"),
         (["table", "--profile", "smoke", "--form", "docx"], 2, "unknown form 'docx'; valid ones: html, mark"),
-        (["synth", "700", "8", "2", "--out", "x.mp3"], 1, "x.mp3 must end in .wav"),
+        (["synth", "700", "8", "2", "--out", "x.mp3"], 2, "x.mp3 must end in .wav"),
         (["synth", "nan", "8", "2", "--out", "x.wav"], 1, "theta must be finite: 1 of its 3 values"),
         (["synth", "700", "8", "--out", "x.wav"], 1, "its last dimension must be 3: f_c, f_m, gamma"),
         (["synth", "700", "8", "2", "--variant", "fm", "--out", "x.wav"], 2, "unknown variant of arpeggio 'fm'"),
@@ -336,7 +336,7 @@ def test_what_nobody_foresaw_is_one_line_and_where_to_report_it(run: Run, monkey
             "memory ran out: run again with",
         ),
         (KilledWorker("metrics-3", SimpleNamespace(address="tcp://a:1"), 3), 1, "memory ran out: run again with"),
-        (OSError(errno.ENOSPC, "No space left on device", "a/b"), 1, "No space left on device: 'a/b'"),
+        (OSError(errno.ENOSPC, "No space left on device", "a/b"), 1, "a/b: No space left on device"),
     ],
     ids=["memory", "interrupt", "worker", "worker of Dask", "disk"],
 )

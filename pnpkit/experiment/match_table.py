@@ -14,6 +14,7 @@ from pnpkit.experiment.artefacts import config_hash, digest
 from pnpkit.experiment.files import write_atomically, written
 from pnpkit.experiment.matches import STDIN, MatchConfig
 from pnpkit.matching import Match
+from pnpkit.matching.match import TAKEN
 from pnpkit.matching.recording import Fitted
 from pnpkit.synth import ParameterSpace
 
@@ -52,10 +53,10 @@ TEXTS = {"file", "path", "name", "digest", "options", "error", "verdict", "finis
 def columns_of(space: ParameterSpace) -> list[str]:
     """Of a row, in their order; ``ValueError`` if a parameter is called like one of them."""
     own = [f"{name}{end}" for name in space.names for end in OF_A_PARAMETER]
-    if twice := sorted({name for name in own if name in COLUMNS or own.count(name) > 1}):
+    if twice := sorted({name for name in own if name in {*COLUMNS, *TAKEN} or own.count(name) > 1}):
         raise ValueError(
-            f"a parameter may not be called like a column of the matches, {', '.join(twice)}: "
-            "`pnpkit match --columns` has those that are taken"
+            f"a parameter may not be called like a column of the matches or of their history, {', '.join(twice)}: "
+            f"those of `pnpkit match --columns` and {', '.join(sorted(TAKEN))} are taken"
         )
     return [*COLUMNS, *own]
 
@@ -141,10 +142,12 @@ class Table:
             self.names[key] = name if plain else f"{name[:30]}-{digest(os.fsencode(key))}"
         return self.names[key]
 
-    def done(self, source: str, config: MatchConfig) -> bool:
-        """Whether there is a row of this very file, by the same options, that is no error."""
+    def done(self, source: str, config: MatchConfig, page: bool = False) -> bool:
+        """Whether there is a row of this very file, by the same options, that is no error, and what goes with it."""
         old, now = self.rows.get(self.key(source)), identity(source, config)
-        return old is not None and not old["error"] and all(old[k] == str(v) for k, v in now.items() if k != "file")
+        if old is None or old["error"] or any(old[k] != str(v) for k, v in now.items() if k != "file"):
+            return False
+        return all((self.path.parent / f"{old['name']}{end}").is_file() for end in (".npz", ".html")[: 1 + page])
 
     def begin(self, again: Iterable[str]) -> None:
         """Write the rows that stay."""

@@ -14,6 +14,7 @@ from pnpkit.experiment.precompute.atlases import AtlasConfig, atlas_config, find
 from pnpkit.experiment.systems import get_system
 from pnpkit.jtfs import Phi
 from pnpkit.matching import Atlas, Match, match
+from pnpkit.matching.match import flat_by_nature
 from pnpkit.matching.recording import Fitted, fitted
 from pnpkit.synth import Synthesiser
 
@@ -90,17 +91,18 @@ def match_as(source: str, config: MatchConfig) -> tuple[Match, Fitted]:
     x, rate = read_sound(file)
     try:
         sound = fitted(x, rate, g)
-        require_unclipped(file, sound.part)
+        if not flat_by_nature(g):
+            require_unclipped(file, sound.part)
         options: Any = {"n_starts": config.starts, "steps": config.steps, "finish": config.finish}
         # Rounding is spread over the band of the file, of which the synthesiser has a part
         options["resolution"] = resolution_of(file) * min(1.0, g.sample_rate / rate) ** 0.5
         found = match(sound.x, g.sample_rate, g, phi, starts=atlas, **options)
         return replace(found, synth=config.name, begins=sound.part[0]), sound
     except ValueError as error:
-        name = STDIN if source == "-" else source
-        raise ValueError(
-            str(error).replace("the sound", name, 1) if "the sound" in str(error) else f"{name}: {error}"
-        ) from error
+        name, said = STDIN if source == "-" else source, str(error)
+        if not said.startswith(name):
+            said = f"{name}{said.removeprefix('the sound')}" if said.startswith("the sound ") else f"{name}: {said}"
+        raise ValueError(said) from error
 
 
 @cache

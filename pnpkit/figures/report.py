@@ -46,6 +46,7 @@ th,td{padding:.25rem .6rem;border-bottom:1px solid var(--line);text-align:right}
 th:first-child{text-align:left} tbody th{font-weight:normal} .wide{overflow-x:auto}
 .player{display:inline-block;margin:.5rem 1rem .5rem 0} audio{width:330px} details{margin-top:2rem}
 """
+POLISH = {-1: "polish, in units of the noise", -2: "polish, down to the rounding"}
 
 
 def report(title: str, told: str, x: Tensor, found: Match, sample_rate: int) -> str:
@@ -104,13 +105,16 @@ def _parameters(found: Match) -> Iterable[tuple[str, ...]]:
     for i, (p, value) in enumerate(zip(space.parameters, found.theta.tolist(), strict=True)):
         at = " (at its bound)" if min(abs(value - p.low), abs(value - p.high)) <= 1e-6 * (p.high - p.low) else ""
         for unit, scale in ((p.unit, 1.0), *([("Hz", 0.5 / math.pi)] if p.unit == "rad/s" else [])):
-            where = "none, as not converged" if ends is None else _span(ends[i][0], ends[i][1], scale)
+            none = "none: too few bits" if found.converged else "none, as not converged"
+            where = none if ends is None else _span(ends[i][0], ends[i][1], scale)
             unit = "" if unit == "1" else unit
             yield p.name, f"{scale * value:.5g}{at}", unit, where, _span(p.low, p.high, scale)
 
 
 def _span(low: float, high: float, scale: float) -> str:
-    return f"{scale * low:.4g} to {scale * high:.4g}"
+    apart = abs(high - low) / max(abs(high), 1e-300)
+    digits = max(4, 2 + math.ceil(-math.log10(apart))) if apart else 4  # that one end is not printed as the other
+    return f"{scale * low:.{digits}g} to {scale * high:.{digits}g}"
 
 
 def _facts(found: Match) -> Iterable[tuple[str, str]]:
@@ -131,8 +135,9 @@ def _facts(found: Match) -> Iterable[tuple[str, str]]:
 def _history(found: Match) -> str:
     table = found.history[found.history.kept.astype(bool)]
     names = ("start", "step", "distance", *found.space.names)
-    rows = [[f"{row[n]:.5g}" for n in names] for _, row in table.tail(LONG).iterrows()]
-    return _table(names, rows)
+    rows = [[f"{row[n]:.5g}" for n in names[1:]] for _, row in table.tail(LONG).iterrows()]
+    said = [POLISH.get(int(start), f"{start:.0f}") for start in table.start.tail(LONG)]
+    return _table(names, [[start, *row] for start, row in zip(said, rows, strict=True)])
 
 
 def _scalograms(sounds: dict[str, Tensor], rate: int) -> list[bytes]:

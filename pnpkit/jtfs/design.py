@@ -51,7 +51,9 @@ class Sizes:
             require_whole(name, getattr(self, name), 1)
         n, J, T = self.n_samples, self.J, self.T
         if n.bit_length() <= J:
-            raise ValueError(f"J = {J} needs at least 2^{J} samples; n_samples is {n}")
+            raise ValueError(
+                f"J = {J} needs at least 2^{J} samples; n_samples is {n} (System(…, jtfs=…) sets J for a synthesiser)"
+            )
         if T is not None and (not is_whole(T) or not 1 <= T <= n or T & (T - 1)):
             raise ValueError(f"T must be None or a power of two from 1 to n_samples = {n}, not {T!r}")
 

@@ -101,8 +101,8 @@ class Atlas:
         Raises:
             ValueError: if there is no sound, or one is silent, or Φ is so large that float16 does not hold it.
         """
-        if not len(theta):
-            raise ValueError("an atlas needs at least one sound")
+        if theta.ndim != 2 or not len(theta):
+            raise ValueError(f"an atlas needs at least one sound, θ of shape (sounds, d), not {tuple(theta.shape)}")
         theta = theta.double()
         some = theta[torch.linspace(0, len(theta) - 1, min(subset, len(theta))).round().long()]
         with torch.no_grad():

@@ -30,7 +30,8 @@ class Descent:
         distance: ‖Φ(g(θ̃)) − Φ(x)‖ there.
         tangent: the part of that distance a further undamped step could remove, by the linear picture.
         metric: M at the answer, in ``coordinates``.
-        converged: whether it ended by its own criterion; not if it ran out of steps or λ out of bounds.
+        converged: whether it ended by its own criterion; not if it ran out of steps or λ out of bounds. It may have
+            ended in another valley: the distance says how near that is.
         jacobians: how many Jacobians each took.
         distances, lams, kept, path: after each step: the distance tried, λ in mean eigenvalues of the first M (or, each
             parameter in its own unit, in those), whether the step was kept, and θ̃; an item that has ended repeats its

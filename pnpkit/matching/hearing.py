@@ -80,9 +80,9 @@ def effect_of(
 
 
 def cut_off(x: Float[Tensor, " n"], step: float, heard: Hearing, ways: int = 1) -> Float[Tensor, "ways k"]:
-    """What whole steps do to a sound as heard: down to them, towards zero, to the nearest, and four ways in between."""
+    """What whole steps do to a sound as heard: to the nearest, down, towards zero, and ways in between."""
     v, part = x / step, x.new_tensor([[0.25], [0.75]])
-    usual = torch.stack([v.floor(), v.trunc(), v.round()])
+    usual = torch.stack([v.round(), v.floor(), v.trunc()])
     steps = torch.cat([usual, (v + part).floor(), v.sign() * (v.abs() + part).floor()])
     return heard.one_by_one(steps[:ways] * step) - heard.one_by_one(x.unsqueeze(0))
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from pnpkit._checks import CLIPPED, clipped_share, require_finite, require_floating, require_not_flat, require_whole
 from pnpkit._names import require_known
 from pnpkit.jtfs import JTFS
-from pnpkit.matching.answer import Match, participation
+from pnpkit.matching.answer import NEARNESS, Match, participation
 from pnpkit.matching.atlas import Atlas, fingerprint
 from pnpkit.matching.descent import Descent, refine
 from pnpkit.matching.hearing import Hearing, cut_off, drawn, usual_distance
@@ -28,6 +28,7 @@ from pnpkit.metric import Function
 from pnpkit.synth import Synthesiser
 
 SILENT = 0.004  # of ‖Φ(x)‖: what a noiseless match may leave, about 1 for the paper's sounds
+COARSE = 0.25  # of ‖Φ(x)‖: where rounding is usually that far, nothing is told any more
 TAKEN = frozenset(("start", "step", "distance", "lam", "kept", "level", "delay"))
 
 
@@ -85,9 +86,10 @@ def match(
         The answer, with what it is worth.
 
     Raises:
-        ValueError: if x is empty, not finite, silent, clipped, of another length or rate, softer than its noise; if a
-            start lies outside the ranges, there is none, or the atlas is of another synthesiser; if a word is unknown,
-            phi is not homogeneous, or a parameter has the name of a column of the history, or of the place.
+        ValueError: if x is empty, not finite, silent, clipped, of another length or rate, softer than its noise, or too
+            soft for the steps of its samples; if a start lies outside the ranges, there is none, or the atlas is of
+            another synthesiser; if a word is unknown, phi is not homogeneous, or a parameter has the name of a column
+            of the history, or of the place.
 
     >>> from pnpkit.synth import Arpeggio
     >>> g, theta = Arpeggio(detach_gain=False), torch.tensor([700.0, 8.0, 2.0])
@@ -122,7 +124,7 @@ def match(
     if isinstance(starts, Atlas) and len(more := hinted(x, world, guesses)):
         begin = torch.cat([placed(x, more, world, heard, max(1, n_starts // 2)), begin])
 
-    target = heard.one_by_one(x.unsqueeze(0))[0]
+    target, step = heard.one_by_one(x.unsqueeze(0))[0], resolution * gain
     norm, own = float(target.norm()), bool(world.level or world.delay)
 
     def descend(start: Tensor, **how: Any) -> Descent:
@@ -131,7 +133,7 @@ def match(
     def usual_of(theta: Tensor) -> float:
         model, usual = world(theta), SILENT * norm
         if resolution:
-            usual = max(usual, float(cut_off(model, resolution * gain, heard).norm()))
+            usual = max(usual, float(cut_off(model, step, heard).norm()))
         return usual if known is None else max(usual, usual_distance(model, heard, *known))
 
     unlevelled = Placed(g, 0.0, world.delay)
@@ -151,17 +153,25 @@ def match(
 
     found = search(begin, descend, usual_of, steps, leap if finish == "waveform" else None)
     best = min(found, key=worth)
+    if resolution and not best.explained:  # not rounded to the nearest step, but cut off?
+        cut = float(cut_off(world(best.end.theta), step, heard, 3).norm(dim=-1).max())
+        best = min((replace(a, usual=max(a.usual, cut)) for a in found), key=worth)
+    if resolution and best.usual >= COARSE * norm:
+        raise ValueError(
+            f"the sound is too soft for the steps of its samples, {resolution:.2g}: they move it by {best.usual:.0f} "
+            f"of its {norm:.0f} units of Φ"
+        )
     tables, end, region = {k: a.table for k, a in enumerate(found)}, best.end, None
     if best.explained and known is not None:
-        polished, region = in_noise(x, world, plain, *known, end, steps, resolution * gain)
+        polished, region = in_noise(x, world, plain, *known, end, steps, step)
         tables[-1] = polished.table()
         end = end if region is None else polished  # one that does not settle does not undo what was found
-    if region is None and best.explained and resolution:  # what is left over is rounding
-        end, region = in_whole_steps(target, world, heard, end, resolution * gain, seed)
+    if known is None and best.explained and resolution:  # what is left over is rounding
+        end, region = in_whole_steps(target, world, heard, end, step, seed)
         tables[-2] = end.table()
     if region is None and bool(end.converged):
         shared = participation(heard(world(end.theta)) - target, getattr(plain.scattering, "paths", None))
-        freedom = max(1.0, shared - len(end.theta))
+        freedom = max(float(len(end.theta)), shared - len(end.theta))  # of fewer numbers it would say nothing
         u, least = world.parameters.encode(end.theta, "logminmax"), max(FINE, float(end.tangent))
         region = from_metric(u, end.metric, best.distance, freedom, g.parameters, least)
     theta, loud, late = world.parts(end.theta)
@@ -173,6 +183,8 @@ def match(
             fitted, region, resynthesis = "waveform", done.region, done.resynthesis
             theta, _, late = unlevelled.parts(done.theta)
             loud = 20 * math.log10(done.gain) if world.level else 0.0
+    coarse = resolution > 0 and distance > (1 - NEARNESS) * norm  # beyond what a linear picture tells
+    region = None if coarse and fitted == "phi" else region
     if fitted == "waveform" or end is not best.end:  # what moved since the search is heard again
         distance = float((heard.one_by_one(resynthesis.unsqueeze(0))[0] - target).norm())
     rival = rival_of(found, best, g.parameters)
@@ -211,9 +223,14 @@ def _check_sound(x: Tensor, sample_rate: float, g: Synthesiser) -> None:
     require_finite("the sound", x)
     if not x.any():
         raise ValueError("the sound is silent: there is nothing to match")
-    middle = g.parameters.decode(torch.zeros(len(g.parameters)).to(x.double()), "logminmax")
-    if clipped_share(g(middle)) <= CLIPPED:  # or else they are so by nature, as a square wave's
+    if not flat_by_nature(g):
         require_not_flat("the sound", x)
+
+
+def flat_by_nature(g: Synthesiser) -> bool:
+    """Whether sounds of the middle of its ranges are flat at their peaks, as a square wave's."""
+    middle = g.parameters.decode(torch.zeros(len(g.parameters), dtype=torch.float64), "logminmax")
+    return clipped_share(g(middle)) > CLIPPED
 
 
 def _gain(x: Tensor, g: Synthesiser, heard: Hearing, theta: Tensor) -> float:

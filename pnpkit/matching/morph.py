@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pnpkit._checks import require_whole
 from pnpkit.matching.damped import Normal, damped
 from pnpkit.metric import Function, value_and_jacobian
 from pnpkit.synth import ParameterSpace
@@ -19,6 +20,7 @@ SETTLED = 1e-4  # relative change of the energy at which the path stands still
 EVENNESS = (10.0, 100.0, 1000.0)  # weights of the spread of the steps in the energy, until they are equal: a large one
 # at once holds the path where it begins
 EVEN = 0.05  # unevenness that may be left: to take out more would lengthen the path
+NOWHERE = 1e-5  # of the norm of Φ: a path that is no longer than single precision leaves of none
 FINE = 8  # pieces of the straight line, a step, by which it is measured
 SHORTEST = 2.0**-7  # share of a step towards equal lengths that is still tried
 
@@ -96,8 +98,7 @@ def morph(
     >>> path.theta.square().round(decimals=1).flatten().tolist()  # where it sounds, the steps are equal
     [0.0, 3.0, 6.0, 9.0]
     """
-    if n < 1:
-        raise ValueError(f"a morph needs at least one step, not {n}")
+    require_whole("n", n, 1)
     space = space_of(g, space)
     first, last = (space.encode(space.inside(end), coordinates) for end in (a, b))
     low, high = space.box(coordinates)
@@ -120,14 +121,15 @@ def morph(
     along = heard(torch.lerp(first, last, torch.linspace(0, 1, FINE * n + 1, dtype=first.dtype).unsqueeze(-1)))
     inner = torch.lerp(first, last, _evenly(_lengths(along), n).to(first).unsqueeze(-1))[1:-1]
     straight = path = along[::FINE]
-    ends, converged = straight[[0, -1]], n == 1
-    for weight in EVENNESS if n > 1 else ():
+    nowhere = bool(_lengths(along).sum() <= NOWHERE * along[0].norm())  # from a sound to itself
+    ends, converged = straight[[0, -1]], n == 1 or nowhere
+    for weight in () if converged else EVENNESS:
         inner, (*_, (path, J)), settled = damped(
             partial(at, weight=weight), inner, low, high, lam=1e-2, steps=iterations, settled=SETTLED
         )
         if converged := settled and unevenness(_lengths(path)) <= tolerance:
             break
-    for _ in range(iterations):
+    for _ in range(0 if nowhere else iterations):
         if unevenness(lengths := _lengths(path)) <= max(tolerance, EVEN):
             break
         step, share = _evening(path, J).reshape(inner.shape), 1.0
@@ -141,7 +143,7 @@ def morph(
         inner, (*_, (path, J)) = guess, at(guess, 0.0)
     return Morph(
         theta=space.decode(torch.cat([line[:1], inner, line[-1:]]), coordinates),
-        lengths=_lengths(path),
+        lengths=_lengths(path) * (not nowhere),
         straight=space.decode(line, coordinates),
         straight_lengths=_lengths(straight),
         converged=converged,

@@ -17,7 +17,7 @@ WHITE = 0.05  # what a match in noise may leave, each coefficient in units of it
 ROUNDING = 1e-5  # of a coefficient of Φ, in float32: in a faint noise the distance is jagged by that
 POLISHES = 2  # rounds behind a mask made of the answer
 SHARP = 1e-3  # tolerance in units of Φ: what whole steps leave is long, but hardly leads away
-OFTEN = (0, 0, 1, 1, 1, 2, 2, 2, 3, 4, 5, 6)  # how often each way of rounding stands for one that nobody knows
+OFTEN = (0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 4, 5)  # how often each way of rounding stands for one that nobody knows
 WAYS = max(OFTEN) + 1
 
 
@@ -40,7 +40,7 @@ def in_noise(
     changes = deviations * whitened.weight
     if noise.deviation < step:  # it may be rounding, which goes with the sound
         changes = _beside_rounding(changes, cut_off(model, step, whitened, WAYS) - bias)
-    return end, _region(world, whitened, end, changes)
+    return end, _region(world, whitened, end, changes, float(end.distance))
 
 
 def in_whole_steps(
@@ -50,8 +50,12 @@ def in_whole_steps(
     more = refine(world, heard, target, end.theta, lam=EASIEST, steps=FEW, tolerance=SHARP, cosine=0, own=True)
     end, model = replace(more, converged=end.converged), world(more.theta)
     white = Noise.white(step / 12**0.5, len(model), model.device).draw(DRAWS // 2, torch.Generator().manual_seed(seed))
-    changes = _beside_rounding(effect_of(white, model, heard)[1], cut_off(model, step, heard, WAYS))
-    return end, _region(world, heard, end, changes)
+    ways = cut_off(model, step, heard, WAYS)
+    changes = _beside_rounding(effect_of(white, model, heard)[1], ways)
+    left = (target - heard.one_by_one(model.unsqueeze(0)) - ways).norm(dim=-1)
+    like = left.argmin()  # what the likeliest way of rounding does not say is something else, and widens the region
+    excess = float(left[like] / ways[like].norm().clamp_min(1e-30))
+    return end, _region(world, heard, end, changes, excess * float(changes.square().sum() / (len(changes) - 1)) ** 0.5)
 
 
 def _beside_rounding(noise: Float[Tensor, "draws k"], ways: Float[Tensor, "ways k"]) -> Float[Tensor, "more k"]:
@@ -62,8 +66,8 @@ def _beside_rounding(noise: Float[Tensor, "draws k"], ways: Float[Tensor, "ways 
     return torch.cat([kind * (count / len(kind)) ** 0.5 for kind in kinds])
 
 
-def _region(world: Placed, heard: Hearing, end: Descent, draws: Tensor) -> Region:
-    """From draws of what is left over, as heard."""
+def _region(world: Placed, heard: Hearing, end: Descent, draws: Tensor, left: float) -> Region:
+    """From draws of what is left over, as heard, and how long it is."""
     u, decode = world.parameters.encode(end.theta, "logminmax"), world.parameters.decode
     J = value_and_jacobian(lambda v: world(decode(v, "logminmax")), heard, u)[1].double()
-    return from_draws(u, draws.double(), J, world.g.parameters, float(end.distance))
+    return from_draws(u, draws.double(), J, world.g.parameters, left)

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pnpkit._checks import require_floating
 from pnpkit.synth import Synthesiser
 
 FRAME, HOP = 0.010, 0.002  # seconds, of the envelope
@@ -50,7 +51,8 @@ def fitted(x: Float[Tensor, " m"], rate: float, g: Synthesiser) -> Fitted:
         g: the synthesiser.
 
     Raises:
-        ValueError: if it is silent, or too short for one sample at the synthesiser's rate.
+        TypeError: if it is no tensor.
+        ValueError: if its rate is not positive, it is silent, or too short for one sample at the synthesiser's rate.
 
     >>> from pnpkit import RectangularDrum
     >>> g = RectangularDrum()
@@ -59,6 +61,9 @@ def fitted(x: Float[Tensor, " m"], rate: float, g: Synthesiser) -> Fitted:
     >>> sound.told
     'begins at 0.500 s, 1.00 of 1.50 s used, padded to 2.97 s'
     """
+    require_floating("the recording", x)
+    if not rate > 0:
+        raise ValueError(f"the rate of a recording must be positive, not {rate}")
     told = []
     if offset := _offset(x, rate):
         x = x - offset

@@ -37,9 +37,9 @@ def read_arrays(path: Path | str, kind: str) -> dict[str, NDArray[Any]]:
     except Exception as error:  # whatever numpy, zipfile and zlib make of damaged bytes, errors of seeking included
         if isinstance(error, OSError) and error.filename:  # none there, or no leave to read it
             raise
-        raise ValueError(f"{path} is not one of {kind}: {error}") from error
-    if str(arrays.pop("kind", "")) != kind:
-        raise ValueError(f"{path} is not one of {kind}")
+        raise ValueError(f"{path} is no {kind} of pnpkit, or damaged") from error
+    if (other := str(arrays.pop("kind", ""))) != kind:
+        raise ValueError(f"{path} is no {kind} of pnpkit, but {other or 'other arrays'}")
     if (schema := int(arrays.pop("schema", np.array(0)))) != SCHEMA:
         raise ValueError(f"{path} is of version {schema}; this pnpkit reads {SCHEMA}")
     return arrays

@@ -106,8 +106,8 @@ def test_bad_input(atlas, tmp_path):
     np.savez(tmp_path / "else.npz", kind="match", schema=1)
     np.savez(tmp_path / "old.npz", kind="atlas", schema=0)
     for name, message in (
-        ("text", "is not one of atlas"),
-        ("else.npz", "is not one of atlas"),
+        ("text", "is no atlas of pnpkit, or damaged"),
+        ("else.npz", "is no atlas of pnpkit, but"),
         ("old.npz", "version 0"),
     ):
         with pytest.raises(ValueError, match=message):

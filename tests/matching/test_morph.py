@@ -77,6 +77,13 @@ def test_the_same_sound_at_both_ends_goes_nowhere():
     assert path.converged
 
 
+def test_a_way_no_longer_than_rounding_is_none():
+    path = morph(A, A + 1e-6, 4, g=plane, phi=same, space=POLAR)
+    assert path.converged
+    assert path.unevenness == 0
+    assert path.lengths.tolist() == [0.0] * 4
+
+
 def test_a_straight_line_that_is_the_geodesic_has_converged_where_it_began():
     path = morph(A, B, 4, g=same, phi=same, space=POLAR, coordinates="minmax")
     assert path.converged
@@ -84,7 +91,7 @@ def test_a_straight_line_that_is_the_geodesic_has_converged_where_it_began():
 
 
 def test_bad_input():
-    with pytest.raises(ValueError, match="at least one step, not 0"):
+    with pytest.raises(ValueError, match="n must be at least 1, not 0"):
         morph(A, B, 0, g=plane, phi=same, space=POLAR)
     with pytest.raises(ValueError, match="lies outside"):
         morph(A, B * math.pi, 3, g=plane, phi=same, space=POLAR)

@@ -1,5 +1,6 @@
 """``pnpkit match``, ``transform`` and ``morph`` as their users meet them: files in, files and lines out."""
 
+import contextlib
 import io
 import json
 import math
@@ -123,6 +124,11 @@ def test_a_folder_survives_what_cannot_be_read_and_goes_on_where_it_was(run, tmp
     assert code == 3
     assert "1 of 3 were matched before" in error
     assert {p.name for p in times if p.stat().st_mtime_ns != times[p]} == {"b.wav.npz"}
+    (out / "a.wav.html").unlink()
+    (out / "b.wav.npz").unlink()
+    assert run("match", sounds, "--synth", BELL, "--out", out)[0] == 3
+    assert (out / "a.wav.html").is_file()
+    assert (out / "b.wav.npz").is_file()
     again = pd.read_csv(out / "matches.csv", index_col="file")
     assert len(again) == 3
     assert again.loc[str(sounds / "more" / "b.wav"), "f"] == pytest.approx(float(THETA[0]), rel=0.01)
@@ -376,6 +382,45 @@ def test_what_is_made_lies_where_the_recording_has_it_and_is_not_silent(run, tmp
     assert not (tmp_path / "z.wav").exists()
 
 
+def test_a_sound_that_is_read_is_not_written_over(run, tmp_path):
+    (tmp_path / "path").mkdir()
+    for arguments in (("transform", "00.wav", "--out", "../path/00.wav"), ("morph", "x.wav", "00.wav", "--out", ".")):
+        files = [bell(tmp_path / "path" / name) for name in ("00.wav", "x.wav")]
+        before = [file.read_bytes() for file in files]
+        with contextlib.chdir(tmp_path / "path"):
+            code, _, error = run(*arguments, "--synth", BELL)
+        assert code == 1
+        assert error.endswith("00.wav is what is read: choose another --out\n")
+        assert [file.read_bytes() for file in files] == before
+
+
+def test_a_sound_too_soft_for_its_bits_is_refused(run, tmp_path):
+    faint = (8 * Bell()(THETA)).round().to(torch.int16)
+    soundfile.write(tmp_path / "x.wav", faint.numpy(), 4096)
+    code, _, error = run("match", tmp_path / "x.wav", "--synth", BELL)
+    assert code == 1
+    assert "x.wav is too soft for the steps of its samples, 3.1e-05: they move it by" in error
+
+
+class Square(Bell):
+    """Whose samples are at their peak by nature."""
+
+    def __call__(self, theta):
+        return super().__call__(theta).clamp(-0.2, 0.2)
+
+
+def test_a_sound_that_is_flat_by_nature_is_no_clipped_one(tmp_path, monkeypatch):
+    soundfile.write(tmp_path / "x.wav", Square()(THETA).numpy(), 4096, subtype="FLOAT")
+    for g in (Square(), Bell()):
+        known = g, phi, Atlas.build(g, phi, drawn(60))
+        monkeypatch.setattr(matches, "instrument", lambda config, known=known: known)
+        if isinstance(g, Square):
+            assert match_file(tmp_path / "x.wav", BELL).share > 0.9
+        else:
+            with pytest.raises(ValueError, match=r"^\S+x\.wav is clipped"):
+                match_file(tmp_path / "x.wav", BELL)
+
+
 @pytest.mark.parametrize("how", [torch.round, torch.floor, torch.trunc])
 @pytest.mark.parametrize("soft", [1.0, 0.1, 0.01])
 def test_16_bits_do_not_unmake_a_sound(run, tmp_path, soft, how):
@@ -399,10 +444,13 @@ def test_16_bits_do_not_unmake_a_sound(run, tmp_path, soft, how):
         (("transform", "x.wav", "--out", "y.wav", "--synth", BELL, "--set", "g=2"), 2, "unknown parameter 'g'"),
         (
             ("transform", "x.wav", "--out", "y.wav", "--synth", BELL, "--scale", "f=two"),
-            1,
+            2,
             "'f=two' must be NAME=NUMBER",
         ),
-        (("transform", "x.wav", "--out", "y.mp3", "--synth", BELL), 1, "y.mp3 must end in .wav"),
+        (("transform", "x.wav", "--out", "y.wav", "--synth", BELL, "--set", "f=nan"), 2, "'f=nan' must be NAME=NUMBER"),
+        (("transform", "x.wav", "--out", "y.mp3", "--synth", BELL), 2, "y.mp3 must end in .wav"),
+        (("synth", "400", "0.1", "--out", "y.flac", "--synth", BELL), 2, "y.flac must end in .wav"),
+        (("synth", "nan", "0.1", "--out", "y.wav", "--synth", BELL), 1, "the synthesiser's sound is silent or not"),
         (("transform", "x.npz", "--out", "y.wav", "--synth", BELL), 1, "x.npz"),
     ],
 )
@@ -414,10 +462,10 @@ def test_what_is_wrong_is_said_in_one_line(run, tmp_path, monkeypatch, arguments
     assert len(error.splitlines()) == 1
 
 
-@pytest.mark.parametrize(("names", "taken"), [(("f", "level"), "level"), (("f", "f_low"), "f_low")])
-def test_a_parameter_called_like_a_column_is_named_before_any_work(names, taken):
-    space = ParameterSpace(tuple(Parameter(name, name, "1", 1.0, 2.0, "log") for name in names))
-    with pytest.raises(ValueError, match=f"may not be called like a column of the matches, {taken}:"):
+@pytest.mark.parametrize("taken", ["level", "f_low", "step"])
+def test_a_parameter_called_like_a_column_is_named_before_any_work(taken):
+    space = ParameterSpace(tuple(Parameter(name, name, "1", 1.0, 2.0, "log") for name in ("f", taken)))
+    with pytest.raises(ValueError, match=f"like a column of the matches or of their history, {taken}:"):
         match_table.columns_of(space)
 
 

@@ -124,6 +124,7 @@ def find_atlas(
         path = made
     if not path.is_file():
         sounds = len(atlas_sounds(config.grid, config.every))
+        _ = matching_problem(config.grid).phi  # a sound too short for it is refused before anything is said or made
         say_once(f"an atlas of {sounds} sounds of {config.grid.synth} is made, once, which takes minutes: {path}")
         store_atlas(path, config, workers, progress, executor, again=False)
     if (record := path.with_suffix(".json")).is_file():

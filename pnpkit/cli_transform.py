@@ -62,7 +62,7 @@ def transform(
         theta[i] = theta[i] * value if factor else value
     say_outside(space, theta.tolist())
     world = Placed(g, max(1.0, 2 * abs(found.level)), g.n_samples / g.sample_rate)
-    x = world(theta.new_tensor([*theta.tolist(), found.level, found.delay]))
+    x = world(world.whole(theta, found.level, found.delay))
     peak = require_sound(out, space, theta.tolist(), x)
     x = after_silence(x, round(found.begins * g.sample_rate))
     gain = 1.0 if peak <= 1 else None

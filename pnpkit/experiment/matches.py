@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pnpkit.audio import read_sound, require_unclipped, resolution_of
 from pnpkit.experiment.precompute.atlases import AtlasConfig, atlas_config, find_atlas, matching_problem
-from pnpkit.experiment.systems import get_system
+from pnpkit.experiment.systems import called
 from pnpkit.jtfs import Phi
 from pnpkit.matching import Atlas, Match, match
 from pnpkit.matching.match import flat_by_nature
@@ -47,9 +47,7 @@ class MatchConfig:
     @property
     def name(self) -> str:
         """The synthesiser's, with its variant where that is not the first."""
-        grid = self.atlas.grid
-        first = grid.variant == next(iter(get_system(grid.synth).variants))
-        return grid.synth if first else grid.synth + VARIANT + grid.variant
+        return called(self.atlas.grid, VARIANT)
 
 
 def match_file(

@@ -40,35 +40,30 @@ def check(value: Any, schema: Any, path: Path, field: str = "") -> Any:
     pnpkit.experiment.schema.BadRecord: x.json: a must be a whole number, not '1'. Move it away and make it again
     """
     kind, of = get_origin(schema) or schema, get_args(schema)
-    if schema is Any:
-        return value
     if kind is Literal:
         if value not in of:
             raise _wrong(value, f"one of {', '.join(map(str, of))}", path, field)
-        return value
-    if kind in (Union, types.UnionType):
-        if value is None and type(None) in of:
-            return value
+    elif kind in (Union, types.UnionType):
         (schema,) = (option for option in of if option is not type(None))
-        return check(value, schema, path, field)
-    if dataclasses.is_dataclass(kind):
-        return _check_fields(value, kind, path, field)
-    if kind is dict or kind is list:
+        if value is not None or type(None) not in of:
+            check(value, schema, path, field)
+    elif dataclasses.is_dataclass(kind):
+        _check_fields(value, kind, path, field)
+    elif kind is dict or kind is list:
         if not isinstance(value, kind):
             raise _wrong(value, "an object" if kind is dict else "a list", path, field)
-        inner = of[-1] if of else Any
         parts: Any = value.items() if isinstance(value, dict) else enumerate(value)
         for key, part in parts:
-            check(part, inner, path, f"{field}.{key}" if field else str(key))
-        return value
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    fits = number and math.isfinite(float(value)) if kind is float and _small(value) else type(value) is kind
-    if not fits or not _small(value):
-        raise _wrong(value, _WORDS[kind], path, field)
+            check(part, of[-1] if of else Any, path, f"{field}.{key}" if field else str(key))
+    elif schema is not Any:
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        fits = number and math.isfinite(float(value)) if kind is float and _small(value) else type(value) is kind
+        if not fits or not _small(value):
+            raise _wrong(value, _WORDS[kind], path, field)
     return value
 
 
-def _check_fields(value: Any, kind: Any, path: Path, field: str) -> Any:
+def _check_fields(value: Any, kind: Any, path: Path, field: str) -> None:
     if not isinstance(value, dict):
         raise _wrong(value, "an object", path, field)
     fields, hints = {f.name: f for f in dataclasses.fields(kind)}, _hints(kind)
@@ -84,12 +79,9 @@ def _check_fields(value: Any, kind: Any, path: Path, field: str) -> Any:
     extra = sorted(value.keys() - fields.keys())
     if extra:
         raise BadRecord(f"{path}: unknown field {at + extra[0]}: is it of another version? {remedy(path)}")
-    return value
 
 
-@cache
-def _hints(kind: Any) -> dict[str, Any]:
-    return get_type_hints(kind)
+_hints = cache(get_type_hints)
 
 
 def _small(value: Any) -> bool:

@@ -49,10 +49,7 @@ class System:
 SYSTEMS = {
     "arpeggio": System({"code": Arpeggio("code"), "paper": Arpeggio("paper")}, arpeggio_grid),
     "drum": System(
-        {
-            "all": RectangularDrum(detach_gain=True),
-            "diagonal": RectangularDrum(diagonal=True, detach_gain=True),
-        },
+        {"all": RectangularDrum(detach_gain=True), "diagonal": RectangularDrum(diagonal=True, detach_gain=True)},
         drum_grid,
     ),
 }
@@ -74,6 +71,12 @@ def get_system(name: str) -> System:
     others = {point.name: point.value for point in entry_points(group=GROUP)}
     require_known("synthesiser", name, [*SYSTEMS, *others, "module:attribute"])
     return _recognised(name, load_object("synthesiser", others[name]))
+
+
+def called(grid: GridConfig, between: str) -> str:
+    """The name of a synthesiser, with that of its variant where this is not the first."""
+    first = grid.variant == next(iter(get_system(grid.synth).variants))
+    return grid.synth if first else grid.synth + between + grid.variant
 
 
 def _recognised(name: str, found: Any) -> System:

@@ -111,15 +111,9 @@ def banks(sizes: Sizes) -> Banks:
     """The wavelets of both orders and the low-pass."""
     low_pass = None if sizes.T is None else fb.low_pass(sizes.length, sizes.T)
     in_sum = low_pass if sizes.T is not None and 2**sizes.J <= sizes.T else None
-    (first, _), (second, coarse) = (
-        fb.energy_normalise(
-            [fb.wavelet(sizes.length, *pair) for pair in fb.centre_frequencies(sizes.J, Q, sizes.n_samples)],
-            sizes.length,
-            in_sum,
-            target=2,
-        )
-        for Q in (sizes.Q, 1)
-    )
+    pairs = (fb.centre_frequencies(sizes.J, Q, sizes.n_samples) for Q in (sizes.Q, 1))
+    wavelets = ([fb.wavelet(sizes.length, *pair) for pair in of_an_order] for of_an_order in pairs)
+    (first, _), (second, coarse) = (fb.energy_normalise(bank, sizes.length, in_sum, target=2) for bank in wavelets)
     return Banks(first, second, coarse if sizes.coarse_quirk else np.ones(len(second)), low_pass)
 
 

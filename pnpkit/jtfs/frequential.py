@@ -67,16 +67,12 @@ class Rows(nn.Module):
         even, odd = self.products((x + mirrored)[..., :half, :], (x - mirrored)[..., : self.rows // 2, :])
         n = self.wavelets * half
         (a_even, b_even, low_even), (a_odd, b_odd, low_odd) = (p.tensor_split((n, 2 * n), -2) for p in (even, odd))
-        return (
-            self._unfold(a_even + a_odd, a_even - a_odd),
-            self._unfold(b_odd + b_even, b_odd - b_even),
-            self._unfold(low_even + low_odd, low_even - low_odd),
-        )
+        return self._unfold(a_even, a_odd), self._unfold(b_odd, b_even), self._unfold(low_even, low_odd)
 
-    def _unfold(self, upper: Tensor, lower: Tensor) -> Tensor:
-        """Rows in order, from the upper halves and the lower ones, mirrored."""
+    def _unfold(self, one: Tensor, other: Tensor) -> Tensor:
+        """Rows in order: the sum of the two is the upper half, their difference the lower one, mirrored."""
         half = (self.rows + 1) // 2
-        upper, lower = (part.unflatten(-2, (-1, half)) for part in (upper, lower))
+        upper, lower = (part.unflatten(-2, (-1, half)) for part in (one + other, one - other))
         return torch.cat([upper, lower[..., : self.rows // 2, :].flip(-2)], -2).flatten(-3, -2)
 
 

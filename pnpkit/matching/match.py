@@ -139,9 +139,7 @@ def match(
     unlevelled = Placed(g, 0.0, world.delay)
 
     def on_waveform(theta: Tensor) -> Finish:
-        alone, _, late = world.parts(theta)
-        start = torch.cat([alone, alone.new_tensor([late] * bool(world.delay))])
-        return finished(x, unlevelled, start, known and known[0])
+        return finished(x, unlevelled, unlevelled.whole(*world.parts(theta)), known and known[0])
 
     def leap(theta: Tensor) -> tuple[Tensor, Finish] | None:
         done = on_waveform(theta)
@@ -149,7 +147,7 @@ def match(
             return None
         alone, _, late = unlevelled.parts(done.theta)
         loud = max(-world.level, min(20 * math.log10(done.gain), world.level))
-        return torch.cat([alone, alone.new_tensor([loud] * bool(world.level) + [late] * bool(world.delay))]), done
+        return world.whole(alone, loud, late), done
 
     found = search(begin, descend, usual_of, steps, leap if finish == "waveform" else None)
     best = min(found, key=worth)

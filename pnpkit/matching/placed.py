@@ -72,6 +72,10 @@ class Placed:
         d, rest = len(self.g.parameters), theta[len(self.g.parameters) :].tolist()
         return theta[:d], rest.pop(0) if self.level else 0.0, rest.pop(0) if self.delay else 0.0
 
+    def whole(self, theta: Float[Tensor, " d"], level: float, delay: float) -> Float[Tensor, " p"]:
+        """The θ that has these :meth:`parts`; without those that are no parameters."""
+        return torch.cat([theta, theta.new_tensor([level] * bool(self.level) + [delay] * bool(self.delay))])
+
 
 def after_silence(x: Float[Tensor, " n"], samples: int) -> Float[Tensor, " m"]:
     """x with so many zeros before it; of a negative number, without as many samples."""

@@ -69,12 +69,10 @@ def placed(
     with torch.no_grad():
         for th in theta:
             y = g.g(th)
-            level = 20 * torch.log10(masked.norm() / y.norm().clamp_min(1e-30))
-            extra = [level.clamp(-g.level, g.level)] if g.level else []
-            late = lag(masked, y, g.delay * g.sample_rate) / g.sample_rate if g.delay else torch.zeros(())
+            level = float((20 * torch.log10(masked.norm() / y.norm().clamp_min(1e-30))).clamp(-g.level, g.level))
+            late = float(lag(masked, y, g.delay * g.sample_rate) / g.sample_rate) if g.delay else 0.0
             # A lag is known to a hop, and a stroke that is late by one is stuck there: the recording may be punctual
-            delays = [late, torch.zeros(())] if 0 < abs(float(late)) < near else [late]
-            tried = [torch.cat([th, th.new_tensor([*extra, *[d] * bool(g.delay)])]) for d in delays]
+            tried = [g.whole(th, level, d) for d in ([late, 0.0] if 0 < abs(late) < near else [late])]
             many = len(theta) * len(tried) > 1
             far = [(heard(g(t)) - target).norm() if many else torch.zeros(()) for t in tried]
             nearest.append(min(zip(tried, far, strict=True), key=lambda pair: float(pair[1])))

@@ -126,10 +126,14 @@ class ParameterSpace:
             )
 
     def _columns(self, theta: Tensor, coordinates: str) -> Iterator[tuple[Parameter, Tensor, bool, float, float]]:
-        """Each parameter, its values, and its :func:`_mapping`."""
+        """Each parameter, its values, whether their logarithm is taken, offset and half-width that map them to u."""
         self._check_width(theta)
+        require_known("coordinates", coordinates, get_args(Coordinates))
         for parameter, value in zip(self.parameters, theta.unbind(-1), strict=True):
-            yield parameter, value, *_mapping(parameter, coordinates)
+            log = parameter.scale == "log" and coordinates in ("log", "logminmax")
+            low, high = (math.log10(end) if log else end for end in (parameter.low, parameter.high))
+            offset, width = ((low + high) / 2, (high - low) / 2) if "minmax" in coordinates else (0.0, 1.0)
+            yield parameter, value, log, offset, width
 
     def box(self, coordinates: str) -> tuple[Float[Tensor, " d"], Float[Tensor, " d"]]:
         """Lower and upper ends of the ranges, in coordinates u."""
@@ -168,16 +172,6 @@ class ParameterSpace:
         columns = self._columns(theta, coordinates)
         A = torch.stack([w * (v * math.log(10) if log else torch.ones_like(v)) for _, v, log, _, w in columns], -1)
         return A.unsqueeze(-1) * M * A.unsqueeze(-2)
-
-
-def _mapping(parameter: Parameter, coordinates: str) -> tuple[bool, float, float]:
-    """Whether the logarithm is taken; offset and half-width that map its range to [−1, 1], or 0 and 1 to keep it."""
-    require_known("coordinates", coordinates, get_args(Coordinates))
-    log = parameter.scale == "log" and coordinates in ("log", "logminmax")
-    if coordinates in ("raw", "log"):
-        return log, 0.0, 1.0
-    low, high = (math.log10(end) if log else end for end in (parameter.low, parameter.high))
-    return log, (low + high) / 2, (high - low) / 2
 
 
 @runtime_checkable

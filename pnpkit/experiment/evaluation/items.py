@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pnpkit.distances import ddsp_mss_distance, mss_distance
-from pnpkit.experiment.counting import Count
+from pnpkit.experiment.counting import Count, counted, slices
 from pnpkit.experiment.dataset import theta_of
 from pnpkit.synth import ParameterSpace, Synthesiser
 
@@ -66,8 +66,8 @@ def evaluate(
     target = theta_of(wanted, space)
     guesses = {w: torch.tensor(table[[f"{w}_{n}" for n in space.names]].to_numpy(dtype=np.float64)) for w in kinds}
     parts: dict[str, list[pd.DataFrame]] = {w: [] for w in kinds}
-    for start in range(0, len(wanted), batch_size):
-        rows = slice(start, start + batch_size)
+    count = counted(progress, len(wanted))
+    for rows in slices(len(wanted), batch_size):
         y = synth(target[rows])
         phi_y = phi(y)
         first = _distances(guesses[kinds[0]][rows], y, phi_y, synth, phi)
@@ -78,8 +78,7 @@ def evaluate(
             distances = first if same else _distances(guesses[w][rows], y, phi_y, synth, phi)
             ids = wanted.id.iloc[rows].to_numpy()
             parts[w].append(pd.DataFrame({"id": ids, "weights": w} | distances | part))
-        if progress is not None:
-            progress(min(start + batch_size, len(wanted)), len(wanted))
+        count(rows.stop - rows.start)
     return pd.concat(list(chain.from_iterable(parts.values())), ignore_index=True)
 
 

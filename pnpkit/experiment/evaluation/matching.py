@@ -98,7 +98,7 @@ def in_noise(noise: float, item: int, start: str | None = None) -> list[dict[str
     generator = torch.Generator().manual_seed(item)
     level, delay = (2 * torch.rand(2, generator=generator, dtype=torch.float64) - 1) * torch.tensor([LEVEL, DELAY])
     world = Placed(g, LEVEL, DELAY)
-    full = torch.cat([theta, level.reshape(1), delay.reshape(1)])
+    full = world.whole(theta, float(level), float(delay))
     x = world(full)
     deviation = float(x.square().mean().sqrt()) * 10 ** (-noise / 20)
     x = x + deviation * torch.randn(len(x), generator=generator, dtype=torch.float64)
@@ -108,8 +108,8 @@ def in_noise(noise: float, item: int, start: str | None = None) -> list[dict[str
     row |= {"level_off": found.level - float(level), "delay_off": found.delay - float(delay)}
     if found.converged:
         began = time.perf_counter()
-        rough = torch.cat([found.theta, torch.tensor([found.delay], dtype=torch.float64)])
-        done = finished(x, Placed(g, 0.0, 0.5), rough, noise_in(x, "estimate"))
+        late = Placed(g, delay=0.5)
+        done = finished(x, late, late.whole(found.theta, 0.0, found.delay), noise_in(x, "estimate"))
         row |= {f"{k}_waveform": v for k, v in errors_of(done.theta[: len(theta)], theta, g).items()}
         row |= {"held_waveform": _held(done.region, theta), "explained": done.explained}
         row |= {"seconds_waveform": time.perf_counter() - began}

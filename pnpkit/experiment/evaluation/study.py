@@ -5,7 +5,7 @@ a smaller study, and one that goes on the same study with more.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pandas as pd
 
 from pnpkit.experiment import artefacts
 from pnpkit.experiment.artefacts import Provenance, read_csv, read_record
-from pnpkit.experiment.counting import Progress
+from pnpkit.experiment.counting import Progress, slices
 from pnpkit.experiment.machine import run_tasks
 from pnpkit.experiment.schema import at_least
 
@@ -100,13 +100,14 @@ def pursue(
             progress(study.name, rows.item.nunique(), len(done) + len(todo))
 
     try:
-        for batch in _batches(todo, workers):
+        # Each alone for one process; many together for several, which take seconds to start
+        for some in slices(len(todo), 1 if workers == 1 else 64 * workers):
             if minutes is not None and time.monotonic() - began > 60 * minutes:
                 break
             if workers == 1:
-                finished(_measured(study.measure, batch[0]))
+                finished(_measured(study.measure, *todo[some]))
             else:
-                run_tasks(_measured, [(study.measure, i) for i in batch], workers=workers, finished=finished)
+                run_tasks(_measured, [(study.measure, i) for i in todo[some]], workers=workers, finished=finished)
     finally:
         if so_far.is_file():
             rows = rows.sort_values("item", kind="stable", ignore_index=True)
@@ -156,13 +157,6 @@ def _measured(measure: Callable[[Any], list[dict[str, Any]]], item: Any) -> list
         rows = [{"error": " ".join(str(error).split())}]
     cpu = time.process_time() - began  # of a thread that others do not slow
     return [{"item": item, "error": None, "cpu": cpu / len(rows), **row} for row in rows]
-
-
-def _batches(items: Iterable[Any], workers: int) -> Iterator[list[Any]]:
-    """Each alone for one process; many together for several, which take seconds to start."""
-    items, size = list(items), 1 if workers == 1 else 64 * workers
-    for k in range(0, len(items), size):
-        yield items[k : k + size]
 
 
 def _write(path: Path, rows: pd.DataFrame) -> None:

@@ -27,7 +27,7 @@ from pnpkit.experiment.machine import locked, on_one_thread, processes
 from pnpkit.experiment.problem import Problem, get_problem
 from pnpkit.experiment.remedies import data_root
 from pnpkit.experiment.schema import check
-from pnpkit.experiment.systems import get_system
+from pnpkit.experiment.systems import called, get_system
 from pnpkit.matching import Atlas
 from pnpkit.matching.stored import read_arrays, write_arrays
 
@@ -99,9 +99,7 @@ def cache_folder() -> Path:
 
 def own_atlas(grid: GridConfig, root: Path | None = None) -> Path:
     """Where users keep an atlas that they made; a variant's beside that of the first."""
-    first = grid.variant == next(iter(get_system(grid.synth).variants))
-    name = grid.synth if first else f"{grid.synth}-{grid.variant}"
-    return (root or data_root()) / "atlases" / f"{name.replace(os.sep, '_')}.npz"
+    return (root or data_root()) / "atlases" / f"{called(grid, '-').replace(os.sep, '_')}.npz"
 
 
 def made_atlas(grid: GridConfig) -> Path:

@@ -16,14 +16,7 @@ from pnpkit._names import require_known
 from pnpkit.distances import ddsp_mss_distance
 from pnpkit.experiment.config import LOSS_LABELS, SCHEDULES, TrainingConfig
 from pnpkit.experiment.dataset import theta_of
-from pnpkit.losses import (
-    AdaptivePNPLoss,
-    ParameterLoss,
-    PNPLoss,
-    SpectralLoss,
-    WaveformLoss,
-    WeightedParameterLoss,
-)
+from pnpkit.losses import AdaptivePNPLoss, ParameterLoss, PNPLoss, SpectralLoss, WaveformLoss, WeightedParameterLoss
 from pnpkit.metric import damp, mean_metric, unit_trace
 from pnpkit.synth import ParameterSpace
 

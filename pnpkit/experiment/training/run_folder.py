@@ -20,10 +20,8 @@ from pnpkit.experiment.training.checkpoint import WEIGHTS, clear_checkpoints, ne
 from pnpkit.experiment.training.learner import Learner, snapshot
 
 PROBED = 64  # test items followed through training
-RUN_FILES = (  # of a run; the mark of its end goes first
-    "provenance.json", "weights.safetensors", "best.safetensors", "average.safetensors", "predictions.csv", "probe.csv",
-    "history.csv", "config.json",
-)  # fmt: skip
+# Of a run; the mark of its end goes first
+RUN_FILES = ("provenance.json", *WEIGHTS.values(), "predictions.csv", "probe.csv", "history.csv", "config.json")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import math
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,8 +12,6 @@ from pnpkit.cli_matching import Finish, Starts, Steps, Variant
 from pnpkit.progress import bars
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from pnpkit.experiment.matches import MatchConfig
     from pnpkit.matching import Match
     from pnpkit.synth import ParameterSpace
@@ -132,7 +130,7 @@ def say_outside(space: "ParameterSpace", theta: list[float]) -> None:
             print(f"pnpkit: {p.name} = {value:.4g} is out of range: {p.low:g} to {p.high:g} {p.unit}", file=sys.stderr)
 
 
-def require_sound(out: Path, space: "ParameterSpace", theta: list[float], x: "Tensor") -> float:
+def require_sound(out: Path, space: "ParameterSpace", theta: list[float], x: Any) -> float:
     """The peak of a sound; ``ValueError`` naming the parameters if it is silent or not finite."""
     peak = float(x.abs().max())
     if not 0 < peak < float("inf"):

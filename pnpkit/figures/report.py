@@ -105,7 +105,7 @@ def _parameters(found: Match) -> Iterable[tuple[str, ...]]:
     for i, (p, value) in enumerate(zip(space.parameters, found.theta.tolist(), strict=True)):
         at = " (at its bound)" if min(abs(value - p.low), abs(value - p.high)) <= 1e-6 * (p.high - p.low) else ""
         for unit, scale in ((p.unit, 1.0), *([("Hz", 0.5 / math.pi)] if p.unit == "rad/s" else [])):
-            none = "none: too few bits" if found.converged else "none, as not converged"
+            none = "none: what is left over does not tell" if found.converged else "none, as not converged"
             where = none if ends is None else _span(ends[i][0], ends[i][1], scale)
             unit = "" if unit == "1" else unit
             yield p.name, f"{scale * value:.5g}{at}", unit, where, _span(p.low, p.high, scale)

@@ -32,7 +32,8 @@ class Match:
         theta: θ̃, raw units, in the order of the synthesiser's parameters.
         level: dB by which x is louder than g(θ̃); 0 where it was known.
         delay: seconds by which x is late; 0 where it was known.
-        region: 95 % of θ, level and delay profiled out; None if the last descent in Φ did not converge.
+        region: 95 % of θ, level and delay profiled out; None if the last descent in Φ did not converge, or
+            samples in whole steps leave no linear picture of it.
         distance: ‖Φ(x̃) − Φ(x)‖, as heard in the noise, of this very answer, whatever it was fitted to last.
         usual: the distance that an in-model sound in that noise would leave.
         norm: ‖Φ(x)‖, as heard in the noise.

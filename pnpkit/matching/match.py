@@ -167,7 +167,9 @@ def match(
     if known is None and best.explained and resolution:  # what is left over is rounding
         end, region = in_whole_steps(target, world, heard, end, step, seed)
         tables[-2] = end.table()
-    if region is None and bool(end.converged):
+    # Where a polish under rounding does not settle, no linear picture says how sure the answer is
+    told = not best.explained or known is None or known[0].deviation >= step
+    if region is None and told and bool(end.converged):
         shared = participation(heard(world(end.theta)) - target, getattr(plain.scattering, "paths", None))
         freedom = max(float(len(end.theta)), shared - len(end.theta))  # of fewer numbers it would say nothing
         u, least = world.parameters.encode(end.theta, "logminmax"), max(FINE, float(end.tangent))

@@ -17,8 +17,7 @@ WHITE = 0.05  # what a match in noise may leave, each coefficient in units of it
 ROUNDING = 1e-5  # of a coefficient of Φ, in float32: in a faint noise the distance is jagged by that
 POLISHES = 2  # rounds behind a mask made of the answer
 SHARP = 1e-3  # tolerance in units of Φ: what whole steps leave is long, but hardly leads away
-OFTEN = (0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 4, 5)  # how often each way of rounding stands for one that nobody knows
-WAYS = max(OFTEN) + 1
+WIDER = 2.0  # times the variance over ways of rounding: nobody knows the way, and no linear picture tells what it does
 
 
 def in_noise(
@@ -39,7 +38,9 @@ def in_noise(
         return end, None
     changes = deviations * whitened.weight
     if noise.deviation < step:  # it may be rounding, which goes with the sound
-        changes = _beside_rounding(changes, cut_off(model, step, whitened, WAYS) - bias)
+        end = _further(target, world, whitened, end, WHITE)
+        ways = cut_off(model, step, whitened, 3)  # of noise there may be enough for its bias, or none
+        changes = _beside_rounding(changes, torch.cat([ways, ways - bias]))
     return end, _region(world, whitened, end, changes, float(end.distance))
 
 
@@ -47,10 +48,10 @@ def in_whole_steps(
     target: Tensor, world: Placed, heard: Hearing, end: Descent, step: float, seed: int
 ) -> tuple[Descent, Region]:
     """The answer again, down to what steps of that size do to it, and its region."""
-    more = refine(world, heard, target, end.theta, lam=EASIEST, steps=FEW, tolerance=SHARP, cosine=0, own=True)
-    end, model = replace(more, converged=end.converged), world(more.theta)
+    end = _further(target, world, heard, end, SHARP)
+    model = world(end.theta)
     white = Noise.white(step / 12**0.5, len(model), model.device).draw(DRAWS // 2, torch.Generator().manual_seed(seed))
-    ways = cut_off(model, step, heard, WAYS)
+    ways = cut_off(model, step, heard, 6)
     changes = _beside_rounding(effect_of(white, model, heard)[1], ways)
     left = (target - heard.one_by_one(model.unsqueeze(0)) - ways).norm(dim=-1)
     like = left.argmin()  # what the likeliest way of rounding does not say is something else, and widens the region
@@ -58,10 +59,15 @@ def in_whole_steps(
     return end, _region(world, heard, end, changes, excess * float(changes.square().sum() / (len(changes) - 1)) ** 0.5)
 
 
+def _further(target: Tensor, world: Placed, heard: Hearing, end: Descent, tolerance: float) -> Descent:
+    """From where a descent has ended, as what is left over hid what the parameters could still do."""
+    more = refine(world, heard, target, end.theta, lam=EASIEST, steps=FEW, tolerance=tolerance, cosine=0, own=True)
+    return replace(more, converged=end.converged)
+
+
 def _beside_rounding(noise: Float[Tensor, "draws k"], ways: Float[Tensor, "ways k"]) -> Float[Tensor, "more k"]:
     """Draws of a noise, and of a rounding nobody knows, of either sign; their variances add up."""
-    with_it = ways[list(OFTEN)]
-    kinds = (noise, torch.cat([with_it, -with_it]))
+    kinds = (noise, WIDER**0.5 * torch.cat([ways, -ways]))
     count = sum(map(len, kinds))
     return torch.cat([kind * (count / len(kind)) ** 0.5 for kind in kinds])
 

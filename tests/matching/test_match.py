@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from bell import Bell, N, drawn, operator, phi
+from bell import Bell, N, Square, drawn, operator, phi
 
 from pnpkit.analyser.network import Analyser
 from pnpkit.analyser.scalogram import Scalogram
@@ -329,14 +329,6 @@ class Chorus(Bell):
 
     def __call__(self, theta):
         return super().__call__(theta[..., :2])
-
-
-@dataclass(frozen=True)
-class Square(Bell):
-    """Whose samples are at their peak by nature."""
-
-    def __call__(self, theta):
-        return super().__call__(theta).clamp(-0.2, 0.2)
 
 
 def test_a_sound_that_is_made_flat_is_not_taken_as_clipped():

@@ -15,7 +15,7 @@ import pytest
 import soundfile
 import soxr
 import torch
-from bell import Bell, drawn, phi
+from bell import Bell, Square, drawn, phi
 from distributed import LocalCluster
 
 from pnpkit import cli_matching, match_file
@@ -400,13 +400,6 @@ def test_a_sound_too_soft_for_its_bits_is_refused(run, tmp_path):
     code, _, error = run("match", tmp_path / "x.wav", "--synth", BELL)
     assert code == 1
     assert "x.wav is too soft for the steps of its samples, 3.1e-05: they move it by" in error
-
-
-class Square(Bell):
-    """Whose samples are at their peak by nature."""
-
-    def __call__(self, theta):
-        return super().__call__(theta).clamp(-0.2, 0.2)
 
 
 def test_a_sound_that_is_flat_by_nature_is_no_clipped_one(tmp_path, monkeypatch):

@@ -12,8 +12,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import beartype
 import hypothesis
 import jaxtyping
+import numba  # noqa: F401
 import pytest
+import scipy.stats  # noqa: F401
+import timm  # noqa: F401
+import torch._dynamo  # noqa: F401
+import xarray  # noqa: F401
 
+# Before the hook: what a module of ours imports under it is compiled anew, thousands of files in every process.
 # An int passes for a float, as in PEP 484 and mypy. The hook takes a name, so the configured checker needs one.
 beartype.with_numeric_tower = beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
 jaxtyping.install_import_hook("pnpkit", "beartype.with_numeric_tower")

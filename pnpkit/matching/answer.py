@@ -38,8 +38,8 @@ class Match:
         usual: the distance that an in-model sound in that noise would leave.
         norm: ‖Φ(x)‖, as heard in the noise.
         rival: another answer of nearly equal distance, raw units, or None; ``rival_distance`` is its distance. Looked
-            for among the starts that were tried, and the first that explains the sound is the last: of a sound that is
-            *made by it* there hardly ever is one.
+            for among the starts that were tried, and the first that leaves nothing but noise is the last: of a sound
+            that is *made by it* there hardly ever is one.
         resynthesis: x̃, at the level and the delay of x, as long as g's sounds.
         noise: standard deviation of the noise assumed, in units of x; 0 for none.
         converged: whether the descent ended by its own criterion. One that did not is never said to be *made by it*.

@@ -3,7 +3,7 @@
 import math
 import time
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import pandas as pd
 import torch
@@ -13,21 +13,19 @@ from torch import Tensor
 from pnpkit._checks import CLIPPED, clipped_share, require_finite, require_floating, require_not_flat, require_whole
 from pnpkit._names import require_known
 from pnpkit.jtfs import JTFS
-from pnpkit.matching.answer import NEARNESS, Match, participation
+from pnpkit.matching.answer import Match
 from pnpkit.matching.atlas import Atlas, fingerprint
-from pnpkit.matching.descent import Descent, refine
-from pnpkit.matching.hearing import Hearing, cut_off, drawn, usual_distance
+from pnpkit.matching.hearing import Hearing, drawn
 from pnpkit.matching.noise import Mask, noise_in
 from pnpkit.matching.placed import Placed
-from pnpkit.matching.polish import in_noise, in_whole_steps
-from pnpkit.matching.region import from_metric
-from pnpkit.matching.search import FINE, rival_of, search, worth
+from pnpkit.matching.polish import polished
+from pnpkit.matching.question import Question
+from pnpkit.matching.search import best_of, rival_of, search
 from pnpkit.matching.starting import Starts, candidates, hinted, placed
-from pnpkit.matching.waveform import EXPLAINED, Finish, finished
+from pnpkit.matching.waveform import EXPLAINED
 from pnpkit.metric import Function
 from pnpkit.synth import Synthesiser
 
-SILENT = 0.004  # of ‖Φ(x)‖: what a noiseless match may leave, about 1 for the paper's sounds
 COARSE = 0.25  # of ‖Φ(x)‖: where rounding is usually that far, nothing is told any more
 TAKEN = frozenset(("start", "step", "distance", "lam", "kept", "level", "delay"))
 
@@ -52,11 +50,11 @@ def match(
 ) -> Match:
     r"""Find the parameters of a sound.
 
-    Starts are tried in turn until one explains the sound; where none does in a few steps, the nearest go on. In noise,
-    Φ is taken behind a mask that lets through where the sound stands out, with ε of each path raised by the noise's
-    own coefficient. Once the sound is explained, the mask is made of the answer's own spectrogram, the mean effect of
-    the noise on each coefficient is taken off, and each coefficient counts by the inverse of its variance, both learnt
-    from draws of the noise; those draws also give the region.
+    Starts are tried in turn until one explains the sound, and noise or rounding what it leaves; where none explains it
+    in a few steps, the nearest go on. In noise, Φ is taken behind a mask that lets through where the sound stands out,
+    with ε of each path raised by the noise's own coefficient. Once the sound is explained, the mask is made of the
+    answer's own spectrogram, the mean effect of the noise on each coefficient is taken off, and each coefficient counts
+    by the inverse of its variance, both learnt from draws of the noise; those draws also give the region.
 
     Args:
         x: the sound, as long as g's: resampled, padded or windowed by the caller. All goes on where it lies, so Φ must
@@ -109,84 +107,27 @@ def match(
     _check_sound(x, sample_rate, g)
     latest = min(delay_range, g.n_samples / g.sample_rate)
     world = Placed(g, level_range if level == "free" else 0.0, latest if delay == "free" else 0.0)
-    x, assumed = x.double(), noise_in(x, noise)
-    plain = Hearing.plain(phi if phi is not None else JTFS.reference(g.n_samples).to(x.device), x)
-    heard = plain if assumed is None else replace(plain, mask=Mask.of_sound(x, assumed))
-    guesses = candidates(x, world, heard, starts, n_starts, seed).to(x)
-    if not len(guesses):
-        raise ValueError("there is no start: starts is empty")
-    gain, known = _gain(x, g, heard, guesses[0]) if world.level else 1.0, None
-    x = x * gain
-    if assumed is not None and heard.mask is not None:
-        known = assumed.scaled(gain), drawn(assumed, seed, len(world.parameters)) * gain
-        heard = plain.in_noise(heard.mask, known[1])
-    begin = placed(x, guesses, world, heard, len(guesses) if isinstance(starts, Tensor) else n_starts)
-    if isinstance(starts, Atlas) and len(more := hinted(x, world, guesses)):
-        begin = torch.cat([placed(x, more, world, heard, max(1, n_starts // 2)), begin])
-
-    target, step = heard.one_by_one(x.unsqueeze(0))[0], resolution * gain
-    norm, own = float(target.norm()), bool(world.level or world.delay)
-
-    def descend(start: Tensor, **how: Any) -> Descent:
-        return refine(world, heard, target, start, own=own, **how)
-
-    def usual_of(theta: Tensor) -> float:
-        model, usual = world(theta), SILENT * norm
-        if resolution:
-            usual = max(usual, float(cut_off(model, step, heard).norm()))
-        return usual if known is None else max(usual, usual_distance(model, heard, *known))
-
-    unlevelled = Placed(g, 0.0, world.delay)
-
-    def on_waveform(theta: Tensor) -> Finish:
-        return finished(x, unlevelled, unlevelled.whole(*world.parts(theta)), known and known[0])
-
-    def leap(theta: Tensor) -> tuple[Tensor, Finish] | None:
-        done = on_waveform(theta)
-        if done.explained < EXPLAINED:
-            return None
-        alone, _, late = unlevelled.parts(done.theta)
-        loud = max(-world.level, min(20 * math.log10(done.gain), world.level))
-        return world.whole(alone, loud, late), done
-
-    found = search(begin, descend, usual_of, steps, leap if finish == "waveform" else None)
-    best = min(found, key=worth)
-    if resolution and not best.explained:  # not rounded to the nearest step, but cut off?
-        cut = float(cut_off(world(best.end.theta), step, heard, 3).norm(dim=-1).max())
-        best = min((replace(a, usual=max(a.usual, cut)) for a in found), key=worth)
-    if resolution and best.usual >= COARSE * norm:
+    question, gain, begin = _asked(x, world, phi, starts, n_starts, noise, resolution, seed)
+    found = search(question, begin, steps, finish == "waveform")
+    best = best_of(found)
+    if resolution and best.usual >= COARSE * question.norm:
         raise ValueError(
             f"the sound is too soft for the steps of its samples, {resolution:.2g}: they move it by {best.usual:.0f} "
-            f"of its {norm:.0f} units of Φ"
+            f"of its {question.norm:.0f} units of Φ"
         )
-    tables, end, region = {k: a.table for k, a in enumerate(found)}, best.end, None
-    if best.explained and known is not None:
-        polished, region = in_noise(x, world, plain, *known, end, steps, step)
-        tables[-1] = polished.table()
-        end = end if region is None else polished  # one that does not settle does not undo what was found
-    if known is None and best.explained and resolution:  # what is left over is rounding
-        end, region = in_whole_steps(target, world, heard, end, step, seed)
-        tables[-2] = end.table()
-    # Where a polish under rounding does not settle, no linear picture says how sure the answer is
-    told = not best.explained or known is None or known[0].deviation >= step
-    if region is None and told and bool(end.converged):
-        shared = participation(heard(world(end.theta)) - target, getattr(plain.scattering, "paths", None))
-        freedom = max(float(len(end.theta)), shared - len(end.theta))  # of fewer numbers it would say nothing
-        u, least = world.parameters.encode(end.theta, "logminmax"), max(FINE, float(end.tangent))
-        region = from_metric(u, end.metric, best.distance, freedom, g.parameters, least)
+    end, region, ways = polished(question, best, steps, seed)
+    tables = dict(enumerate(a.table for a in found)) | ways
     theta, loud, late = world.parts(end.theta)
     resynthesis, fitted, share, distance = world(end.theta), "phi", math.nan, best.distance
     if finish == "waveform" and bool(end.converged):
-        done = best.finish or on_waveform(end.theta)
+        done = best.finish or question.on_waveform(end.theta)
         share = done.explained
         if share >= EXPLAINED:
             fitted, region, resynthesis = "waveform", done.region, done.resynthesis
-            theta, _, late = unlevelled.parts(done.theta)
+            theta, _, late = question.unlevelled.parts(done.theta)
             loud = 20 * math.log10(done.gain) if world.level else 0.0
-    coarse = resolution > 0 and distance > (1 - NEARNESS) * norm  # beyond what a linear picture tells
-    region = None if coarse and fitted == "phi" else region
     if fitted == "waveform" or end is not best.end:  # what moved since the search is heard again
-        distance = float((heard.one_by_one(resynthesis.unsqueeze(0))[0] - target).norm())
+        distance = question.far(resynthesis)
     rival = rival_of(found, best, g.parameters)
     return Match(
         theta=theta,
@@ -195,11 +136,11 @@ def match(
         region=region,
         distance=distance,
         usual=best.usual,
-        norm=norm,
+        norm=question.norm,
         rival=None if rival is None else world.parts(rival.end.theta)[0],
         rival_distance=math.nan if rival is None else rival.distance,
         resynthesis=resynthesis / gain,
-        noise=0.0 if assumed is None else assumed.deviation,
+        noise=question.noise[0].deviation / gain if question.noise else 0.0,
         converged=bool(end.converged),
         finish=fitted,
         explained=share,
@@ -209,6 +150,37 @@ def match(
         space=g.parameters,
         fingerprint=fingerprint(g),
     )
+
+
+def _asked(
+    x: Tensor,
+    world: Placed,
+    phi: Function | None,
+    starts: Starts,
+    n_starts: int,
+    noise: str | float | None,
+    resolution: float,
+    seed: int,
+) -> tuple[Question, float, Tensor]:
+    """The question, the gain that brought the sound to the level of its likeliest start, and where to begin."""
+    g, x, assumed = world.g, x.double(), noise_in(x, noise)
+    plain = Hearing.plain(phi if phi is not None else JTFS.reference(g.n_samples).to(x.device), x)
+    heard = plain if assumed is None else replace(plain, mask=Mask.of_sound(x, assumed))
+    guesses = candidates(x, world, heard, starts, n_starts, seed).to(x)
+    if not len(guesses):
+        raise ValueError("there is no start: starts is empty")
+    gain, known = 1.0, None
+    if world.level:
+        with torch.no_grad():
+            gain = float(g(guesses[0]).norm() / heard.through(x).norm().clamp_min(1e-30))
+    x = x * gain
+    if assumed is not None and heard.mask is not None:
+        known = assumed.scaled(gain), drawn(assumed, seed, len(world.parameters)) * gain
+        heard = plain.in_noise(heard.mask, known[1])
+    begin = placed(x, guesses, world, heard, len(guesses) if isinstance(starts, Tensor) else n_starts)
+    if isinstance(starts, Atlas) and len(more := hinted(x, world, guesses)):
+        begin = torch.cat([placed(x, more, world, heard, max(1, n_starts // 2)), begin])
+    return Question(x, world, plain, heard, known, resolution * gain), gain, begin
 
 
 def _check_sound(x: Tensor, sample_rate: float, g: Synthesiser) -> None:
@@ -231,9 +203,3 @@ def flat_by_nature(g: Synthesiser) -> bool:
     """Whether sounds of the middle of its ranges are flat at their peaks, as a square wave's."""
     middle = g.parameters.decode(torch.zeros(len(g.parameters), dtype=torch.float64), "logminmax")
     return clipped_share(g(middle)) > CLIPPED
-
-
-def _gain(x: Tensor, g: Synthesiser, heard: Hearing, theta: Tensor) -> float:
-    """What brings x to the level of a guess."""
-    with torch.no_grad():
-        return float(g(theta).norm() / heard.through(x).norm().clamp_min(1e-30))

@@ -1,6 +1,6 @@
 """Many starts, few steps each; then more for those that came near."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -9,10 +9,12 @@ from torch import Tensor
 
 from pnpkit.matching.answer import MARGIN
 from pnpkit.matching.descent import Descent
+from pnpkit.matching.question import Question
 from pnpkit.matching.waveform import Finish
 from pnpkit.synth import ParameterSpace
 
 FINE = 0.02  # tolerance of the descents, in units of Φ
+NOTHING = 0.1  # distance of a clean answer that another start would hardly better
 STILL = 1e-4  # of the distance: a step that brings no more is the last
 LAM = 0.1  # first λ, in mean eigenvalues of the first M
 SCOUTING = 8  # steps of every start, before …
@@ -27,6 +29,7 @@ class Attempt:
 
     end: Descent
     usual: float
+    by_noise: float
     table: pd.DataFrame
     finish: Finish | None = None
 
@@ -40,39 +43,37 @@ class Attempt:
         """Whether it ended, and as near as an in-model sound would."""
         return bool(self.end.converged) and self.distance <= MARGIN * self.usual
 
+    @property
+    def settled(self) -> bool:
+        """Whether noise or rounding explain what it leaves, so that another start would hardly leave less."""
+        return self.explained and self.distance <= MARGIN * max(self.by_noise, NOTHING)
 
-def search(
-    starts: Iterable[Float[Tensor, " p"]],
-    descend: Callable[..., Descent],
-    usual: Callable[[Float[Tensor, " p"]], float],
-    steps: int,
-    leap: Callable[[Float[Tensor, " p"]], tuple[Float[Tensor, " p"], Finish] | None] | None = None,
-) -> list[Attempt]:
-    """Attempts from starts in turn, until one explains the sound.
+
+def search(question: Question, starts: Iterable[Float[Tensor, " p"]], steps: int, leaping: bool) -> list[Attempt]:
+    """Attempts from starts in turn, until one settles the question.
 
     Args:
+        question: of which sound.
         starts: the likeliest first.
-        descend: from a start, with ``lam``, ``steps``, ``tolerance`` and ``still``.
-        usual: the distance that an in-model sound there would leave.
         steps: of each, at most.
-        leap: where the waveform leads from where a descent is stuck, to go on from there; or None.
+        leaping: from where a descent is stuck, go on from where the waveform leads.
     """
     found: list[Attempt] = []
 
     def attempt(start: Tensor, lam: float, count: int, before: list[pd.DataFrame]) -> Attempt:
-        end = descend(start, lam=lam, steps=count, tolerance=FINE, still=STILL)
+        end = question.descend(start, lam=lam, steps=count, tolerance=FINE, still=STILL)
         table = pd.concat([*before, end.table()], ignore_index=True).rename_axis("step")
-        return Attempt(end, usual(end.theta), table)
+        return Attempt(end, *question.usual(end.theta), table)
 
     for start in starts:
         found.append(attempt(start, LAM, min(steps, SCOUTING), []))
-        if leap is not None and not found[-1].explained and (led := leap(found[-1].end.theta)) is not None:
+        if leaping and not found[-1].explained and (led := question.leap(found[-1].end.theta)) is not None:
             there, done = led
             further = attempt(there, LAM, min(steps, SCOUTING), [found[-1].table])
-            found[-1] = min(found[-1], replace(further, finish=done), key=worth)
-        if found[-1].explained:
+            found[-1] = min(found[-1], replace(further, finish=done), key=_worth)
+        if found[-1].settled:
             return found
-    if steps > SCOUTING:
+    if steps > SCOUTING and not any(a.explained for a in found):
         unfinished = [k for k, a in enumerate(found) if not bool(a.end.converged)]
         for k in sorted(unfinished, key=lambda k: found[k].distance)[:HOPEFUL]:
             end = found[k].end
@@ -83,8 +84,14 @@ def search(
     return found
 
 
-def worth(a: Attempt) -> tuple[bool, float]:
-    """The best first."""
+def best_of(found: list[Attempt]) -> Attempt:
+    """The nearest that explains the sound, or the nearest; cut off is a sound only if no rounding explains it."""
+    if not any(a.explained for a in found):
+        found = [replace(a, usual=max(a.usual, a.by_noise)) for a in found]
+    return min(found, key=_worth)
+
+
+def _worth(a: Attempt) -> tuple[bool, float]:
     return not a.explained, a.distance
 
 

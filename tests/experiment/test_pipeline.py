@@ -1,4 +1,4 @@
-"""A whole profile at toy size: metrics to table, with everything but the metrics' values real."""
+"""A whole profile at toy size, metrics to table; metrics' values, network and Φ are toys, which `.ci/run` has whole."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -14,15 +14,20 @@ from pnpkit.experiment.artefacts import config_dict
 from pnpkit.experiment.config import GridConfig, Profile
 from pnpkit.experiment.pipeline import run_profile
 from pnpkit.experiment.precompute import metrics as precompute
+from pnpkit.experiment.problem import Problem
 from pnpkit.experiment.profiles import PROFILES
 from pnpkit.experiment.results.tables import claim_table, summary_table, table
 from pnpkit.experiment.training.run_folder import config_of
 from pnpkit.experiment.workspace import Workspace
+from pnpkit.jtfs import JTFS
+from tests.small_network import small_network
 
 
 @pytest.fixture
 def profile(monkeypatch: pytest.MonkeyPatch) -> Profile:
-    """One epoch of P and PNP; metrics are a constant (their computation has tests of its own)."""
+    """One epoch of P and PNP; metrics are a constant (their computation has tests of its own), Φ is a coarse one."""
+    coarse = JTFS(8, 2, J_fr=2, T=None, n_samples=2**15)
+    monkeypatch.setattr(Problem, "jtfs", property(lambda _: coarse))
 
     def constant(grid: GridConfig, items: slice) -> np.ndarray:
         M = np.diag([0.3, 300.0, 5000.0])
@@ -45,6 +50,7 @@ def _here(task: Callable[..., Any], arguments: Sequence[tuple[Any, ...]], **opti
             options["waiting"]()
 
 
+@small_network()
 def test_profile_end_to_end(profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "run_tasks", _here)
     monkeypatch.setattr(precompute, "run_tasks", _here)

@@ -230,6 +230,28 @@ def test_of_two_that_sound_alike_the_second_found_is_the_rival(warp):
         assert found.history.start.max() == 0
 
 
+class Mirrored:
+    """Whose sounds are nearly the same at a and −a."""
+
+    sample_rate, n_samples = 4096, N
+    parameters = ParameterSpace((Parameter("a", "a", "1", -1.0, 1.0),))
+
+    def __call__(self, theta):
+        a = theta[..., 0]
+        heard = torch.stack([400 * (1 + a**2), torch.full_like(a, 0.1)], -1)
+        return (1 + 0.02 * a).unsqueeze(-1) * Bell()(heard)
+
+
+def test_of_two_answers_that_explain_a_clean_sound_the_nearer_is_taken():
+    near, far = torch.tensor([[0.52], [-0.52]])
+    x, how = Mirrored()(torch.tensor([0.5])), {"noise": None, **KNOWN}
+    alone = match(x, 4096, Mirrored(), operator(), starts=far, **how)
+    assert (alone.verdict, float(alone.theta)) == (MADE, pytest.approx(-0.5, abs=0.01))
+    found = match(x, 4096, Mirrored(), operator(), starts=torch.stack([far, near]), **how)
+    assert found.theta.tolist() == pytest.approx([0.5], rel=1e-4)
+    assert match(x, 4096, Mirrored(), operator(), starts=torch.stack([near, far]), **how).history.start.max() == 0
+
+
 def test_one_that_did_not_converge_says_so_and_is_not_made_by_it():
     theta = drawn(1, seed=9)[0]
     x = Bell()(theta)

@@ -39,9 +39,9 @@ OPEN = """async () => {
         while (!['true', 'failed'].includes(e.dataset.ready)) await new Promise(r => setTimeout(r, 20));
     }
 }"""
-CHECK = """async () => {
+CHECK = """async all => {
     axe.configure({ rules: [{ id: 'color-contrast', selector: '[data-look]' }] });
-    const options = { resultTypes: ['violations'], preload: false };
+    const options = { resultTypes: ['violations'], preload: false, ...(all ? {} : { runOnly: ['color-contrast'] }) };
     return (await axe.run(document, options)).violations.flatMap(({ id, impact, nodes }) =>
         ['serious', 'critical'].includes(impact) ? nodes.map(n => `${id}: ${n.html.slice(0, 120)}`) : []);
 }"""
@@ -64,7 +64,7 @@ def page(browser, axe):
 
 
 def findings(page):
-    """Of the page as it is now: all rules, on a desk and on a telephone, by day and by night."""
+    """Contrast in every light and width of the page as it is, other rules on a desk by day and a telephone by night."""
     from playwright.sync_api import TimeoutError
 
     found = {}
@@ -75,7 +75,7 @@ def findings(page):
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme)
             page.evaluate(LOOKS)
-            for line in page.evaluate(CHECK):
+            for line in page.evaluate(CHECK, (width > 390) == (scheme == "light")):
                 found.setdefault(line, []).append(f"{scheme} {width}")
     return found
 
@@ -96,4 +96,4 @@ def test_a_fault_is_found(page):
     page.evaluate(page.axe)
     found = findings(page)
     assert found['color-contrast: <p data-look="">faint</p>'] == ["dark 1280", "dark 390"]
-    assert found["button-name: <button></button>"] == ["light 1280", "dark 1280", "light 390", "dark 390"]
+    assert found["button-name: <button></button>"] == ["light 1280", "dark 390"]

@@ -65,7 +65,7 @@ def _made_by(path: Path) -> tuple[Path, str]:
         if within == "matching":
             return whole, _module(f"studies {stage}", root)
         if stage.startswith("gradients."):
-            return path, _module("gradients", root)
+            return path, _module(f"gradients {within}", root)
         if stage == "benchmark.json":
             return path, f"make bench OUT={shlex.quote(str(path))}"
     return path, ""

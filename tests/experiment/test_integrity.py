@@ -122,7 +122,7 @@ def test_advice_names_the_command_and_the_folder_that_was_given(
         ("atlases/drum.json", "Delete it", "pnpkit metrics --profile drum --atlas 1 --out ROOT"),
         ("atlases/bell.npz", "Delete it", "pnpkit metrics --profile … --atlas … --out ROOT"),
         ("matching/drum/rows.csv", "Move ROOT/matching/drum away", "PNPKIT_DATA=ROOT python -m MOD.studies drum"),
-        ("of-sounds/gradients.csv", "Delete it", "PNPKIT_DATA=ROOT python -m MOD.gradients"),
+        ("of-sounds/gradients.csv", "Delete it", "PNPKIT_DATA=ROOT python -m MOD.gradients of-sounds"),
         ("study/tangents-0/00128.npz", "Move ROOT/study/tangents-0/00128.json away", "pnpkit train --loss sp-linear …"),
         ("study/tangents-0/basis.npz", "Move ROOT/study/tangents-0 away", "pnpkit train --loss sp-linear …"),
         ("benchmark.json", "Delete it", "make bench OUT=ROOT/benchmark.json"),

@@ -1,8 +1,9 @@
 """How well one loss stands in for another where a network's answers have been: their gradients and values compared.
 
-python -m pnpkit.experiment.evaluation.gradients     # SP linearised against SP, along three runs; some minutes
+python -m pnpkit.experiment.evaluation.gradients PROFILE     # SP linearised against SP, along three runs; some minutes
 """
 
+import argparse
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,8 +21,13 @@ from pnpkit.experiment.training.objective import Loss, build_losses
 from pnpkit.experiment.workspace import Workspace
 
 TABLE, AGREEMENT = "gradients.csv", "gradients.json"
-JOURNEYS = {"study": ("p", "pnp"), "of-sounds": ("sp-linear",)}  # runs of seed 2, the first that has probes
-EPOCHS, SOUNDS = (1, 5, 20), 32
+# By the profile that has sp-linear: the runs, by theirs, and after which epochs; of its first seed, as far as ended
+JOURNEYS: dict[str, dict[str, tuple[str, ...]]] = {
+    "of-sounds": {"study": ("p", "pnp"), "of-sounds": ("sp-linear",)},
+    "paper-of-sounds": {"paper": ("p", "pnp"), "paper-of-sounds": ("sp-linear",)},
+}
+EPOCHS = {"of-sounds": (1, 5, 20), "paper-of-sounds": (1, 10, 20, 40, 70)}
+SOUNDS = 32
 
 
 def gradient_agreement(
@@ -98,10 +104,14 @@ def read_agreement(folder: Path) -> pd.DataFrame:
 
 def main() -> None:
     """Compare SP linearised with SP, and keep the table beside its runs."""
-    began, workspace = time.monotonic(), Workspace.open("of-sounds")
-    journeys = [(Workspace.open(name), loss, 2) for name, losses in JOURNEYS.items() for loss in losses]
-    table = linearised_agreement(workspace, journeys, EPOCHS, SOUNDS)
-    config = {"journeys": JOURNEYS, "epochs": EPOCHS, "sounds": SOUNDS}
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("profile", choices=JOURNEYS)
+    began, workspace = time.monotonic(), Workspace.open(name := parser.parse_args().profile)
+    seed, homes = workspace.profile.seeds[0], {home: Workspace.open(home) for home in JOURNEYS[name]}
+    ended = {home: [k for k in JOURNEYS[name][home] if (k, seed) in of.finished_runs()] for home, of in homes.items()}
+    runs = [(homes[home], loss, seed) for home, losses in ended.items() for loss in losses]
+    table = linearised_agreement(workspace, runs, EPOCHS[name], SOUNDS)
+    config = {"journeys": ended, "epochs": EPOCHS[name], "sounds": SOUNDS}
     write_agreement(workspace.folder, table, config, time.monotonic() - began)
     print(table.groupby(["journey", "epoch"])[["cosine", "size", "loss"]].median())
 

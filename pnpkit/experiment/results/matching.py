@@ -42,7 +42,7 @@ def after_steps(rows: dict[str, pd.DataFrame], distance: str) -> pd.DataFrame:
         }
         for s, d in rows.items()
     }
-    return pd.DataFrame(table).T.rename_axis(f"start, {len(next(iter(rows.values())))} sounds")
+    return pd.DataFrame(table).T.rename_axis(f"start, {spaced(len(next(iter(rows.values()))))} sounds")
 
 
 def noisy(folder: Path, start: str | None = None) -> dict[int, pd.DataFrame]:
@@ -63,6 +63,15 @@ def against_bound(rows: dict[int, pd.DataFrame]) -> pd.DataFrame:
             }
         table[n, "bound"] = {f"{SYMBOLS[k]}, {UNIT}": _short(float(1000 * d[f"bound_{k}"].median())) for k in SYMBOLS}
     return pd.DataFrame(table).T.fillna("").rename_axis(["noise, dB", "median error (90 %)"])
+
+
+def spaced(n: int) -> str:
+    r"""A whole number, its thousands apart by a narrow space.
+
+    >>> spaced(312), spaced(2700)
+    ('312', '2\u202f700')
+    """
+    return f"{n:,}".replace(",", "\u202f")
 
 
 def percent(share: float) -> str:

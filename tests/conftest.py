@@ -6,6 +6,7 @@ And what tests of several folders share: the command line in this process, pages
 import os
 import shutil
 import sys
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -21,8 +22,12 @@ import xarray  # noqa: F401
 
 # Before the hook: what a module of ours imports under it is compiled anew, thousands of files in every process.
 # An int passes for a float, as in PEP 484 and mypy. The hook takes a name, so the configured checker needs one.
-beartype.with_numeric_tower = beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
-jaxtyping.install_import_hook("pnpkit", "beartype.with_numeric_tower")
+# Loops of Φ, called thousands of times a sound, would take half the time of all tests: one of tests/jtfs has them.
+beartype.with_tower = beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
+LOOPS = {"autograd", "frequential", "kernels", "modulus", "stages"}
+ROOT = Path(__file__).parents[1]
+checked = [p.relative_to(ROOT).with_suffix("") for p in (ROOT / "pnpkit").rglob("*.py") if p.stem not in LOOPS]
+jaxtyping.install_import_hook([".".join(p.parts) for p in checked], "beartype.with_tower")
 hypothesis.settings.register_profile("house", deadline=None, derandomize=True, max_examples=25)
 hypothesis.settings.load_profile("house")
 

@@ -126,7 +126,7 @@ def test_the_instrument_needs_no_extra_but_for_its_pages_which_name_theirs(tmp_p
     monkeypatch.setenv("PNPKIT_DATA", str(ROOT / "data"))
     monkeypatch.chdir(tmp_path)
     said = verbs(
-        "synth 740 8.7 1.7 --out x.wav", "match x.wav", "match x.wav --out out",
+        "synth 740 8.7 1.7 --out x.wav", "match x.wav --starts 1", "match x.wav --starts 1 --out out",
         "transform out/x.wav.npz --set gamma=2 --out y.wav", "morph out/x.wav.npz out/x.wav.npz --steps 1 --out path",
     )  # fmt: skip
     assert [code for code, _ in said.values()] == [0] * 5

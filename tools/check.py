@@ -58,6 +58,7 @@ def main(names: list[str]) -> int:
     env = dict(os.environ, OMP_NUM_THREADS="1", PYTHONHASHSEED="0", NO_COLOR="1", PNPKIT_DATA=str(ROOT / "data"))
     env["IPYTHONDIR"] = str(ROOT / "build" / "ipython")  # no start-up files of the user's
     env.pop("MPLBACKEND", None)  # it would drop the chapters' figures
+    env.pop("PYTHONDONTWRITEBYTECODE", None)  # hundreds of processes would compile the package anew
     names = names or list(STEPS)
     if "site" in names:
         shutil.rmtree(ROOT / "_build", ignore_errors=True)  # an unchanged page would not be warned about again

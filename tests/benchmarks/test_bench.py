@@ -7,7 +7,7 @@ from pnpkit.experiment.artefacts import read_json
 from pnpkit.experiment.integrity import Damaged
 from pnpkit.jtfs import JTFS
 
-SIZE, OPERATIONS = 2**13, ("forward", "forward+backward")
+SIZE, OPERATIONS = 2**13, ("forward",)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def test_calibrations_are_seconds_in_another_unit(report):
 
 def test_the_direct_algorithm_needs_more_memory(report):
     """Not a matter of speed: full-rate planes are that large."""
-    peak = {row["algorithm"]: row["peak_megabytes"] for row in report["rows"] if row["operation"] == "forward"}
+    peak = {row["algorithm"]: row["peak_megabytes"] for row in report["rows"]}
     if None in peak.values():
         pytest.skip("this system does not tell a process its peak memory")
     assert peak["direct"] > 2 * peak["pnpkit"] / bench.BATCH

@@ -27,7 +27,10 @@ LOOKS = """() => {
     }
 }"""
 # Of code one token of each class stays, of a formula what the keyboard reaches: the rest is the same many times over
+# And no colour is measured on its way from one light to the other
 OPEN = """async () => {
+    const still = document.head.appendChild(document.createElement('style'));
+    still.textContent = '*, ::before, ::after { transition: none !important }';
     document.querySelectorAll('article details').forEach(e => e.open = true);
     const kept = new Set();
     for (const e of document.querySelectorAll(':is(pre, dt.sig) span[class]'))

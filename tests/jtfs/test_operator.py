@@ -2,6 +2,8 @@
 
 import copy
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -15,6 +17,19 @@ from pnpkit.metric import riemannian_metric
 from pnpkit.synth import Arpeggio
 from tests.oracle import REFERENCE, drum, load, relative
 
+# What the suite leaves unchecked, for the time it takes: a name of its own keeps its compiled files apart
+LOOPS = """
+import beartype, jaxtyping, numba, torch
+beartype.of_loops = beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
+jaxtyping.install_import_hook("pnpkit.jtfs", "beartype.of_loops")
+from pnpkit.jtfs import JTFS, autograd, frequential, kernels, modulus, stages
+assert hasattr(modulus.interleaved, "__wrapped__")
+x = torch.randn(2, 2**10, dtype=torch.float64, requires_grad=True)
+for J in (4, 8):
+    jtfs = JTFS(J, 4, J_fr=3, T=None, n_samples=2**10).double()
+    jtfs(x).sum().backward()
+    torch.func.vmap(lambda v: torch.func.jvp(jtfs, (x,), (v,))[1])(torch.stack([x, x]).detach())
+"""
 POINTS = torch.tensor([[740.0, 8.7, 1.7], [520.0, 4.1, 2.9], [1000.0, 15.0, 3.9]], dtype=torch.float64)
 SECOND = 4737  # offset of the first path with a wavelet in time: before it, paths have frames
 
@@ -36,6 +51,11 @@ def sounds() -> torch.Tensor:
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def test_loops_keep_to_the_shapes_of_their_signatures() -> None:
+    """Φ, its gradient and its Jacobian, of two operators, each annotation checked."""
+    subprocess.run([sys.executable, "-c", LOOPS], check=True, capture_output=True)
 
 
 # Laws -----------------------------------------------------------------------------------------------------------------

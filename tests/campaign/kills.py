@@ -34,9 +34,9 @@ EVENTS = ("replace", "rename", "fsync", "open", "unlink", "rmdir", "mkdir")  # o
 
 
 def outcomes(plant: Plant, n: int, seed: int) -> Iterator[Outcome]:
-    """Of n kills; of trainings, which take seconds, one in five."""
+    """Of n kills; of trainings, which take seconds, one in nine."""
     rng, jobs = random.Random(seed), _jobs(plant)
-    kinds = ("metrics", "features", "evaluation", "curve", "training")
+    kinds = (*("metrics", "features", "evaluation", "curve") * 2, "training")
     known: dict[str, tuple[int, dict[str, bytes]]] = {}
     for i in range(n):
         kind = kinds[i % len(kinds)]

@@ -354,7 +354,7 @@ def test_a_cluster_gives_the_bits_of_the_local_pool(tmp_path, monkeypatch, capsy
         create_store(path, config, arpeggio_grid(6), Arpeggio.parameters)
         made = [write_chunk(path, items, toy(GRID, items)) for items in slices(216, config.chunk)[2:]]
         add_digests(path, dict(ChainMap(*made)))
-    compute_metrics(ours, config, workers=2)
+    compute_metrics(ours, config, workers=1)
 
     monkeypatch.setitem(PROFILES, "tiny", tiny)
     monkeypatch.setenv("PNPKIT_DATA", str(tmp_path))

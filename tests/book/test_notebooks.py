@@ -68,6 +68,12 @@ def test_chapter_is_executed_in_order(src):
 
 
 @each_chapter
+def test_what_cells_say_has_no_role_of_myst_which_would_be_shown_as_it_is(src):
+    said = [text for cell in code_cells(src) for text in texts(cell)]
+    assert [role for text in said for role in re.findall(r"\{[a-z:]+\}`[^`]*`", text)] == []
+
+
+@each_chapter
 def test_chapter_equals_its_source_cell_by_cell(src):
     def content(cell):
         metadata = {key: cell.metadata[key] for key in ("tags", "mystnb") if cell.metadata.get(key)}

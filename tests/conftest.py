@@ -24,10 +24,10 @@ import xarray  # noqa: F401
 # An int passes for a float, as in PEP 484 and mypy. The hook takes a name, so the configured checker needs one.
 # Loops of Φ, called thousands of times a sound, would take half the time of all tests: one of tests/jtfs has them.
 beartype.with_tower = beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
-LOOPS = {"autograd", "frequential", "kernels", "modulus", "stages"}
+LOOPS = {f"pnpkit.jtfs.{name}" for name in ("autograd", "frequential", "kernels", "modulus", "stages")}
 ROOT = Path(__file__).parents[1]
-checked = [p.relative_to(ROOT).with_suffix("") for p in (ROOT / "pnpkit").rglob("*.py") if p.stem not in LOOPS]
-jaxtyping.install_import_hook([".".join(p.parts) for p in checked], "beartype.with_tower")
+modules = {".".join(p.relative_to(ROOT).with_suffix("").parts) for p in (ROOT / "pnpkit").rglob("*.py")}
+jaxtyping.install_import_hook(sorted(modules - LOOPS), "beartype.with_tower")
 hypothesis.settings.register_profile("house", deadline=None, derandomize=True, max_examples=25)
 hypothesis.settings.load_profile("house")
 

@@ -126,13 +126,13 @@ def test_the_instrument_needs_no_extra_but_for_its_pages_which_name_theirs(tmp_p
     monkeypatch.setenv("PNPKIT_DATA", str(ROOT / "data"))
     monkeypatch.chdir(tmp_path)
     said = verbs(
-        "synth 740 8.7 1.7 --out x.wav", "match x.wav --starts 1 --out out",
+        "synth 740 8.7 1.7 --out x.wav", "match x.wav --starts 1", "match x.wav --starts 1 --out out",
         "transform out/x.wav.npz --set gamma=2 --out y.wav", "morph out/x.wav.npz out/x.wav.npz --steps 1 --out path",
     )  # fmt: skip
-    assert [code for code, _ in said.values()] == [0] * 4
-    first, second, *_ = (text for _, text in said.values())
-    assert first == ""
-    assert re.fullmatch(r"pnpkit: no pages .* needs matplotlib: pip install 'pnpkit\[report\]'\n", second)
+    assert [code for code, _ in said.values()] == [0] * 5
+    first, second, third, *_ = (text for _, text in said.values())
+    assert (first, second) == ("", "")
+    assert re.fullmatch(r"pnpkit: no pages .* needs matplotlib: pip install 'pnpkit\[report\]'\n", third)
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["matches.csv", "x.wav.npz"]
 
 

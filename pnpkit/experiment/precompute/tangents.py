@@ -68,6 +68,7 @@ def compute_tangents(
         run_tasks(_task, [(folder, config, c) for c in missing], workers=1, executor=executor, finished=count)
     parts = [_read(_path(folder, chunk)) for chunk in chunks]
     values, J = (torch.cat([torch.from_numpy(part[name]) for part in parts]) for name in ("values", "J"))
+    values, J = _from_silence(values, J, **_axes(folder))
     return LinearisedListening(theta, values, J, partial(problem.space.encode, coordinates="logminmax"))
 
 
@@ -113,7 +114,7 @@ def _write_basis(path: Path, problem: Problem, theta: Tensor, components: int) -
 def _task(folder: Path, config: TangentConfig, chunk: slice) -> int:
     """Compute and write one file, and the record that vouches for it; the number of its sounds."""
     began, problem = time.monotonic(), matching_problem(config.grid)
-    axes = {name: torch.from_numpy(array) for name, array in read_arrays(folder / BASIS, "basis").items()}
+    axes = _axes(folder)
     pairs = [
         value_and_jacobian(problem.synth, problem.phi, t[None]) for t in atlas_sounds(config.grid, config.every)[chunk]
     ]
@@ -123,6 +124,20 @@ def _task(folder: Path, config: TangentConfig, chunk: slice) -> int:
     write_atomically(path, partial(write_arrays, kind="tangents", values=compressed))
     write_record(path.with_suffix(".json"), provenance(config, time.monotonic() - began), [path.name, BASIS])
     return chunk.stop - chunk.start
+
+
+def _axes(folder: Path) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(array) for name, array in read_arrays(folder / BASIS, "basis").items()}
+
+
+def _from_silence(values: Tensor, J: Tensor, mean: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
+    """Components of Φ in place of those of Φ less its mean: a loss asks how far silence is, too, which is at zero.
+
+    One coordinate more, the same for all sounds, has what of the mean no component has.
+    """
+    origin = basis @ mean
+    rest = (mean - origin @ basis).norm().expand(len(values), 1)
+    return torch.cat([values + origin, rest], 1), torch.cat([J, J.new_zeros(len(J), 1, J.shape[2])], 1)
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:

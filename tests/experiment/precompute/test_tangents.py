@@ -35,6 +35,8 @@ def test_between_train_sounds_distances_and_slopes_are_those_of_phi(folder: Path
     ]
     assert torch.cosine_similarity(*slopes, dim=0) > 0.95
     assert slopes[0][0] != 0
+    silence = (listen(theta).norm(dim=1), exact.norm(dim=1).float())
+    torch.testing.assert_close(*silence, rtol=0.02, atol=0)
 
 
 def test_a_chunk_that_is_missing_is_computed_again_to_the_same_bits(folder: Path) -> None:

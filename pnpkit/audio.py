@@ -65,14 +65,14 @@ def read_sound(source: Source) -> tuple[Float[Tensor, " n"], int]:
             peak = max(peak, float(np.abs(block).max()))
             mix[n : n + len(block)] = 0 if wrong else block.mean(1)
             n += len(block)
-        samples = n * sound.channels
+        samples, step = n * sound.channels, _step(sound)
     if n < 2:
         raise ValueError(f"{name} is empty" if not n else f"{name} has one sample: that is no sound")
     if wrong:
         raise ValueError(f"{name} must be finite: {wrong} of its {samples} samples are NaN or infinite")
     if not peak:
         raise ValueError(f"{name} is silent: there is nothing to match")
-    if max(mix[:n].max(), -mix[:n].min()) < 1e-6 * peak:
+    if max(mix[:n].max(), -mix[:n].min()) < max(1e-6 * peak, min(1.01 * step, peak / 4)):  # x and −x may round apart
         raise ValueError(f"{name}: its channels cancel each other, mixed to mono it is silent")
     return torch.from_numpy(mix[:n]), rate
 
@@ -80,7 +80,11 @@ def read_sound(source: Source) -> tuple[Float[Tensor, " n"], int]:
 def resolution_of(source: Source) -> float:
     """Step between the values that samples of a file can take, full scale at 1; 0 for 20 bits and more."""
     with _opened(source) as (_, sound):
-        return 2.0 ** (1 - BITS[sound.subtype]) if sound.subtype in BITS else 0.0
+        return _step(sound)
+
+
+def _step(sound: soundfile.SoundFile) -> float:
+    return 2.0 ** (1 - BITS[sound.subtype]) if sound.subtype in BITS else 0.0
 
 
 def require_unclipped(source: Source, part: tuple[float, float]) -> None:

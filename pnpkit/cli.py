@@ -1,6 +1,7 @@
 """The command line: ``pnpkit VERB``. It parses, calls the library, and turns errors into one line and an exit code."""
 
 import difflib
+import math
 import os
 import re
 import sys
@@ -65,10 +66,11 @@ def _options(
 @app.command(context_settings={"ignore_unknown_options": True})  # so that −1.7 is a number and no option
 def synth(
     theta: Annotated[
-        list[float],
+        list[str],
         typer.Argument(
-            help="Parameters in raw units. Arpeggio: f_c (Hz), f_m (Hz), gamma (octave/s). Drum: omega (rad/s), "
-            "tau (s), p, D, alpha. One out of the range of the data set is said to be."
+            help="Parameters in raw units. Arpeggio: f_c (512 to 1024 Hz), f_m (4 to 16 Hz), gamma (0.5 to 4 "
+            "octave/s). Drum: omega (251 to 6283 rad/s), tau (0.07 to 0.8 s), p (1e-05 to 0.2), D (1e-05 to 0.3), "
+            "alpha (0 to 1). One out of these ranges, those of the data set, is said to be."
         ),
     ],
     out: Annotated[Path, typer.Option("--out", help="WAV file to write, mono, 16 bits, its peak at 0.9.")],
@@ -87,12 +89,30 @@ def synth(
     from pnpkit.experiment.systems import get_system
 
     g = get_problem(GridConfig(name, variant or next(iter(get_system(name).variants)))).synth
-    if out.suffix.lower() != ".wav":
-        raise Misuse(f"{out} must end in .wav, which is what is written")
-    sound = g(torch.tensor(theta, dtype=torch.float64))
-    cli_transform.require_sound(out, g.parameters, theta, sound)
-    cli_transform.say_outside(g.parameters, theta)
+    cli_transform.require_wav(out)
+    values = [_number(text) for text in theta]
+    if len(values) != len(g.parameters):
+        names = ", ".join(g.parameters.names)
+        raise Misuse(f"{name} takes {len(g.parameters)} numbers, {names}, not {len(values)}: {' '.join(theta)}")
+    try:
+        sound = g(torch.tensor(values, dtype=torch.float64))
+    except ValueError as error:
+        raise Misuse(str(error)) from error
+    cli_transform.require_sound(out, g.parameters, values, sound)
+    cli_transform.say_outside(g, values)
     write_atomically(out, lambda path: save_wav(path, sound, g.sample_rate))
+
+
+def _number(text: str) -> float:
+    """A parameter; what is none is taken for a mistyped option if it looks like one."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        option = f"there is no option {text.partition('=')[0]}"
+        raise Misuse(option if text.startswith("--") else f"{text!r} is no finite number")
+    return value
 
 
 cli_matching.register(app)

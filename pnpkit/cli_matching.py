@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 Synth = Annotated[str, typer.Option("--synth", help="arpeggio, drum, or module:attribute.")]
 Variant = Annotated[str | None, typer.Option(help="Of the synthesiser; its headline one by default.")]
-Starts = Annotated[int, typer.Option(min=1, help="Nearest sounds of the atlas from which a descent begins.")]
+Starts = Annotated[
+    int, typer.Option(min=1, help="Nearest sounds of the atlas to descend from; half as many more are read off a drum.")
+]
 Steps = Annotated[int, typer.Option(min=1, help="Of each descent, at most.")]
 Finish = Annotated[str, typer.Option(help="phi, or waveform: goes on with the waveform where that explains the sound.")]
 WIDE = 0.1  # of a value: a region that is wider is told by its ends

@@ -14,7 +14,7 @@ from pnpkit.progress import bars
 if TYPE_CHECKING:
     from pnpkit.experiment.matches import MatchConfig
     from pnpkit.matching import Match
-    from pnpkit.synth import ParameterSpace
+    from pnpkit.synth import ParameterSpace, Synthesiser
 
 Synth = Annotated[
     str | None,
@@ -51,14 +51,14 @@ def transform(
     config = _config(saved, synth, variant, starts, steps, finish)
     g, space = config.synth, config.synth.parameters
     changes = [(*_change(text, space), k) for k, texts in enumerate((set_, scale)) for text in texts or ()]
-    if out.suffix.lower() != ".wav":
-        raise Misuse(f"{out} must end in .wav, which is what is written")
+    require_wav(out)
+    _check_files(file)
     _spare(out, file)
     found = _answer(file, saved, config)
     theta = found.theta.clone()
     for i, value, factor in changes:
         theta[i] = theta[i] * value if factor else value
-    say_outside(space, theta.tolist())
+    say_outside(g, theta.tolist())
     world = Placed(g, max(1.0, 2 * abs(found.level)), g.n_samples / g.sample_rate)
     x = world(world.whole(theta, found.level, found.delay))
     peak = require_sound(out, space, theta.tolist(), x)
@@ -68,7 +68,7 @@ def transform(
         print(f"pnpkit: {out} would clip: its peak is brought from {peak:.2f} to 0.9", file=sys.stderr)
     write_atomically(out, lambda path: save_wav(path, x, g.sample_rate, gain))
     for p, before, after in zip(space.parameters, found.theta.tolist(), theta.tolist(), strict=True):
-        print(f"{p.name}\t{before:.5g}\t{after:.5g}\t{p.unit}")
+        print(f"{p.name}\t{before:.5g}\t{after:.5g}\t{p.unit}".removesuffix("\t1"))
 
 
 def morph_(
@@ -97,6 +97,7 @@ def morph_(
 
     saved = _saved(first, second)
     config = _config(saved, synth, variant, starts, finish=finish)
+    _check_files(first, second)
     for k in range(steps + 1):
         _spare(out / f"{k:02d}.wav", first, second)
     a, b = (_answer(file, saved, config) for file in (first, second))
@@ -110,6 +111,7 @@ def morph_(
         for old in out.glob("*.wav"):
             if old.stem.isdecimal() and int(old.stem) >= len(sounds):
                 old.unlink()
+    (out / "morph.csv").unlink(missing_ok=True)  # written last: a folder without it is not whole
     for k, x in enumerate(sounds):
         write_atomically(out / f"{k:02d}.wav", lambda p, x=x: save_wav(p, x, g.sample_rate, gain))  # type: ignore[misc]
     table = pd.DataFrame(path.theta.numpy(), columns=list(g.parameters.names)).rename_axis("step")
@@ -123,11 +125,23 @@ def morph_(
         print("pnpkit: warning: the path did not converge: its steps may not sound equal", file=sys.stderr)
 
 
-def say_outside(space: "ParameterSpace", theta: list[float]) -> None:
-    """Warn of parameters out of the range of the data set."""
-    for p, value in zip(space.parameters, theta, strict=True):
+def say_outside(g: "Synthesiser", theta: list[float]) -> None:
+    """Warn of parameters out of the range of the data set; ``Misuse`` of a frequency that would sound as another."""
+    nyquist = {"Hz": g.sample_rate / 2, "rad/s": math.pi * g.sample_rate}
+    for p, value in zip(g.parameters.parameters, theta, strict=True):
+        if abs(value) >= nyquist.get(p.unit, math.inf):
+            raise Misuse(f"{p.name} = {value:.4g} is not below half the sampling rate, {nyquist[p.unit]:.6g} {p.unit}")
         if not p.low <= value <= p.high:
-            print(f"pnpkit: {p.name} = {value:.4g} is out of range: {p.low:g} to {p.high:g} {p.unit}", file=sys.stderr)
+            unit = "" if p.unit == "1" else f" {p.unit}"
+            print(f"pnpkit: {p.name} = {value:.4g} is out of range: {p.low:g} to {p.high:g}{unit}", file=sys.stderr)
+
+
+def require_wav(out: Path) -> None:
+    """``Misuse`` unless a file of that name may be written as WAV."""
+    if out.suffix.lower() != ".wav":
+        raise Misuse(f"{out} must end in .wav, which is what is written")
+    if out.is_dir():
+        raise Misuse(f"{out} is a folder: --out names the file to write")
 
 
 def require_sound(out: Path, space: "ParameterSpace", theta: list[float], x: Any) -> float:
@@ -137,6 +151,15 @@ def require_sound(out: Path, space: "ParameterSpace", theta: list[float], x: Any
         values = ", ".join(f"{p.name} = {v:.4g}" for p, v in zip(space.parameters, theta, strict=True))
         raise ValueError(f"{out} is not written: with {values} the synthesiser's sound is silent or not finite")
     return peak
+
+
+def _check_files(*files: str) -> None:
+    """The errors of files that are no sounds, before any is matched."""
+    from pnpkit.audio import resolution_of
+
+    for file in files:
+        if file != "-" and Path(file).suffix.lower() != ".npz":
+            resolution_of(file)
 
 
 def _spare(out: Path, *files: str) -> None:

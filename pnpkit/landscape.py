@@ -185,7 +185,7 @@ class LinearisedListening:
 
     Give it to :class:`pnpkit.losses.SpectralLoss` in place of Φ∘g: a step then costs as much as one of the P-loss. The
     coefficients may be principal components of Φ, of orthonormal directions: distances are then those of Φ less what
-    the components leave.
+    the components leave. They must not be centred for a loss that has a ``box``: it takes silence to be at zero.
 
     Args:
         theta: θ_k of the known sounds, raw units.

@@ -174,6 +174,7 @@ def test_a_name_that_is_not_utf_8_is_read(tmp_path):
             lambda p: soundfile.write(p, torch.stack([TONE, -TONE], -1).numpy(), RATE, subtype="FLOAT"),
             "cancel each other",
         ),
+        (lambda p: soundfile.write(p, 0.3 * torch.stack([TONE, -TONE], -1).numpy(), RATE), "cancel each other"),
     ],
 )
 def test_what_cannot_be_read_is_said_in_one_line_that_names_it(tmp_path, make, message):

@@ -45,7 +45,7 @@ from pnpkit.experiment.precompute.metric_store import (
 from pnpkit.experiment.profiles import PROFILES
 from pnpkit.experiment.workspace import Workspace
 from pnpkit.progress import pace
-from pnpkit.synth import Arpeggio
+from pnpkit.synth import Arpeggio, RectangularDrum
 from tests.campaign.arguments import ten_hours
 
 Run = Callable[..., tuple[int, str, str]]  # arguments → exit code, stdout, stderr
@@ -93,8 +93,13 @@ def one_line(said: str) -> str:
         (["train", "--profile", "smoke", "--loss", "pnp"], 1, "compute them with `pnpkit metrics --profile smoke`"),
         (["table", "--profile", "smoke", "--form", "docx"], 2, "unknown form 'docx'; valid ones: html, mark"),
         (["synth", "700", "8", "2", "--out", "x.mp3"], 2, "x.mp3 must end in .wav"),
-        (["synth", "nan", "8", "2", "--out", "x.wav"], 1, "theta must be finite: 1 of its 3 values"),
-        (["synth", "700", "8", "--out", "x.wav"], 1, "its last dimension must be 3: f_c, f_m, gamma"),
+        (["synth", "nan", "8", "2", "--out", "x.wav"], 2, "'nan' is no finite number"),
+        (["synth", "700", "8", "abc", "--out", "x.wav"], 2, "'abc' is no finite number"),
+        (["synth", "700", "8", "2", "--otu", "y.wav", "--out", "x.wav"], 2, "there is no option --otu"),
+        (["synth", "700", "8", "--out", "x.wav"], 2, "arpeggio takes 3 numbers, f_c, f_m, gamma, not 2: 700 8"),
+        (["synth", "4096", "8", "2", "--out", "x.wav"], 2, "4096 is not below half the sampling rate, 4096 Hz"),
+        (["synth", "-9", "1", ".1", ".1", "1", "--synth", "drum", "--out", "x.wav"], 2, "omega must be positive"),
+        (["synth", "700", "8", "2", "--out", "folder.wav"], 2, "folder.wav is a folder: --out names the file"),
         (["synth", "700", "8", "2", "--variant", "fm", "--out", "x.wav"], 2, "unknown variant of arpeggio 'fm'"),
         (
             ["evaluate", "--profile", "smoke", "--loss", "p"],
@@ -105,7 +110,11 @@ def one_line(said: str) -> str:
     ],
 )
 @pytest.mark.usefixtures("unchecked")
-def test_errors_name_what_is_allowed(arguments: list[str], code: int, said: str, run: Run, tmp_path: Path) -> None:
+def test_errors_name_what_is_allowed(
+    arguments: list[str], code: int, said: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("folder.wav").mkdir()
     answer = run(*arguments)
     assert answer[0] == code
     assert said in one_line(answer[2])
@@ -150,6 +159,14 @@ def test_synth_writes_the_waveform_and_needs_neither_data_set_nor_scattering(
     code, _, said = run("synth", 740, 8.7, -1.7, "--out", tmp_path / "down.wav", *options)
     assert code == 0, "a negative number is no option"
     assert one_line(said) == "pnpkit: gamma = -1.7 is out of range: 0.5 to 4 octave/s"
+
+
+def test_the_help_of_synth_has_the_ranges(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    said = run("synth", "--help")[1]
+    for p in (*Arpeggio.parameters.parameters, *RectangularDrum.parameters.parameters):
+        low, high = (f"{end:.0f}" if p.unit == "rad/s" else f"{end:g}" for end in (p.low, p.high))
+        assert f"{p.name} ({low} to {high}{'' if p.unit == '1' else f' {p.unit}'})" in said
 
 
 def test_run_hands_over_its_folder(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

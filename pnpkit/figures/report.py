@@ -106,14 +106,20 @@ def _parameters(found: Match) -> Iterable[tuple[str, ...]]:
         at = " (at its bound)" if min(abs(value - p.low), abs(value - p.high)) <= 1e-6 * (p.high - p.low) else ""
         for unit, scale in ((p.unit, 1.0), *([("Hz", 0.5 / math.pi)] if p.unit == "rad/s" else [])):
             none = "none: what is left over does not tell" if found.converged else "none, as not converged"
-            where = none if ends is None else _span(ends[i][0], ends[i][1], scale)
-            unit = "" if unit == "1" else unit
-            yield p.name, f"{scale * value:.5g}{at}", unit, where, _span(p.low, p.high, scale)
+            low, high = (p.low, p.high) if ends is None else ends[i]
+            where = none if ends is None else _span(low, high, scale)
+            told = f"{scale * value:.{max(5, _digits(low, high))}g}{at}"
+            yield p.name, told, "" if unit == "1" else unit, where, _span(p.low, p.high, scale)
+
+
+def _digits(low: float, high: float) -> int:
+    """How many it takes that one end is not printed as the other."""
+    apart = abs(high - low) / max(abs(high), 1e-300)
+    return max(4, 2 + math.ceil(-math.log10(apart))) if apart else 4
 
 
 def _span(low: float, high: float, scale: float) -> str:
-    apart = abs(high - low) / max(abs(high), 1e-300)
-    digits = max(4, 2 + math.ceil(-math.log10(apart))) if apart else 4  # that one end is not printed as the other
+    digits = _digits(low, high)
     return f"{scale * low:.{digits}g} to {scale * high:.{digits}g}"
 
 
@@ -137,7 +143,8 @@ def _history(found: Match) -> str:
     names = ("start", "step", "distance", *found.space.names)
     rows = [[f"{row[n]:.5g}" for n in names[1:]] for _, row in table.tail(LONG).iterrows()]
     said = [POLISH.get(int(start), f"{start:.0f}") for start in table.start.tail(LONG)]
-    return _table(names, [[start, *row] for start, row in zip(said, rows, strict=True)])
+    cut = f'<p class="told">The last {LONG} of {len(table)} steps.</p>' if len(table) > LONG else ""
+    return cut + _table(names, [[start, *row] for start, row in zip(said, rows, strict=True)])
 
 
 def _scalograms(sounds: dict[str, Tensor], rate: int) -> list[bytes]:

@@ -19,8 +19,8 @@ from pnpkit.synth import Parameter, ParameterSpace, Synthesiser
 MADE, NEAR, NOT = VERDICTS = ("made by it", "near it", "not made by it")
 REGION = ("centre", "covariance", "radius", "coordinates")  # of the region, in a file
 MARGIN = 2.0  # times the usual distance: made by it
-# Share of ‖Φ(x)‖ that must be explained: near it. Set on six recordings, and thin: of a drum, two toms leave it at 0.82
-# and 0.85, a tone of one strong partial at 0.78, a tom whose pitch falls at 0.62, a hit at 0.66, a hi-hat at 0.44.
+# Share of ‖Φ(x)‖ that must be explained: near it. Set on six recordings (the study "recordings"), and thin: of a drum,
+# two toms leave it at 0.83 and 0.85, a tone of one strong partial at 0.79.
 NEARNESS = 0.8
 
 
@@ -32,8 +32,8 @@ class Match:
         theta: θ̃, raw units, in the order of the synthesiser's parameters.
         level: dB by which x is louder than g(θ̃); 0 where it was known.
         delay: seconds by which x is late; 0 where it was known.
-        region: 95 % of θ, level and delay profiled out; None if the last descent in Φ did not converge, or
-            samples in whole steps leave no linear picture of it.
+        region: 95 % of θ, level and delay profiled out; None if the last descent in Φ did not converge, or ended so
+            far from x (:data:`NEARNESS`) that no linear picture tells.
         distance: ‖Φ(x̃) − Φ(x)‖, as heard in the noise, of this very answer, whatever it was fitted to last.
         usual: the distance that an in-model sound in that noise would leave.
         norm: ‖Φ(x)‖, as heard in the noise.

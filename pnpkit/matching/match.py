@@ -67,7 +67,7 @@ def match(
             by name, one or several that go together); an analyser, x → θ (a network with what comes before and after
             it, ``lambda x: space.decode(network(scalogram(x)), coordinates)``); starts themselves, raw units; or None
             for random ones.
-        n_starts: how many of the atlas' nearest (or random ones) are tried.
+        n_starts: how many of the atlas' nearest (or random ones) are tried, and half as many of what ``hint`` reads.
         finish: ``"waveform"`` goes on with the waveform, phase free, where Φ is stuck and where it has ended, and keeps
             that only where it explains the sound.
         level, delay: whether they are parameters of the descent.

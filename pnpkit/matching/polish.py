@@ -40,8 +40,8 @@ def polished(
             end = further
         elif q.noise[0].deviation >= q.step:  # nor does a linear picture tell what rounding does
             region = _from_leftover(q, best)
-    coarse = q.step > 0 and best.distance > (1 - NEARNESS) * q.norm  # beyond what any linear picture tells
-    return end, None if coarse else region, ways
+    beyond = best.distance > (1 - NEARNESS) * q.norm  # what any linear picture tells
+    return end, None if beyond else region, ways
 
 
 def _in_noise(q: Question, noise: tuple[Noise, Tensor], end: Descent, steps: int) -> tuple[Descent, Region | None]:

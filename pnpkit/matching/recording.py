@@ -52,7 +52,7 @@ def fitted(x: Float[Tensor, " m"], rate: float, g: Synthesiser) -> Fitted:
 
     Raises:
         TypeError: if it is no tensor.
-        ValueError: if its rate is not positive, it is silent, or too short for one sample at the synthesiser's rate.
+        ValueError: if its rate is not positive, or it is silent, constant, or shorter than a hundredth of a second.
 
     >>> from pnpkit import RectangularDrum
     >>> g = RectangularDrum()
@@ -64,6 +64,11 @@ def fitted(x: Float[Tensor, " m"], rate: float, g: Synthesiser) -> Fitted:
     require_floating("the recording", x)
     if not rate > 0:
         raise ValueError(f"the rate of a recording must be positive, not {rate}")
+    if len(x) < FRAME * rate:
+        raise ValueError(f"the sound lasts {1e3 * len(x) / rate:.2g} ms: {1e3 * FRAME:g} ms are the least")
+    if bool((x == x[0]).all()):
+        what = f"a constant, {float(x[0]):.3g}" if x[0] else "silent"
+        raise ValueError(f"the sound is {what}: there is nothing to match")
     told = []
     if offset := _offset(x, rate):
         x = x - offset
@@ -71,8 +76,6 @@ def fitted(x: Float[Tensor, " m"], rate: float, g: Synthesiser) -> Fitted:
     resampled = x  # in its own precision: an hour is long
     if rate != g.sample_rate:
         resampled = torch.from_numpy(soxr.resample(x.numpy(), rate, g.sample_rate, quality="VHQ"))
-    if not resampled.any():
-        raise ValueError("the sound is silent, or too short for the synthesiser's rate: there is nothing to match")
     n, begins = g.n_samples, onsets(resampled, g.sample_rate)
     if rate == g.sample_rate and len(x) == n:
         told += ["of the synthesiser's rate and length"]

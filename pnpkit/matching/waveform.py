@@ -16,6 +16,7 @@ from pnpkit.metric import value_and_jacobian
 WINDOWS = (32, 16, 8, 4, 2, 1)  # over the sound: within each, phase and level are free
 STEPS = 12  # at each number of windows
 SETTLED = 1e-7  # relative change of the misfit at which a descent ends
+ROUNDING = 1e-7  # of the sound: what samples of single precision leave of it, and what this arithmetic can tell
 EXPLAINED = 0.95  # share of the sound's energy, noise taken off, from which the finish is kept
 
 
@@ -80,7 +81,8 @@ def finished(x: Float[Tensor, " n"], world: Placed, start: Float[Tensor, " p"], 
     c = torch.vdot(z, y) / z.abs().square().sum().clamp_min(1e-300)
     explained = float(c.abs().square() * z.abs().square().sum()) / heard if heard > 0 else 0.0
     freedom = len(x) - len(u) - 2
-    region = from_metric(u, M, float(misfit.clamp_min(0).sqrt()), freedom, world.g.parameters)
+    left = max(float(misfit), ROUNDING**2 * energy) ** 0.5
+    region = from_metric(u, M, left, freedom, world.g.parameters)
     plain = (c * _analytic(sound, torch.ones_like(whiten))).real
     return Finish(theta, float(c.abs()), region, min(explained, 1.0), plain)
 

@@ -50,6 +50,16 @@ def _here(task: Callable[..., Any], arguments: Sequence[tuple[Any, ...]], **opti
             options["waiting"]()
 
 
+def test_a_head_that_is_not_ours_is_refused_before_any_work(
+    profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = dataclasses.replace(profile, training=dataclasses.replace(profile.training, head="small"))
+    monkeypatch.setitem(PROFILES, "tiny", own)
+    with pytest.raises(ValueError, match="unknown head 'small'; valid ones: leaky_relu"):
+        run_profile("tiny", root=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 @small_network()
 def test_profile_end_to_end(profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "run_tasks", _here)

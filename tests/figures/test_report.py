@@ -1,6 +1,8 @@
 """The page of a match, and of many: to be read by everyone, by day and by night."""
 
 import importlib.resources
+import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -8,7 +10,7 @@ import pytest
 import torch
 
 from pnpkit.figures.report import index, report
-from pnpkit.matching import Match
+from pnpkit.matching import Match, Region
 from pnpkit.synth import Parameter, ParameterSpace
 
 RATE = 4096
@@ -32,6 +34,18 @@ def test_why_there_is_no_region_and_what_the_verdict_means_is_said():
     assert "none, as not converged" in page
     assert "Near it: 90 % of Φ explained, 20 where 3 is usual (did not converge)" in page
     assert "at least 80 % of Φ explained" in page
+
+
+def test_a_value_has_the_digits_of_its_region_and_a_long_history_says_that_it_is_cut():
+    low_high = Region(torch.zeros(1), torch.tensor([[1e-12]]), 1.0, SPACE)
+    u = SPACE.encode(torch.tensor([700.01437], dtype=torch.float64), "logminmax")
+    history = pd.concat([answer().history] * 50, ignore_index=True)
+    found = replace(answer(region=replace(low_high, centre=u), history=history), theta=SPACE.decode(u, "logminmax"))
+    page = report("x", "told", TONE, found, RATE)
+    told = re.search(r"<td>(700\.01\d+)</td><td>Hz</td><td>(\S+) to ([\d.]+)</td>", page)
+    value, low, high = map(float, told.groups())
+    assert low < value < high
+    assert "The last 40 of 50 steps." in page
 
 
 def test_the_index_links_what_has_a_page_and_says_why_another_has_none(tmp_path):

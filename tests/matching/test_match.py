@@ -84,6 +84,16 @@ def test_the_waveform_finishes_what_phi_began(atlas):
     assert (fine.resynthesis - late(theta)).norm() < 0.02 * late(theta).norm()
 
 
+def test_of_a_sound_without_noise_the_waveform_tells_as_much_as_its_samples_do():
+    for theta in drawn(3, seed=8):
+        x = Bell()(theta).float()
+        found = match(x, 4096, Bell(), operator(), starts=theta * 1.01, noise=None, finish="waveform", **KNOWN)
+        low, high = found.region.interval()
+        assert found.finish == "waveform"
+        assert found.region.contains(theta)
+        assert ((low < high) & (high - low < 1e-5 * theta)).all()
+
+
 def test_the_phase_of_a_sound_is_free(atlas):
     theta = drawn(1, seed=8)[0]
     spectrum = torch.fft.rfft(late(theta)) * torch.polar(torch.ones(1), torch.tensor([2.0])).to(torch.complex128)
@@ -161,6 +171,7 @@ def test_what_no_bell_makes_is_not_made_by_it(atlas):
     assert found.finish == "phi"  # a waveform that explains nothing is not kept
     assert found.sentence().startswith("not made by it: ")
     assert "is usual" in found.sentence()
+    assert found.region is None  # no linear picture reaches so far
 
 
 def test_starts_come_from_an_analyser_the_caller_or_chance():

@@ -90,6 +90,15 @@ def test_onsets_are_where_strokes_begin_however_they_beat():
     assert len(onsets(beating, RATE)) == 1
 
 
-def test_silence_is_refused():
-    with pytest.raises(ValueError, match="silent"):
-        fitted(silence(1.0), 44100, DRUM)
+@pytest.mark.parametrize(
+    ("x", "said"),
+    [
+        (silence(1.0), "the sound is silent"),
+        (silence(1.0) + 0.5, "the sound is a constant, 0.5"),
+        (STROKE[:10], "the sound lasts 0.23 ms: 10 ms are the least"),
+        (STROKE[:0], "the sound lasts 0 ms"),
+    ],
+)
+def test_what_is_no_sound_is_refused(x, said):
+    with pytest.raises(ValueError, match=said):
+        fitted(x, 44100, DRUM)

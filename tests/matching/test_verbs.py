@@ -307,6 +307,11 @@ def test_a_morph_goes_from_one_to_the_other_in_even_steps(run, tmp_path):
     (tmp_path / "path" / "my own.wav").touch()
     assert run("morph", a, b, "--steps", 2, "--out", tmp_path / "path", "--synth", BELL)[0] == 0
     assert sorted(p.name for p in (tmp_path / "path").glob("*.wav")) == ["00.wav", "01.wav", "02.wav", "my own.wav"]
+    (tmp_path / "path" / "02.wav").unlink()
+    (tmp_path / "path" / "02.wav").mkdir()
+    code, _, error = run("morph", a, b, "--steps", 2, "--out", tmp_path / "path", "--synth", BELL)
+    assert (code, "02.wav cannot be written" in error) == (1, True)
+    assert not (tmp_path / "path" / "morph.csv").exists()  # which would speak of other sounds than lie there
 
 
 def test_of_a_folder_what_is_hidden_or_no_file_is_no_sound_and_each_comes_once(tmp_path):
@@ -394,6 +399,13 @@ def test_a_sound_that_is_read_is_not_written_over(run, tmp_path):
         assert [file.read_bytes() for file in files] == before
 
 
+def test_files_are_looked_at_before_any_is_matched(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(matches, "match_as", lambda *_: pytest.fail("no work before the refusal"))
+    (tmp_path / "none.wav").write_text("no sound")
+    code, _, error = run("morph", bell(tmp_path / "x.wav"), tmp_path / "none.wav", "--out", tmp_path, "--synth", BELL)
+    assert (code, "none.wav is no sound that can be read" in error) == (1, True)
+
+
 def test_a_sound_too_soft_for_its_bits_is_refused(run, tmp_path):
     faint = (8 * Bell()(THETA)).round().to(torch.int16)
     soundfile.write(tmp_path / "x.wav", faint.numpy(), 4096)
@@ -443,7 +455,9 @@ def test_16_bits_do_not_unmake_a_sound(run, tmp_path, soft, how):
         (("transform", "x.wav", "--out", "y.wav", "--synth", BELL, "--set", "f=nan"), 2, "'f=nan' must be NAME=NUMBER"),
         (("transform", "x.wav", "--out", "y.mp3", "--synth", BELL), 2, "y.mp3 must end in .wav"),
         (("synth", "400", "0.1", "--out", "y.flac", "--synth", BELL), 2, "y.flac must end in .wav"),
-        (("synth", "nan", "0.1", "--out", "y.wav", "--synth", BELL), 1, "the synthesiser's sound is silent or not"),
+        (("synth", "0", "0.1", "--out", "y.wav", "--synth", BELL), 1, "the synthesiser's sound is silent or not"),
+        (("transform", "none.wav", "--out", "y.wav", "--synth", BELL), 1, "none.wav: there is no such file"),
+        (("morph", "x.npz", "x.npz", "--out", "y", "--synth", BELL), 1, "x.npz"),
         (("transform", "x.npz", "--out", "y.wav", "--synth", BELL), 1, "x.npz"),
     ],
 )

@@ -107,7 +107,8 @@ class WaveformLoss:
 
     Args:
         distance: of two batches of waveforms, such as :func:`pnpkit.distances.ddsp_mss_distance`; one number an item.
-        listen: g, or what is compared of a sound, as one function of θ in raw units; with a box, zero for silence.
+        listen: g, or what is compared of a sound, as one function of θ in raw units; with a box, zero for silence. It
+            gets θ in the network's precision: a chirp whose phase needs double takes ``theta.double()``.
         decode, box: as in :class:`SpectralLoss`.
 
     Raises:

@@ -102,6 +102,7 @@ def match(
         raise ValueError(f"no parameter of a synthesiser that is matched may be called {' or '.join(sorted(taken))}")
     require_whole("n_starts", n_starts, 1)
     require_whole("steps", steps, 0)
+    require_whole("seed", seed, 0)
     if not 0 <= resolution < math.inf:
         raise ValueError(f"resolution must be finite and not negative, not {resolution}")
     _check_sound(x, sample_rate, g)
@@ -163,7 +164,8 @@ def _asked(
     seed: int,
 ) -> tuple[Question, float, Tensor]:
     """The question, the gain that brought the sound to the level of its likeliest start, and where to begin."""
-    g, x, assumed = world.g, x.double(), noise_in(x, noise)
+    g, x = world.g, x.detach().double()
+    assumed = noise_in(x, noise)
     plain = Hearing.plain(phi if phi is not None else JTFS.reference(g.n_samples).to(x.device), x)
     heard = plain if assumed is None else replace(plain, mask=Mask.of_sound(x, assumed))
     guesses = candidates(x, world, heard, starts, n_starts, seed).to(x)

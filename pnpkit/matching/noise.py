@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -13,7 +14,13 @@ OVERLAP = 4  # hops a window: squared Hann windows then add up to a constant, 3/
 QUIET = 0.25  # quantile over time at which a bin's noise is read: a sound may fill three quarters of the time
 LEAST = 0.5  # share of the time a recording must fill for a quiet part to be sought in it
 BROAD = 65  # bins of the running median over frequency: a partial that never stops is no noise
+OWN = 2023  # beside the seed, of a match's own chance
 FAINT = 1e-5  # a noise whose amplitude is below this share of the sound's, −100 dB, is rounding
+
+
+def stream(seed: int) -> torch.Generator:
+    """Chance of a match's own: whoever made its sound, or the noise in it, may have used a generator of that seed."""
+    return torch.Generator().manual_seed(int(np.random.SeedSequence((seed, OWN)).generate_state(1)[0]))
 
 
 @dataclass(frozen=True, eq=False)

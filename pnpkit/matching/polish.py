@@ -10,7 +10,7 @@ from torch import Tensor
 from pnpkit.matching.answer import NEARNESS, participation
 from pnpkit.matching.descent import EASIEST, Descent, refine
 from pnpkit.matching.hearing import DRAWS, FEW, Hearing, cut_off, effect_of
-from pnpkit.matching.noise import Mask, Noise
+from pnpkit.matching.noise import Mask, Noise, stream
 from pnpkit.matching.question import Question
 from pnpkit.matching.region import Region, from_draws, from_metric
 from pnpkit.matching.search import FINE, Attempt
@@ -72,7 +72,7 @@ def _in_whole_steps(q: Question, end: Descent, seed: int) -> tuple[Descent, Regi
     end = _further(q, q.heard, q.target, end, SHARP)
     model = q.world(end.theta)
     white = Noise.white(q.step / 12**0.5, len(model), model.device)
-    draws = white.draw(DRAWS // 2, torch.Generator().manual_seed(seed))
+    draws = white.draw(DRAWS // 2, stream(seed))
     ways = cut_off(model, q.step, q.heard, 6)
     changes = _beside_rounding(effect_of(draws, model, q.heard)[1], ways)
     left = (q.target - q.heard.one_by_one(model.unsqueeze(0)) - ways).norm(dim=-1)

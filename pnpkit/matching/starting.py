@@ -9,7 +9,7 @@ from torch import Tensor
 from pnpkit._names import require_known
 from pnpkit.matching.atlas import Atlas
 from pnpkit.matching.hearing import Hearing
-from pnpkit.matching.noise import hop_of, stft
+from pnpkit.matching.noise import hop_of, stft, stream
 from pnpkit.matching.placed import Placed
 from pnpkit.metric import Function
 
@@ -37,7 +37,7 @@ def candidates(
         guess = torch.atleast_2d(starts(x).detach().double().cpu())
         space.check(guess)
         return torch.clamp(guess, space.low, space.high)  # a network may answer from outside the ranges
-    u = torch.rand(n, len(space), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    u = torch.rand(n, len(space), generator=stream(seed), dtype=torch.float64)
     return space.decode(2 * u - 1, "logminmax")
 
 

@@ -87,8 +87,8 @@ def how_it_sounds(
     Raises:
         ValueError: if tangents are asked for with the gain held: they follow it.
     """
-    if loss == "mss":
-        return problem.synth
+    if loss == "mss":  # in double precision, as single loses phases, which its logarithms hear
+        return lambda theta: problem.synth(theta.double()).to(theta.dtype)
     if loss == "sp":
         own = replace(problem)  # its Φ is its own, and may move to the device
         own.phi.to(device)

@@ -34,8 +34,8 @@ class Descent:
             ended in another valley: the distance says how near that is.
         jacobians: how many Jacobians each took.
         distances, lams, kept, path: after each step: the distance tried, λ in mean eigenvalues of the first M (or, each
-            parameter in its own unit, in those), whether the step was kept, and θ̃; an item that has ended repeats its
-            last row.
+            parameter in its own unit, in those), whether the step was kept, and θ̃; after an item has ended its answer
+            stands there, and nothing is kept.
         space, coordinates: in which it went.
     """
 

@@ -124,7 +124,7 @@ def _side(comparison: Mapping[str, Any], printed: float | None) -> tuple[str, st
         for name, interval in intervals.items()
     )
     if None in intervals.values():
-        return "open", f"{reason} (two seeds that differ are needed)"
+        return "open", f"{reason} (two seeds are needed)"
     lows, highs = zip(*intervals.values(), strict=True)
     return "below" if max(highs) < 0 else "above" if min(lows) > 0 else "open", reason
 

@@ -46,7 +46,7 @@ class Contrast:
 
     Args:
         differences: by seed, in units of Φ; of the seeds that have both runs.
-        interval: 95 % (Student) of their mean; None with fewer seeds than planned, or if all give one difference.
+        interval: 95 % (Student) of their mean; None with fewer seeds than planned.
         verdict: helps or harms if the interval lies below or above zero; nothing if it lies within the margin; else not
             decided.
     """
@@ -79,7 +79,7 @@ def contrast(later: Mapping[int, float], earlier: Mapping[int, float]) -> Contra
     """
     differences = {seed: later[seed] - earlier[seed] for seed in sorted(later.keys() & earlier.keys())}
     values = np.array(list(differences.values()))
-    if len(values) < SEEDS or not np.isfinite(values).all() or not np.ptp(values):
+    if len(values) < SEEDS or not np.isfinite(values).all():
         return Contrast(differences, None, "not decided")
     half = float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
     low, high = float(values.mean()) - half, float(values.mean()) + half

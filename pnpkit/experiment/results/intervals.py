@@ -13,9 +13,7 @@ PAPER_SEEDS = 3  # if the printed ± is over seeds, of how many is not said; wit
 
 
 def welch_interval(a: list[float], b: list[float]) -> tuple[float, float] | None:
-    """95 % interval of the mean of ``a`` minus that of ``b``, each a few seeds.
-
-    None if either has fewer than two, or if no seed changes either: that says nothing of how far another would.
+    """95 % interval of the mean of ``a`` minus that of ``b``, each a few seeds; None if either has fewer than two.
 
     Source: Welch, 1947.
 
@@ -28,7 +26,7 @@ def welch_interval(a: list[float], b: list[float]) -> tuple[float, float] | None
     parts = [float(np.var(v, ddof=1)) / len(v) for v in (a, b)]
     difference, variance = float(np.mean(a) - np.mean(b)), sum(parts)
     if variance == 0:
-        return None
+        return difference, difference
     freedom = variance**2 / sum(p**2 / (len(v) - 1) for p, v in zip(parts, (a, b), strict=True))
     half = float(stats.t.ppf(0.975, freedom)) * math.sqrt(variance)
     return difference - half, difference + half

@@ -4,12 +4,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from pnpkit.distances import ddsp_mss_distance
 from pnpkit.experiment.config import GridConfig
 from pnpkit.experiment.precompute import tangents
-from pnpkit.experiment.precompute.tangents import TangentConfig, compute_tangents, tangents_folder
+from pnpkit.experiment.precompute.tangents import TangentConfig, compute_tangents, how_it_sounds, tangents_folder
 from pnpkit.experiment.problem import get_problem
 from pnpkit.experiment.profiles import PROFILES
 from pnpkit.experiment.workspace import Workspace
+from pnpkit.losses import WaveformLoss
 
 PROBLEM = get_problem(GridConfig(n_steps=6))
 CONFIG = TangentConfig(PROBLEM.grid, PROBLEM.phi_name, every=16, components=10, chunk=6)
@@ -56,6 +58,13 @@ def test_a_damaged_chunk_is_named(folder: Path) -> None:
     with pytest.raises(ValueError, match=r"00000\.npz"):
         compute_tangents(folder, CONFIG)
     path.write_bytes(whole)
+
+
+def test_ddsp_hears_a_small_error_as_small_in_the_precision_of_a_network() -> None:
+    listen, theta = how_it_sounds("mss", PROBLEM, Path()), PROBLEM.space.decode(torch.zeros(1, 3), "logminmax")
+    loss, near = WaveformLoss(ddsp_mss_distance, listen), theta * (1 + 2e-7)  # a bit or two of single precision
+    assert near.dtype == torch.float32
+    assert loss(near, theta) < 0.05 < loss(1.01 * theta, theta)
 
 
 def test_tangents_follow_the_gain_and_a_run_that_holds_it_is_refused(

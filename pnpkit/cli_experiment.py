@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pnpkit._names import Misuse
 from pnpkit.experiment.config import LOSS_LABELS
 from pnpkit.experiment.profiles import PROFILES
 from pnpkit.progress import bars
@@ -70,7 +71,10 @@ def metrics(
     from pnpkit.experiment.machine import dask_executor
     from pnpkit.experiment.precompute.atlases import AtlasConfig, own_atlas, store_atlas
     from pnpkit.experiment.precompute.metrics import METRIC_TOLERANCE, verify_metrics
+    from pnpkit.experiment.remedies import data_root
 
+    if verify and atlas:
+        raise Misuse("--verify and --atlas are two commands: each says instead of what metrics does")
     workspace = _opened(profile, out)
     if verify:
         with bars() as progress:
@@ -87,7 +91,8 @@ def metrics(
             grid = workspace.problem.grid
             path = own_atlas(grid, out)
             store_atlas(path, AtlasConfig(grid, atlas), workers, progress, executor)
-            print(f"an atlas at {path}")
+            elsewhere = out is not None and out.resolve() != data_root().resolve()
+            print(f"an atlas at {path}" + (f": match finds it with PNPKIT_DATA={out}" if elsewhere else ""))
             return
         found = workspace.compute_metrics(workers, executor, progress)
     print(f"{len(found.theta)} metrics at {workspace.metrics_path}")

@@ -87,10 +87,11 @@ def match_(
         require_known("finish", finish, ("phi", "waveform"))
         config = MatchConfig(atlas_config(synth, variant), starts, steps, finish)
         columns_of(config.synth.parameters)  # before any work
-        find_atlas(config.atlas, jobs, progress, executor)  # so that no task builds it
         sources = sounds_in(files)
         table = None if out is None else Table(out / "matches.csv", config.synth.parameters)
         todo = [s for s in sources if table is None or not table.done(s, config, pages is not None)]
+        if any(s == "-" or Path(s).is_file() for s in todo):
+            find_atlas(config.atlas, jobs, progress, executor)  # so that no task builds it
         names = {s: "" if table is None else table.name(s) for s in sources}
         told = Counter({"done before": len(sources) - len(todo)})
         if table is not None:

@@ -122,6 +122,11 @@ class Profile:
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)  # by loss, fields that differ
     shares: str = ""  # the profile that it shares with
 
+    def __post_init__(self) -> None:
+        for name, values in (("losses", self.losses), ("seeds", self.seeds)):
+            if not isinstance(values, (tuple, list)):
+                raise ValueError(f"{name} of profile {self.name!r} must be a tuple, as ({values!r},), not {values!r}")
+
     def run(self, loss: str, seed: int) -> TrainingConfig:
         """Configuration of one run of this profile.
 

@@ -84,9 +84,9 @@ def match_file(
 
 def match_as(source: str, config: MatchConfig) -> tuple[Match, Fitted]:
     """Read, fit and match one sound; ``ValueError`` in one line that names it."""
-    g, phi, atlas = instrument(config.atlas)
     file = io.BytesIO(sys.stdin.buffer.read()) if source == "-" else source
     x, rate = read_sound(file)
+    g, phi, atlas = instrument(config.atlas)  # which may be made first
     try:
         sound = fitted(x, rate, g)
         if not flat_by_nature(g):

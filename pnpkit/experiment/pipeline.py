@@ -10,6 +10,7 @@ from pnpkit.analyser.network import HEADS
 from pnpkit.experiment.counting import Progress, counted, staged
 from pnpkit.experiment.machine import processes, run_tasks
 from pnpkit.experiment.remedies import data_root
+from pnpkit.experiment.training.objective import check_run
 from pnpkit.experiment.workspace import Workspace
 
 
@@ -32,7 +33,9 @@ def run_profile(
         The results, as written to ``results.json``.
     """
     workspace = Workspace.open(name, (root or data_root()).absolute())  # workers elsewhere have another working folder
-    require_known("head", workspace.profile.training.head, HEADS)  # a network of one's own is no part of a profile
+    for run in workspace.profile.runs():  # before any work
+        require_known("head", run.head, HEADS)  # a network of one's own is no part of a profile
+        check_run(run, workspace.problem.table)
     runs = [(workspace, c.loss, c.seed) for c in workspace.profile.runs()]
     starts = dict.fromkeys((workspace.shared, c.start_from, c.seed) for c in workspace.profile.runs() if c.start_from)
     workspace.compute_metrics(workers, executor, progress)  # which notes how many processes it had

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from pnpkit._checks import require_whole
 from pnpkit._names import load_object, require_known
 from pnpkit.experiment.config import GridConfig
 from pnpkit.experiment.dataset import arpeggio_grid, drum_grid, parameter_grid
@@ -86,14 +87,17 @@ def _recognised(name: str, found: Any) -> System:
             found = found()
         except TypeError as error:
             raise ValueError(f"{name} has no parameters, and gives no synthesiser when called: {error}") from error
-    if hasattr(found, "variants"):
-        return System(found.variants, getattr(found, "grid", None), getattr(found, "jtfs", JTFS.reference))
-    for part in ("parameters", "sample_rate", "n_samples"):
-        if not hasattr(found, part):
-            raise ValueError(f"{name} has no {part}: a synthesiser has parameters, sample_rate and n_samples")
-    if not callable(found) or not isinstance(found.parameters, ParameterSpace):
-        raise ValueError(f"{name} is no synthesiser: it must be callable, and its parameters a pnpkit.ParameterSpace")
-    return System({GridConfig.variant: found})
+    for g in (variants := getattr(found, "variants", {GridConfig.variant: found})).values():
+        for part in ("parameters", "sample_rate", "n_samples"):
+            if not hasattr(g, part):
+                raise ValueError(f"{name} has no {part}: a synthesiser has parameters, sample_rate and n_samples")
+        if not callable(g) or not isinstance(g.parameters, ParameterSpace):
+            raise ValueError(f"{name} is no synthesiser: it must be callable, and its parameters a ParameterSpace")
+        for part in ("sample_rate", "n_samples"):
+            require_whole(f"{part} of {name}", getattr(g, part), 1)
+    if not hasattr(found, "variants"):
+        return System(variants)
+    return System(variants, getattr(found, "grid", None), getattr(found, "jtfs", JTFS.reference))
 
 
 def fingerprint(name: str, g: Synthesiser, phi_name: str = "", silent: bool = False) -> str:
@@ -120,11 +124,11 @@ def fingerprint(name: str, g: Synthesiser, phi_name: str = "", silent: bool = Fa
     if lost and not silent:
         warnings.warn(
             f"{name} loses the derivative with respect to {', '.join(lost)}: a whole column of the Jacobian is zero",
-            stacklevel=3,
+            stacklevel=2,  # one line of code, so that it is told once
         )
     if not torch.equal(again, sounds) and not silent:
         where = ", ".join(f"{p.name} = {v:.4g}" for p, v in zip(space.parameters, theta[0].tolist(), strict=True))
-        warnings.warn(f"{name} draws random numbers: two sounds of {where} differ", stacklevel=3)
+        warnings.warn(f"{name} draws random numbers: two sounds of {where} differ", stacklevel=2)
     text = hashlib.sha256(repr((space, g.sample_rate, phi_name)).encode())
     for row in torch.cat([sounds.unsqueeze(0), slopes]).detach().flatten(0, 1):
         peak = row.abs().max().clamp_min(torch.finfo(row.dtype).tiny)
@@ -151,6 +155,8 @@ def _tried(name: str, g: Synthesiser, theta: Tensor) -> tuple[Tensor, Tensor, Te
         return sounds, g(theta), slopes
     except Exception as error:  # whatever the code of others may raise
         reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        if "storage" in reason:  # torch's word for a number that is asked for while it is being differentiated
+            reason += "; does it leave torch, for numpy, float() or item()?"
         raise ValueError(f"{name} {doing}: {reason}") from error
 
 

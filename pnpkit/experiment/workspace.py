@@ -118,7 +118,8 @@ class Workspace:
     def train(self, loss: str, seed: int, progress: Progress = None, **options: Any) -> RunResult:
         """One run, resumed or read; options as of :func:`train` and :func:`fit` in pnpkit.experiment.training.loop."""
         config, folder = self.run_config(loss, seed), self.run_folder(loss, seed)
-        if options.get("resume", True) and (finished := run_folder.read_finished(folder, config)) is not None:
+        done = "network" not in options and options.get("resume", True)
+        if done and (finished := run_folder.read_finished(folder, config)) is not None:
             return finished  # before metrics and inputs, which it does not need
         if callback := staged(f"{LOSS_LABELS[loss]}, seed {seed}", progress):
             options["progress"] = lambda done, total, _: callback(done, total)

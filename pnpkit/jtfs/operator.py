@@ -27,7 +27,7 @@ class JTFS(nn.Module):
               \psi_{\ell,\pm}(\log_2\lambda) \big| * \phi_T
 
     The waveform is zero-padded to twice its length. Every path keeps a frame every T samples, and is multiplied by √T:
-    an envelope of 1 gives √T far from the ends, half of it at either; √N if T is None. S0, of the whole padded sound, is
+    an envelope of 1 gives √T far from the ends, half of it at either; √N if T is None. S0, of all the padded sound, is
     :math:`|\sum x| \sqrt{T}/(2N)`, or :math:`|\sum x|/(2\sqrt{N})`.
 
     A modulus does not see a phase ramp, so each band is cut out of the spectrum, moved to zero frequency and inverted

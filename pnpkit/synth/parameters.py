@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, get_args, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from pnpkit._checks import require_finite, require_floating
@@ -113,11 +113,16 @@ class ParameterSpace:
         self.check(theta)
         theta = theta.double()
         low, high = self.low.to(theta), self.high.to(theta)
-        slack = OUTSIDE * (high - low)
-        out = ((theta < low - slack) | (theta > high + slack)).any(-1)
+        out = ~self.in_range(theta).all(-1)
         if bool(out.any()):
             raise ValueError(f"theta = {theta[out][0].tolist()} lies outside {low.tolist()} … {high.tolist()}")
         return torch.clamp(theta, low, high)
+
+    def in_range(self, theta: Float[Tensor, "*batch d"]) -> Bool[Tensor, "*batch d"]:
+        """Of each parameter, whether it is in its range, or outside by rounding alone; False where it is NaN."""
+        low, high = self.low.to(theta), self.high.to(theta)
+        slack = OUTSIDE * (high - low)
+        return (theta >= low - slack) & (theta <= high + slack)
 
     def _check_width(self, theta: Tensor) -> None:
         if theta.ndim == 0 or theta.shape[-1] != len(self):

@@ -50,12 +50,22 @@ def _here(task: Callable[..., Any], arguments: Sequence[tuple[Any, ...]], **opti
             options["waiting"]()
 
 
-def test_a_head_that_is_not_ours_is_refused_before_any_work(
-    profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"head": "small"}, "unknown head 'small'; valid ones: leaky_relu"),
+        ({"schedule": "cos"}, "unknown schedule 'cos'; valid ones: constant, cosine"),
+        ({"coordinates": "logs"}, "unknown coordinates 'logs'; valid ones: raw, log"),
+        ({"gain": "free"}, "unknown gain 'free'; valid ones: detached, attached"),
+        ({"batch_size": 999}, "batch_size must lie between 2 and the "),
+    ],
+)
+def test_a_recipe_that_cannot_run_is_refused_before_any_work(
+    change: dict[str, Any], said: str, profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = dataclasses.replace(profile, training=dataclasses.replace(profile.training, head="small"))
+    own = dataclasses.replace(profile, training=dataclasses.replace(profile.training, **change))
     monkeypatch.setitem(PROFILES, "tiny", own)
-    with pytest.raises(ValueError, match="unknown head 'small'; valid ones: leaky_relu"):
+    with pytest.raises(ValueError, match=said):
         run_profile("tiny", root=tmp_path)
     assert not list(tmp_path.iterdir())
 

@@ -88,8 +88,13 @@ def test_a_variant_is_the_laptops_recipe_with_one_thing_changed():
     assert all(max(*values, 1) / min(*values, 1) == pytest.approx(1e6) for values in decades.values())
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_unknown_names_list_the_valid_ones():
     with pytest.raises(ValueError, match=f"'papper'; valid ones: {', '.join(PROFILES)}$"):
         get_profile("papper")
     with pytest.raises(ValueError, match=f"'l2'; valid ones: {', '.join(LOSS_LABELS)}".replace("+", r"\+")):
         get_profile("smoke").run("l2", 0)
+    for words in ({"losses": "pnp"}, {"seeds": 0}):
+        ((name, value),) = words.items()
+        with pytest.raises(ValueError, match=rf"{name} of profile 'smoke' must be a tuple, as \({value!r},\), not"):
+            dataclasses.replace(get_profile("smoke"), **words)

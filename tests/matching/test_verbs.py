@@ -400,7 +400,8 @@ def test_a_sound_that_is_read_is_not_written_over(run, tmp_path):
 
 
 def test_files_are_looked_at_before_any_is_matched(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(matches, "match_as", lambda *_: pytest.fail("no work before the refusal"))
+    monkeypatch.setattr(matches, "instrument", lambda *_: pytest.fail("no work before the refusal"))
+    assert run("match", tmp_path / "none.wav", "--synth", BELL)[0] == 1
     (tmp_path / "none.wav").write_text("no sound")
     code, _, error = run("morph", bell(tmp_path / "x.wav"), tmp_path / "none.wav", "--out", tmp_path, "--synth", BELL)
     assert (code, "none.wav is no sound that can be read" in error) == (1, True)

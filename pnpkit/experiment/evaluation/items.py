@@ -153,7 +153,7 @@ def _matched(predictions: pd.DataFrame, wanted: pd.DataFrame, source: str) -> pd
 
 def _parameter_errors(guess: Tensor, target: Tensor, space: ParameterSpace) -> dict[str, np.ndarray]:
     error = torch.where(torch.isfinite(guess), (guess - target).abs(), torch.nan)
-    percent, outside = 100 * error / target.abs(), ~((guess >= space.low) & (guess <= space.high))
+    percent, outside = 100 * error / target.abs(), ~space.in_range(guess)
     columns: dict[str, Tensor] = {}
     for i, name in enumerate(space.names):
         columns |= {f"error_{name}": error[:, i], f"percent_{name}": percent[:, i], f"outside_{name}": outside[:, i]}

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from pnpkit._names import FOLDERS
-from pnpkit.experiment.artefacts import Provenance, config_hash, provenance, read_record, write_record
+from pnpkit.experiment.artefacts import ArtefactMismatch, Provenance, config_hash, provenance, read_record, write_record
 from pnpkit.experiment.config import GridConfig
 from pnpkit.experiment.counting import Progress, counted, staged
 from pnpkit.experiment.dataset import theta_of
@@ -70,7 +70,11 @@ def atlas_config(synth: str, variant: str | None = None) -> AtlasConfig:
     record = made_atlas(grid).with_suffix(".json")
     if record.is_file():
         made = check(read_record(record, AtlasRecord, only=())["config"], AtlasConfig, record, "config")
-        return AtlasConfig(**made | {"grid": GridConfig(**made["grid"])})
+        try:
+            return AtlasConfig(**made | {"grid": get_problem(GridConfig(**made["grid"])).grid})
+        except ArtefactMismatch as error:
+            again = "delete both and another is built, or make it by `pnpkit metrics --profile … --atlas 1`"
+            raise ArtefactMismatch(f"{record.with_suffix('.npz')}, with its .json: {error} ({again})") from error
     d = len(get_problem(grid).space)
     problem = get_problem(GridConfig(synth, grid.variant, max(10 if d == 1 else 6, round(ENOUGH ** (1 / d)))))
     return AtlasConfig(problem.grid, max(1, 8 * len(problem.table) // 10 // ENOUGH))

@@ -88,6 +88,11 @@ class Learner:
         if not bool(torch.isfinite(prediction).all()):
             return math.nan  # a synthesiser would refuse such θ̃ with a message that knows neither step nor ids
         value = self._loss(loss, prediction, batch)
+        if value.ndim or not value.requires_grad:
+            raise ValueError(
+                "the loss must give one number with a gradient, the mean over the batch; it gave shape "
+                f"{tuple(value.shape)}" + ("" if value.requires_grad else ", without gradient")
+            )
         if math.isfinite(value.item()):
             self.optimiser.zero_grad()
             value.backward()

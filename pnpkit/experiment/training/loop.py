@@ -78,7 +78,8 @@ def fit(
     loss is undone: its row of the history is that of the network undone, and the last weights are the best ones.
 
     Args:
-        network: f_W with its first weights, (batch, bins, frames) → (batch, d) in the coordinates of the run.
+        network: f_W with its first weights, (batch, bins, frames) → (batch, d) in the coordinates of the run. If it is
+            printed otherwise than the one whose run the folder holds, it is refused.
         loss: called as ``loss(prediction, target, metric)``, all in those coordinates; the metric is None without any.
         data: see :class:`TrainingData`.
         config: the protocol, which the folder is known by: a network or loss of your own has a name of your own as its
@@ -102,7 +103,7 @@ def fit(
 
     Source: GRETSI 2023, section 4: Adam at a constant 1e-3, 70 epochs.
     """
-    check_run(config, data)
+    check_run(config, data.table)
     check_device(device)
     if max_hours is not None and not max_hours >= 0:
         raise ValueError(f"max_hours must not be negative, got {max_hours}")
@@ -114,6 +115,7 @@ def fit(
             if start is not None:
                 start()  # what could not begin must not clear what is there
             run_folder.clear_run(out)
+        run_folder.require_same_network(out, network)
         if (finished := run_folder.read_finished(out, config)) is not None:
             clear_checkpoints(out / "checkpoint")
             return finished

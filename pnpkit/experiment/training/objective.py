@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ from pnpkit.experiment.dataset import theta_of
 from pnpkit.losses import AdaptivePNPLoss, ParameterLoss, PNPLoss, SpectralLoss, WaveformLoss, WeightedParameterLoss
 from pnpkit.metric import damp, mean_metric, unit_trace
 from pnpkit.synth import ParameterSpace
+from pnpkit.synth.parameters import Coordinates
 
 Loss = Callable[[Tensor, Tensor, Any], Tensor]
 OF_SOUNDS = ("sp", "sp-linear", "mss")  # losses that compare two sounds, and need to know how a θ sounds
@@ -62,14 +63,16 @@ class TrainingData:
         return np.flatnonzero(self.table.fold.isin(folds).to_numpy())
 
 
-def check_run(config: TrainingConfig, data: TrainingData) -> None:
-    """Raise ``ValueError`` for a protocol that cannot run on these data: folds, batch, epochs, rate, seed."""
-    sizes = {fold: len(data.rows(fold)) for fold in ("train", "validation", "test")}
+def check_run(config: TrainingConfig, table: pd.DataFrame) -> None:
+    """Raise ``ValueError`` for a protocol that cannot run on a data set: folds, batch, epochs, rate, seed, words."""
+    sizes = {fold: int((table.fold == fold).sum()) for fold in ("train", "validation", "test")}
     if not all(sizes.values()):
         raise ValueError(f"every fold needs items, got {sizes}")
     if not 2 <= config.batch_size <= sizes["train"]:  # batch normalisation needs two
         raise ValueError(f"batch_size must lie between 2 and the {sizes['train']} train items, not {config.batch_size}")
     require_known("schedule", config.schedule, SCHEDULES)
+    require_known("coordinates", config.coordinates, get_args(Coordinates))
+    require_known("gain", config.gain, ("detached", "attached"))
     if config.epochs < 1 or config.seed < 0 or not 0 < config.learning_rate < math.inf:
         raise ValueError(f"epochs must be ≥ 1, seed ≥ 0 and learning_rate positive; the configuration is {config}")
 

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from torch import Tensor
+from torch import Tensor, nn
 
-from pnpkit.analyser.network import predict
+from pnpkit.analyser.network import Analyser, predict
 from pnpkit.experiment import artefacts
-from pnpkit.experiment.artefacts import Provenance, read_csv, read_record, require_same_config
+from pnpkit.experiment.artefacts import ArtefactMismatch, Provenance, read_csv, read_record, require_same_config
 from pnpkit.experiment.config import TrainingConfig
+from pnpkit.experiment.files import write_atomically
 from pnpkit.experiment.integrity import Damaged
 from pnpkit.experiment.remedies import remedy
 from pnpkit.experiment.schema import at_least
@@ -21,7 +22,9 @@ from pnpkit.experiment.training.learner import Learner, snapshot
 
 PROBED = 64  # test items followed through training
 # Of a run; the mark of its end goes first
-RUN_FILES = ("provenance.json", *WEIGHTS.values(), "predictions.csv", "probe.csv", "history.csv", "config.json")
+RUN_FILES = (
+    "provenance.json", *WEIGHTS.values(), "predictions.csv", "probe.csv", "history.csv", "network.txt", "config.json",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,22 @@ def read_finished(folder: Path, config: TrainingConfig) -> RunResult | None:
 def config_of(folder: Path) -> dict[str, Any]:
     """Configuration of a run as its folder has it."""
     return read_record(folder / "config.json", dict, "train", only=())
+
+
+def require_same_network(out: Path, network: nn.Module) -> None:
+    """Note a network's parts in ``network.txt``, and raise :class:`ArtefactMismatch` if others are noted there.
+
+    An :class:`Analyser` is known by the configuration. Older runs have no note.
+    """
+    note, parts = out / "network.txt", "Analyser\n" if type(network) is Analyser else f"{network}\n"
+    if not note.exists():
+        write_atomically(note, lambda path: path.write_text(parts, encoding="utf-8"))
+    elif (noted := note.read_text(encoding="utf-8")) != parts:
+        there, here = (text.partition("(")[0].strip() for text in (noted, parts))
+        raise ArtefactMismatch(
+            f"{out} holds a run of another network ({there} there, {here} here, or one of other parts): give it "
+            "another name as head, or begin again (resume=False)"
+        )
 
 
 def clear_run(out: Path) -> None:

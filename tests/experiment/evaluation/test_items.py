@@ -58,6 +58,12 @@ def test_errors_are_in_units_and_per_cent_of_the_truth():
     assert not items.outside_f_m.any()
 
 
+def test_what_rounding_alone_leads_out_of_range_is_in_range() -> None:
+    bound = torch.tensor([[-1.0, 1.0, 1.0]], dtype=torch.float64)
+    assert Arpeggio.parameters.in_range(Arpeggio.parameters.decode(bound, "logminmax") * (1 + 3e-16)).all()
+    assert not Arpeggio.parameters.in_range(torch.tensor([[1024.1, torch.nan, 4.00001]])).any()
+
+
 def test_items_do_not_depend_on_their_batch_nor_on_the_order_of_the_file():
     guess = perfect(("last", "best"))
     guess["best_f_m"] *= 1.2

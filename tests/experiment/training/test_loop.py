@@ -394,6 +394,14 @@ def test_any_network_and_any_loss_are_trained_alike_and_resumed(data: TrainingDa
     assert configured.finished, "the losses by name take another network too"
     with pytest.raises(ArtefactMismatch, match="loss: 'absolute' there, 'mine' wanted"):
         fit(network(), absolute, data, replace(config, loss="mine"), tmp_path / "whole")
+    other = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(96, 3))
+    with pytest.raises(ArtefactMismatch, match=r"holds a run of another network \(Sequential there, Sequential here"):
+        fit(other, absolute, data, config, tmp_path / "whole")
+    assert fit(other, absolute, data, config, tmp_path / "whole", resume=False).finished
+    with pytest.raises(ValueError, match=r"must give one number with a gradient.*; it gave shape \(8,\)"):
+        fit(other, lambda u, v, _: (u - v).abs().mean(-1), data, replace(config, loss="a"), tmp_path / "a")
+    with pytest.raises(ValueError, match=r"it gave shape \(\), without gradient"):
+        fit(other, lambda u, v, _: (u - v).detach().mean(), data, replace(config, loss="b"), tmp_path / "b")
 
 
 def test_validation_and_test_metrics_are_not_in_the_mean(data: TrainingData) -> None:

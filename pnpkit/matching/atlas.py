@@ -99,10 +99,13 @@ class Atlas:
             mapped: calls a picklable function on each of a sequence, in order: ``map``, or an executor's ``map``.
 
         Raises:
-            ValueError: if there is no sound, or one is silent, or Φ is so large that float16 does not hold it.
+            ValueError: if there is no sound, or one is silent, or another at a second time, or Φ is so large that
+                float16 does not hold it.
         """
         if theta.ndim != 2 or not len(theta):
             raise ValueError(f"an atlas needs at least one sound, θ of shape (sounds, d), not {tuple(theta.shape)}")
+        if not torch.equal(own := fingerprint(g), fingerprint(g)):
+            raise ValueError(f"{type(g).__name__} draws random numbers: what its next sound is, no atlas can say")
         theta = theta.double()
         some = theta[torch.linspace(0, len(theta) - 1, min(subset, len(theta))).round().long()]
         with torch.no_grad():
@@ -116,7 +119,7 @@ class Atlas:
             scores, left, log_norm = (torch.cat(c) for c in zip(*mapped(task, theta.split(chunk)), strict=True))
         made = (scores.half(), left.half(), log_norm, mean, basis.half(), heard.reference)
         require_finite("Φ as an atlas keeps it, in float16,", torch.cat([made[0], made[1].unsqueeze(-1)], -1))
-        return cls(theta.float(), *made, fingerprint(g), type(g).__name__)
+        return cls(theta.float(), *made, own, type(g).__name__)
 
     def check(self, g: Synthesiser) -> None:
         """Raise ``ValueError`` unless the synthesiser makes the sounds that this atlas was made of."""

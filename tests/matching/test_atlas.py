@@ -102,6 +102,9 @@ def test_bad_input(atlas, tmp_path):
         atlas.normalise(torch.zeros(4096))
     with pytest.raises(ValueError, match="at least one sound"):
         Atlas.build(Bell(), phi, THETA[:0])
+    chance = type("Chance", (Bell,), {"__call__": lambda self, theta: Bell()(theta) + torch.rand(1)})()
+    with pytest.raises(ValueError, match="Chance draws random numbers"):
+        Atlas.build(chance, phi, THETA[:3])
     (tmp_path / "text").write_text("no atlas")
     np.savez(tmp_path / "else.npz", kind="match", schema=1)
     np.savez(tmp_path / "old.npz", kind="atlas", schema=0)

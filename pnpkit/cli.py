@@ -105,11 +105,7 @@ def synth(
 
 def _number(text: str) -> float:
     """A parameter; what is none is taken for a mistyped option if it looks like one."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
+    if not math.isfinite(value := cli_transform.number(text)):
         option = f"there is no option {text.partition('=')[0]}"
         raise Misuse(option if text.startswith("--") else f"{text!r} is no finite number")
     return value

@@ -136,6 +136,14 @@ def say_outside(g: "Synthesiser", theta: list[float]) -> None:
             print(f"pnpkit: {p.name} = {value:.4g} is out of range: {p.low:g} to {p.high:g}{unit}", file=sys.stderr)
 
 
+def number(text: str) -> float:
+    """What a word says, NaN if it is no number."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
 def require_wav(out: Path) -> None:
     """``Misuse`` unless a file of that name may be written as WAV."""
     if out.suffix.lower() != ".wav":
@@ -215,12 +223,8 @@ def _answer(file: str, saved: dict[str, "Match"], config: "MatchConfig") -> "Mat
 
 def _change(text: str, space: "ParameterSpace") -> tuple[int, float]:
     """Which parameter, and the number, of NAME=NUMBER."""
-    name, _, number = text.partition("=")
+    name, _, said = text.partition("=")
     require_known("parameter", name, space.names)
-    try:
-        value = float(number)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
+    if not math.isfinite(value := number(said)):
         raise Misuse(f"{text!r} must be NAME=NUMBER")
     return space.names.index(name), value

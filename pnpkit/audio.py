@@ -33,8 +33,8 @@ Source = Path | str | io.BytesIO
 def read_sound(source: Source) -> tuple[Float[Tensor, " n"], int]:
     """Read a sound, mixed to mono: WAV, FLAC, OGG, MP3 or AIFF of any rate, depth and number of channels.
 
-    The header of a file is checked before anything is read: it may last ten hours. Then it is read block by block, and
-    no more than the mix is held.
+    The header is checked before anything is read, as a file may claim ten hours; more than one is refused. Then it is
+    read block by block, and no more than the mix is held.
 
     Args:
         source: a file, the bytes of one, or ``-`` for standard input.

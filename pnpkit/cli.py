@@ -70,13 +70,13 @@ def synth(
         typer.Argument(
             help="Parameters in raw units. Arpeggio: f_c (512 to 1024 Hz), f_m (4 to 16 Hz), gamma (0.5 to 4 "
             "octave/s). Drum: omega (251 to 6283 rad/s), tau (0.07 to 0.8 s), p (1e-05 to 0.2), D (1e-05 to 0.3), "
-            "alpha (0 to 1). One out of these ranges, those of the data set, is said to be."
+            "alpha (0 to 1). A value outside these ranges, those of the data set, is warned of."
         ),
     ],
     out: Annotated[Path, typer.Option("--out", help="WAV file to write, mono, 16 bits, its peak at 0.9.")],
     name: Annotated[str, typer.Option("--synth", help="arpeggio, drum, or module:attribute.")] = "arpeggio",
     variant: Annotated[
-        str | None, typer.Option(help="arpeggio: code, or paper (Eqs 6–8 as printed); drum: all modes, or diagonal.")
+        str | None, typer.Option(help="arpeggio: code, or paper (Eqs 6–8 as printed); drum: all (modes), or diagonal.")
     ] = None,
 ) -> None:
     """Synthesise one sound."""

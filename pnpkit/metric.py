@@ -33,6 +33,8 @@ def jacobian(g: Function, phi: Function, theta: Float[Tensor, "*batch d"]) -> In
     Returns:
         J, in units of Φ per unit of θ, in the dtype of Φ.
 
+    Source: the ∇(Φ∘g) of GRETSI 2023, Eq (3).
+
     >>> jacobian(lambda th: th, lambda x: x**2, torch.tensor([1.0, 2.0]))
     tensor([[2., 0.],
             [0., 4.]])
@@ -102,7 +104,9 @@ def metric_from_jacobian(
 
 
 def mean_metric(M: Float[Tensor, "items d d"]) -> Float[Tensor, "d d"]:
-    """Mean metric M̄, the Tikhonov matrix of Eq (5). Give it the train fold only.
+    r"""Mean metric, the Tikhonov matrix of Eq (5). Give it the train fold only.
+
+    .. math:: \overline{\mathbf{M}} = \frac1N \sum_{n=1}^{N} \mathbf{M}(\theta_n)
 
     Args:
         M: metrics, in (units of Φ)² per (unit of θ)².
@@ -135,7 +139,7 @@ def damp(
         M_mean: M̄, in the coordinates in which the loss is taken.
 
     Raises:
-        ValueError: if λ is negative or not finite, or the kind is unknown.
+        ValueError: if λ is negative or not finite, M̄ is no matrix, or the kind is unknown.
 
     >>> damp(0.5, "identity", torch.ones(2, 2))
     tensor([[0.5000, 0.0000],
@@ -156,6 +160,12 @@ def unit_trace(M: Float[Tensor, "*batch d d"]) -> Float[Tensor, "*batch d d"]:
 
     What a metric says of directions is kept, how loudly it says it is not: in a batch no item outweighs the others.
     Take it in the coordinates of the loss, since a trace depends on them.
+
+    Args:
+        M: metrics, in any unit.
+
+    Returns:
+        The same without a unit, of trace d, in the dtype of M.
 
     >>> unit_trace(torch.diag(torch.tensor([30.0, 10.0])))
     tensor([[1.5000, 0.0000],

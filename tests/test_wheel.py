@@ -65,8 +65,7 @@ def installed(tmp_path_factory):
 
 
 def python(installed, cwd, *arguments):
-    hidden = {"PNPKIT_DATA", "PNPKIT_SHIPPED"}
-    env = {k: v for k, v in os.environ.items() if k not in hidden} | {"PYTHONPATH": str(installed)}
+    env = {k: v for k, v in os.environ.items() if k != "PNPKIT_DATA"} | {"PYTHONPATH": str(installed)}
     return subprocess.run([sys.executable, *arguments], cwd=cwd, env=env, capture_output=True, text=True)
 
 

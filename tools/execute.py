@@ -1,6 +1,6 @@
 """Execute one chapter, book/src/NAME.md, into a notebook that holds its outputs and nothing of the machine it ran on.
 
-    python tools/execute.py book/src/metric.md book/metric.ipynb [-p profile smoke] [--force]
+    python tools/execute.py book/src/04_metric.md book/04_metric.ipynb [-p profile smoke] [--force]
 
 The notebook carries a hash of what it was made from (its text, what it uses of the library, this script, its
 parameters), one of each folder of artefacts that it read, and one of itself: where they agree there is nothing to do,

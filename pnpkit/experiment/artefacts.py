@@ -1,4 +1,4 @@
-"""Where artefacts live, how they are keyed, and what they remember of their making."""
+"""How artefacts are keyed, written and read, and what they remember of their making."""
 
 import dataclasses
 import hashlib

@@ -62,7 +62,7 @@ class TrainingConfig:
     batch_size: int = 256
     learning_rate: float = 1e-3  # Adam; see schedule
     coordinates: str = "raw"  # of prediction and target; see ParameterSpace
-    head: str = "leaky_relu"  # leaky_relu (paper) | tanh (normalised coordinates) | linear
+    head: str = "leaky_relu"  # leaky_relu (paper) | softplus | tanh (normalised coordinates) | linear
     gain: str = "detached"  # whether M, and SP's gradient, differentiate the synthesiser's gain: detached | attached
     lam: float = 1.0  # λ of the damped losses, the first λ of the adaptive one; ignored by the others
     jitter: float = 1e-8  # λ of the identity added to every undamped metric, as the authors did

@@ -20,7 +20,7 @@ from pnpkit.experiment.remedies import remedy
 KEY = "sha256"
 BLANK = "0" * 64  # in the place of a text's own digest while it is computed
 WHOLE, FRESH = 2**20, 8  # bytes; what is smaller is read in one piece, and so many are kept until they are parsed
-OPTIONAL = ".safetensors"  # weights are large, computed again in minutes, and not shipped: they may be absent
+OPTIONAL = ".safetensors"  # weights are large and not shipped: they may be absent
 
 _State = tuple[str, int, int, int]  # path, date, size, inode
 _known: dict[_State, str] = {}

@@ -66,7 +66,7 @@ def match_file(
         synth: ``"arpeggio"``, ``"drum"``, or ``module:attribute`` of another. Its atlas comes with the package, or is
             made in the user's cache at first, which takes minutes.
         variant: of the synthesiser; its headline one by default.
-        n_starts, steps, finish: as of :func:`~pnpkit.matching.match`.
+        n_starts, steps, finish: as of :func:`~pnpkit.matching.match`; as on the command line, more steps by default.
 
     Raises:
         ValueError: in one line naming the file, if it cannot be read or matched.

@@ -61,7 +61,7 @@ PROFILES: dict[str, Profile] = {
         Profile("laptop", _LAPTOP.grid, _LAPTOP, _THREE, (0, 1), "normalised coordinates, small grid"),
         Profile(
             "study", _LAPTOP.grid, _LAPTOP, _SIX, (0, 1, 2, 3, 4),
-            "the laptop's recipe with every loss and five seeds; a step of SP costs ten of the others",
+            "the laptop's recipe with six losses and five seeds; a step of SP costs ten of the others",
             overrides={"sp": {"epochs": 2, "gain": "attached"}}, shares="laptop",
         ),
         Profile(

@@ -1,4 +1,4 @@
-"""A sound in, its parameters out, with how sure one can be; and what one does with them. Nothing here is on a disk."""
+"""A sound in, its parameters out, with how sure one can be; and what one does with them."""
 
 from pnpkit.matching.answer import Match
 from pnpkit.matching.atlas import Atlas

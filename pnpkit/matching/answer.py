@@ -33,7 +33,7 @@ class Match:
         level: dB by which x is louder than g(θ̃); 0 where it was known.
         delay: seconds by which x is late; 0 where it was known.
         region: 95 % of θ, level and delay profiled out; None if the last descent in Φ did not converge, or ended so
-            far from x (:data:`NEARNESS`) that no linear picture tells. It is of the valley that the answer lies in: Φ
+            far from x (:data:`NEARNESS`) that no linear picture tells, unless the waveform gave one. It is of the valley that the answer lies in: Φ
             may have others, and in one of them a clean sound leaves more than rounding would, if less than usual.
         distance: ‖Φ(x̃) − Φ(x)‖, as heard in the noise, of this very answer, whatever it was fitted to last.
         usual: the distance that an in-model sound in that noise would leave.

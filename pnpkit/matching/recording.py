@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pnpkit._checks import require_floating
+from pnpkit._checks import require_finite, require_floating
 from pnpkit.synth import Synthesiser
 
 FRAME, HOP = 0.010, 0.002  # seconds, of the envelope
@@ -52,7 +52,8 @@ def fitted(x: Float[Tensor, " m"], rate: float, g: Synthesiser) -> Fitted:
 
     Raises:
         TypeError: if it is no tensor.
-        ValueError: if its rate is not positive, or it is silent, constant, or shorter than a hundredth of a second.
+        ValueError: if its rate is not positive, or it is silent, constant, not finite, or shorter than a hundredth of
+            a second.
 
     >>> from pnpkit import RectangularDrum
     >>> g = RectangularDrum()
@@ -62,6 +63,7 @@ def fitted(x: Float[Tensor, " m"], rate: float, g: Synthesiser) -> Fitted:
     'begins at 0.500 s, 1.00 of 1.50 s used, padded to 2.97 s'
     """
     require_floating("the recording", x)
+    require_finite("the recording", x)
     if not rate > 0:
         raise ValueError(f"the rate of a recording must be positive, not {rate}")
     if len(x) < FRAME * rate:

@@ -39,7 +39,10 @@ def test_channels_last_changes_speed_only() -> None:
     torch.testing.assert_close(plain.head(plain.network(plain.expand(plain.normalise(x)))), last, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("head", "target"), [("leaky_relu", [740.0, 8.7, -1.7]), ("tanh", [0.1, -0.2, 0.9])])
+@pytest.mark.parametrize(
+    ("head", "target"),
+    [("leaky_relu", [740.0, 8.7, -1.7]), ("tanh", [0.1, -0.2, 0.9]), ("softplus", [740.0, 8.7, 0.02])],
+)
 def test_bias_at_mean_starts_there(head: str, target: list[float]) -> None:
     analyser = Analyser(3, head, mean_target=torch.tensor(target)).eval()
     with torch.no_grad():
@@ -47,11 +50,11 @@ def test_bias_at_mean_starts_there(head: str, target: list[float]) -> None:
         torch.testing.assert_close(analyser(FEATURES), torch.tensor([target] * 3), rtol=1e-5, atol=1e-5)
 
 
-def test_every_head_keeps_the_sign() -> None:
-    outputs = [Analyser(3, head).eval()(FEATURES) for head in ("linear", "leaky_relu", "tanh")]
+def test_every_head_is_its_unit_on_one_network() -> None:
+    outputs = [Analyser(3, head).eval()(FEATURES) for head in ("linear", "leaky_relu", "tanh", "softplus")]
     assert torch.equal(outputs[1], torch.nn.functional.leaky_relu(outputs[0], 0.01))
     assert torch.equal(outputs[2], torch.tanh(outputs[0]))
-    assert bool((outputs[0].sign() == outputs[1].sign()).all() & (outputs[0].sign() == outputs[2].sign()).all())
+    torch.testing.assert_close(outputs[3], outputs[0].exp().log1p())
 
 
 def test_bad_networks() -> None:

@@ -77,7 +77,7 @@ def test_help_is_the_default_and_names_every_public_target():
     printed = make()
     assert printed.returncode == 0
     named = set(re.findall(r"^  (\w+) ", printed.stdout, re.MULTILINE))
-    assert named >= {"help", "install", "book", "chapters", "site", "test", "reproduce", "clean"}
+    assert named >= {"help", "install", "book", "chapters", "site", "pdf", "lab", "test", "bench", "reproduce", "clean"}
 
 
 @pytest.mark.parametrize("target", ["help", "book", "test"])

@@ -4,9 +4,9 @@
 
 Each fault has a verdict. *noticed*: one line that names what is damaged. *same bits*: after a kill and going on.
 *harmless*: what is read is what was written, though bytes changed: white space in JSON, an exchange of equal files, a
-curve that is computed again. *said*: read as before, after one line that digests are missing. *valid*: a record that
-was changed and sealed again, or was never sealed, and that is a record like any other. All else is a failure: *silent*,
-*traceback*, *unnamed*, *lost*.
+curve that is computed again. *said*: read, after one line that digests are missing. *valid*: a record that was changed
+and sealed again, or was never sealed, and that is a record like any other. *clean exit*: arguments that were taken. All
+else is a failure: *silent*, *traceback*, *unnamed*, *not one line*, *lost*.
 """
 
 from dataclasses import dataclass

@@ -51,10 +51,11 @@ def one(plant: Plant, kind: str, path: Path, whole: str, rng: random.Random) -> 
     path.write_text(new, encoding="utf-8")
     integrity.say_once.cache_clear()
     verdict, said = judge(plant.reader(kind, path), whole, [path], plant)
+    told = integrity.say_once.cache_info().currsize > 0
     path.write_text(text, encoding="utf-8")
-    if verdict == "silent":
+    if verdict == "silent" and (seal or files is None):
         verdict = "valid"  # what fits the schema, and its digest, is a record like any other
-    elif verdict == "harmless" and form == "plain" and files is not None:
+    elif verdict in ("silent", "harmless") and told:
         verdict = "said"
     return Outcome("record", path.name, verdict, f"{form}: {path}: {what}: {said}")
 

@@ -1,4 +1,4 @@
-"""The campaign that the suite runs: a fifth of a large one, from a fixed seed. Its kinds are in the other file."""
+"""The campaign that the suite runs: a fifth of a large one, from a fixed seed. Its kinds are in the files beside."""
 
 from collections import Counter
 from collections.abc import Iterator

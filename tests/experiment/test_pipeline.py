@@ -1,7 +1,7 @@
 """A whole profile at toy size, metrics to table; metrics' values, network and Φ are toys, which `.ci/run` has whole."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,10 @@ from pnpkit.experiment import pipeline
 from pnpkit.experiment import workspace as workspaces
 from pnpkit.experiment.artefacts import config_dict
 from pnpkit.experiment.config import GridConfig, Profile
+from pnpkit.experiment.evaluation.items import STATUS
 from pnpkit.experiment.pipeline import run_profile
 from pnpkit.experiment.precompute import metrics as precompute
-from pnpkit.experiment.problem import Problem
+from pnpkit.experiment.problem import Problem, get_problem
 from pnpkit.experiment.profiles import PROFILES
 from pnpkit.experiment.results.tables import claim_table, summary_table, table
 from pnpkit.experiment.training.run_folder import config_of
@@ -24,7 +25,7 @@ from tests.small_network import small_network
 
 
 @pytest.fixture
-def profile(monkeypatch: pytest.MonkeyPatch) -> Profile:
+def profile(monkeypatch: pytest.MonkeyPatch) -> Iterator[Profile]:
     """One epoch of P and PNP; metrics are a constant (their computation has tests of its own), Φ is a coarse one."""
     coarse = JTFS(8, 2, J_fr=2, T=None, n_samples=2**15)
     monkeypatch.setattr(Problem, "jtfs", property(lambda _: coarse))
@@ -37,7 +38,9 @@ def profile(monkeypatch: pytest.MonkeyPatch) -> Profile:
     tiny = dataclasses.replace(PROFILES["smoke"], name="tiny", training=training, losses=("p", "pnp"))
     monkeypatch.setitem(PROFILES, "tiny", tiny)
     monkeypatch.setattr(precompute, "metrics_of", constant)
-    return tiny
+    get_problem.cache_clear()
+    yield tiny
+    get_problem.cache_clear()  # what it kept has the coarse Φ
 
 
 def _here(task: Callable[..., Any], arguments: Sequence[tuple[Any, ...]], **options: Any) -> None:
@@ -94,7 +97,8 @@ def test_profile_end_to_end(profile: Profile, tmp_path: Path, monkeypatch: pytes
     assert len(claim_table(results)) >= 4
     one = summary_table(workspace.evaluation("p", 0).summary, workspace.problem.space).value
     assert float(one["last", "jtfs, mean"]) == pytest.approx(results["rows"]["last"]["p"]["jtfs"]["mean"], rel=1e-3)
-    assert int(one["best", "items ok"]) + int(one["best", "items not finite"]) <= len(workspace.problem.table)
+    counted = sum(int(one["best", f"items {status}"]) for status in STATUS)
+    assert counted == (workspace.problem.table.fold == "test").sum()
     assert {"error of f_c (Hz), median", "gamma out of range"} <= set(one["last"].index)
     for config in profile.runs():
         assert config_of(workspace.run_folder(config.loss, config.seed)) == config_dict(config)

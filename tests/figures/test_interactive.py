@@ -393,7 +393,7 @@ def test_data_survive_the_way_into_the_page(figures):
 
 
 def test_wrong_shapes_are_named():
-    with pytest.raises(ValueError, match="3"):
+    with pytest.raises(ValueError, match="4 sounds need as many answers"):
         interactive.listening(np.ones((4, 3)), {"PNP": (np.ones((3, 3)), np.ones(4))}, np.ones(4), FALLBACK)
     with pytest.raises(ValueError, match="square"):
         interactive.atlas(np.ones((5, 3)), np.ones(5), FALLBACK, np.ones(5))

@@ -10,7 +10,12 @@ from pnpkit.matching.placed import delayed
 from pnpkit.matching.starting import lag
 from pnpkit.matching.waveform import _analytic, finished
 
-GENERATOR = torch.Generator().manual_seed(0)
+GENERATOR = torch.Generator()
+
+
+@pytest.fixture(autouse=True)
+def _whatever_ran_before():
+    GENERATOR.manual_seed(0)
 
 
 def white(n=N):

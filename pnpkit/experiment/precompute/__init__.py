@@ -1,1 +1,1 @@
-"""What is computed once a data set: metrics and the network's inputs."""
+"""What is computed once a data set: metrics, the network's inputs, tangents, and atlases."""

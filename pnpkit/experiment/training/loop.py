@@ -37,7 +37,7 @@ def train(
     Args:
         config, data, out, threads, session: as of :func:`fit`.
         network: another one, which ``config.head`` then is a name for.
-        listen: Φ∘g for the spectral loss, raw θ → descriptor.
+        listen: what a loss of sounds compares of a raw θ; see :func:`build_losses`.
     """
     if bool(config.start_from) != (session.get("start") is not None):
         raise ValueError(f"start_from is {config.start_from!r}: weights to start with go with it, and with it only")
@@ -74,7 +74,7 @@ def fit(
     The folder ends with ``config.json``, ``history.csv`` (one row an epoch), ``predictions.csv`` (test and validation
     fold, raw units), ``probe.csv`` (some of the test fold after each epoch), ``weights.safetensors`` (last epoch),
     ``best.safetensors`` (lowest validation loss), ``average.safetensors`` (exponential average of weights and buffers
-    over the steps), ``provenance.json``. With :class:`AdaptivePNPLoss` an epoch that does not improve the validation
+    over the steps), ``network.txt``, ``provenance.json``. With :class:`AdaptivePNPLoss` an epoch that does not improve the validation
     loss is undone: its row of the history is that of the network undone, and the last weights are the best ones.
 
     Args:

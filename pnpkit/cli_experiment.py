@@ -103,7 +103,7 @@ def train(
     profile: ProfileName = "laptop",
     seed: Seed = 0,
     out: Out = None,
-    resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint; --no-resume deletes what the folder has of the run first.")] = True,
+    resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint, or delete the run first.")] = True,
     max_hours: Annotated[float | None, typer.Option(help="Stop at the end of the epoch in which time is up.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
     threads: Annotated[int, typer.Option(min=1, help="On the CPU; another number gives other bits.")] = 1,

@@ -25,6 +25,7 @@ import xarray  # noqa: F401
 # Loops of Φ, called thousands of times a sound, would take half the time of all tests: one of tests/jtfs has them.
 beartype.with_tower = beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
 LOOPS = {f"pnpkit.jtfs.{name}" for name in ("autograd", "frequential", "kernels", "modulus", "stages")}
+LOOPS |= {"pnpkit.analyser.cpu_kernels"}  # numba compiles no wrappers
 ROOT = Path(__file__).parents[1]
 modules = {".".join(p.relative_to(ROOT).with_suffix("").parts) for p in (ROOT / "pnpkit").rglob("*.py")}
 jaxtyping.install_import_hook(sorted(modules - LOOPS), "beartype.with_tower")

@@ -1,7 +1,5 @@
 """Loops of the analyser's layers, compiled by numba, over matrices of pixels: a row a pixel, a column a channel."""
 
-from typing import no_type_check
-
 import numpy as np
 
 from pnpkit._compile import njit
@@ -21,7 +19,6 @@ _A, _B, _C = np.float32(1.9875691500e-4), np.float32(1.3981999507e-3), np.float3
 _D, _E, _F = np.float32(4.1665795894e-2), np.float32(1.6666665459e-1), np.float32(5.0000001201e-1)
 
 
-@no_type_check
 @njit(inline="always", fastmath=EXACT, error_model="numpy")
 def _exp(x):
     """e^x to 2e-7 relative, from operations that vectorise: numba's own exp is a call for each number."""
@@ -35,7 +32,6 @@ def _exp(x):
     return series * power.view(np.float32)
 
 
-@no_type_check
 @njit(inline="always", fastmath=EXACT, error_model="numpy")
 def _move(sums, totals):
     for c in range(len(sums)):
@@ -43,7 +39,6 @@ def _move(sums, totals):
         sums[c] = 0
 
 
-@no_type_check
 @njit(cache=True, fastmath=EXACT, error_model="numpy", nogil=True)
 def sum_differences(x, about, plain, squared):
     """Over the rows: Σ (x − about) and Σ (x − about)²."""
@@ -59,7 +54,6 @@ def sum_differences(x, about, plain, squared):
             _move(b, squared)
 
 
-@no_type_check
 @njit(cache=True, fastmath=EXACT, error_model="numpy", nogil=True)
 def activate(x, mean, scale, bias, y):
     """y = z σ(z), z = scale (x − mean) + bias."""
@@ -70,14 +64,12 @@ def activate(x, mean, scale, bias, y):
             y[i, c] = z / (_ONE + _exp(-z))
 
 
-@no_type_check
 @njit(inline="always", fastmath=EXACT, error_model="numpy")
 def _silu_slope(z):
     s = _ONE / (_ONE + _exp(-z))
     return s * (_ONE + z * (_ONE - s))
 
 
-@no_type_check
 @njit(cache=True, fastmath=EXACT, error_model="numpy", nogil=True)
 def sum_gradients(x, dy, mean, scale, bias, plain, centred):
     """Over the rows: Σ g and Σ g (x − mean), where g = dy · dy/dz."""
@@ -94,7 +86,6 @@ def sum_gradients(x, dy, mean, scale, bias, plain, centred):
             _move(b, centred)
 
 
-@no_type_check
 @njit(cache=True, fastmath=EXACT, error_model="numpy", nogil=True)
 def pull_back(x, dy, mean, scale, bias, slope, offset, dx):
     """dx = scale g + slope (x − mean) + offset, where g = dy · dy/dz."""
@@ -106,7 +97,6 @@ def pull_back(x, dy, mean, scale, bias, slope, offset, dx):
             dx[i, c] = scale[c] * g + (slope[c] * difference + offset[c])
 
 
-@no_type_check
 @njit(cache=True, fastmath=EXACT, error_model="numpy", nogil=True)
 def pull_back_gate(x, dy, gate, dx, d_gate):
     """Of y = x gate, one gate a channel of an item: x (items, pixels, channels), gate (items, channels)."""
@@ -118,7 +108,6 @@ def pull_back_gate(x, dy, gate, dx, d_gate):
                 d_gate[n, c] += dy[n, i, c] * x[n, i, c]
 
 
-@no_type_check
 @njit(cache=True, fastmath=EXACT, error_model="numpy", nogil=True)
 def sum_taps(x, dy, stride, total):
     """Of a depthwise convolution, padded to keep the size: for each tap of the kernel, Σ x dy over where it touches x.

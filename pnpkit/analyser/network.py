@@ -70,8 +70,11 @@ class Analyser(nn.Module):
             self.network = in_fewer_passes(network)
             self.head = HEADS[head][0]()
             if mean_target is not None:
+                _, inverse, reach = HEADS[head]
+                if not bool(torch.isfinite(before := inverse(mean_target)).all()):
+                    raise ValueError(f"a {head} head reaches {reach} only, not {mean_target.tolist()}")
                 with torch.no_grad():
-                    self.network.get_parameter("classifier.bias").copy_(_before_head(mean_target, head))
+                    self.network.get_parameter("classifier.bias").copy_(before)
             self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # known to torch, not to its stubs
 
     def forward(self, inputs: Float[Tensor, "*batch bins frames"]) -> Float[Tensor, "*batch d"]:
@@ -97,11 +100,3 @@ def predict(analyser: nn.Module, inputs: np.ndarray, rows: np.ndarray) -> Float[
         output = [analyser(torch.from_numpy(np.asarray(inputs[b])).to(device)).cpu() for b in batches]
     analyser.train(training)
     return torch.cat(output)
-
-
-def _before_head(output: Tensor, head: str) -> Tensor:
-    """The value that the head maps to ``output``."""
-    _, inverse, reach = HEADS[head]
-    if not bool(torch.isfinite(before := inverse(output)).all()):
-        raise ValueError(f"a {head} head reaches {reach} only, not {output.tolist()}")
-    return before

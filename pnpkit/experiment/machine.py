@@ -1,4 +1,4 @@
-"""What a long computation asks of the operating system: a folder to itself, processes, threads, and memory that stays."""
+"""What a long computation asks of the operating system: a folder to itself, processes, threads, memory that stays."""
 
 import ctypes
 import errno

@@ -1,6 +1,6 @@
 """How the operator takes part in automatic differentiation: forward mode, reverse mode, and both under ``vmap``."""
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,15 +9,7 @@ from torch.autograd import Function
 SIGNALS = 8  # that a jet carries through at once: more leave the cache, fewer cost calls
 
 
-@runtime_checkable
-class Operator(Protocol):
-    """What is differentiated here, on jets (parts, items, …); see :class:`pnpkit.jtfs.operator.JTFS`."""
-
-    def scatter(self, x: Tensor, kept: list[Tensor] | None = None) -> Tensor:
-        """Coefficients."""
-
-    def pull_back(self, gradient: Tensor, kept: Any) -> Tensor:
-        """Its adjoint."""
+Operator = Any  # a JTFS: ``scatter`` on jets (parts, items, …), and ``pull_back``, its adjoint
 
 
 def fold(z: Tensor, dim: int | None, size: int, items: int) -> Tensor:

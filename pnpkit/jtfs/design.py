@@ -1,6 +1,6 @@
 """From sizes to constants: which bins each filter keeps, how long each transform is, which matrices follow."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,7 @@ import pandas as pd
 
 from pnpkit._checks import is_whole, require_whole
 from pnpkit.jtfs import filterbank as fb
-from pnpkit.jtfs.frequential import FrequentialBank, Rows
+from pnpkit.jtfs.frequential import FrequentialBank
 
 # A filter's bins below these shares of its peak are left out: 4.8 and 4.3 standard deviations of a Gaussian
 FIRST_THRESHOLD, SECOND_THRESHOLD = 1e-5, 1e-4
@@ -117,36 +117,20 @@ def banks(sizes: Sizes) -> Banks:
     return Banks(first, second, coarse if sizes.coarse_quirk else np.ones(len(second)), low_pass)
 
 
-@dataclass(frozen=True)
-class Design:
-    """All constants of an operator."""
-
-    bands: list[Bands]
-    modulations: list[tuple[Bands, list[Rows]]]  # a second-order wavelet on each row that it sees, filters along them
-    low_pass: fb.Array  # non-negative bins of φ_T that count; one bin, 1, averages over the sound
-    joint: list[Rows]  # on the averaged first order
-    joint_rows: int  # that they give out
-    paths: pd.DataFrame
+def averaging(found: Banks, sizes: Sizes) -> fb.Array:
+    """Non-negative bins of φ_T that count; one bin, 1, averages over the sound."""
+    if found.low_pass is None or sizes.T is None:
+        return np.ones(1)
+    return found.low_pass[: int(6 * fb.SIGMA_LOWPASS / sizes.T * sizes.length) + 2]
 
 
-def design(sizes: Sizes) -> Design:
-    """Filters, lengths and paths of an operator."""
-    found, fr = banks(sizes), FrequentialBank(sizes.J_fr, sizes.Q_fr, sizes.F)
-    averaging = np.ones(1)
-    if found.low_pass is not None and sizes.T is not None:
-        averaging = found.low_pass[: int(6 * fb.SIGMA_LOWPASS / sizes.T * sizes.length) + 2]
-    modulations = []
+def modulations(found: Banks, sizes: Sizes, low_bins: int) -> Iterator[Bands]:
+    """Each second-order wavelet on the rows that it sees, if it sees any; with ``low_bins`` it is averaged by φ_T."""
     for n, (v, rows) in enumerate(zip(found.second, found.rows, strict=True)):
         if rows:
             start, weights = _cut(v.spectrum, SECOND_THRESHOLD)
-            samples = plane_length(len(weights), len(averaging) if sizes.second_in_time else 0)
-            on_rows = Bands([start] * rows, found.gains(n)[:, None] * weights, min(sizes.length, samples))
-            modulations.append((on_rows, fr.filters(rows)))
-    # Bands without second order are heard by their neighbours, but have no joint path
-    joint_rows = max(found.rows) or len(found.first)
-    joint = fr.filters(len(found.first), joint_rows)
-    bands = group_bands([w.spectrum for w in found.first], sizes.length)
-    return Design(bands, modulations, averaging, joint, joint_rows, path_table(found, joint_rows, fr, sizes))
+            samples = plane_length(len(weights), low_bins)
+            yield Bands([start] * rows, found.gains(n)[:, None] * weights, min(sizes.length, samples))
 
 
 def plane_length(width: int, averaging: int) -> int:

@@ -33,7 +33,6 @@ class Wavelet:
     """
 
     xi: float
-    sigma: float
     j: int
     spectrum: Array
 
@@ -102,7 +101,7 @@ def wavelet(length: int, xi: float, sigma: float) -> Wavelet:
     spectrum = morlet(length >> shift, xi * 2**shift, sigma * 2**shift)[: half + 1].copy()
     spectrum[half] /= 2  # the Nyquist bin belongs to both halves
     support = np.flatnonzero(np.abs(spectrum) > 1e-7 * spectrum.max())
-    return Wavelet(xi, sigma, j, spectrum[: support[-1] + 1])
+    return Wavelet(xi, j, spectrum[: support[-1] + 1])
 
 
 def low_pass(length: int, scale: float) -> Array:

@@ -10,7 +10,6 @@ slower).
 """
 
 import math
-from typing import no_type_check
 
 import numpy as np
 
@@ -21,7 +20,6 @@ FAST = {"reassoc", "contract", "arcp", "afn", "nsz"}
 loop = njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
 
 
-@no_type_check
 @loop
 def place(spectrum, starts, weights, first, count, out):
     """Move bands to zero: spectrum (signals, channels, 2·bins) → rows of out (signals, bands, 2·length) from first on.
@@ -39,7 +37,6 @@ def place(spectrum, starts, weights, first, count, out):
             target[2 * n :] = 0
 
 
-@no_type_check
 @loop
 def place_back(gradient, starts, weights, first, count, out):
     """Adjoint of :func:`place`: add to out (signals, channels, 2·bins) what its rows weigh in gradient."""
@@ -53,7 +50,6 @@ def place_back(gradient, starts, weights, first, count, out):
                 target[2 * k + 1] += weight[k] * source[2 * k + 1]
 
 
-@no_type_check
 @loop
 def modulus_jet(z, tiny, out):
     """``|z|`` and its derivatives: z (parts, 2·n) → out (parts, n)."""
@@ -68,7 +64,6 @@ def modulus_jet(z, tiny, out):
             out[p, t] = (re * slope[2 * t] + im * slope[2 * t + 1]) / math.sqrt(max(re * re + im * im, tiny))
 
 
-@no_type_check
 @loop
 def modulus_back(z, gradient, tiny, out):
     """Gradient with respect to z (2·n) of Σ gradient · ``|z|``, into out (2·n)."""
@@ -78,7 +73,6 @@ def modulus_back(z, gradient, tiny, out):
         out[2 * t], out[2 * t + 1] = share * re, share * im
 
 
-@no_type_check
 @loop
 def fold(z, item, begin, even, odd):
     """Sums and differences of rows that mirror each other, of one item's z (parts, items, rows, 2·time) from begin on.
@@ -98,7 +92,6 @@ def fold(z, item, begin, even, odd):
                 target[0, t], target[1, t] = top[2 * t] - bottom[2 * t], top[2 * t + 1] - bottom[2 * t + 1]
 
 
-@no_type_check
 @loop
 def unfold(even, odd, item, begin, out):
     """Adjoint of :func:`fold` for one part: even (⌈rows/2⌉, 1, 2, tile) and odd into out (1, items, rows, 2·time)."""
@@ -114,7 +107,6 @@ def unfold(even, odd, item, begin, out):
             middle[2 * t], middle[2 * t + 1] = 2 * e[0, t], 2 * e[1, t]
 
 
-@no_type_check
 @loop
 def add_moduli(even, odd, rows, first, wavelets, tiny, out):
     """Add to out (parts, outputs) the sums over time of the moduli of both spins and of the low-pass.
@@ -183,7 +175,6 @@ def add_moduli(even, odd, rows, first, wavelets, tiny, out):
                 out[p, at] += total
 
 
-@no_type_check
 @loop
 def pull_back(even, odd, rows, first, wavelets, tiny, gradient):
     """Replace products of one part, as in :func:`add_moduli`, by the gradient by them of Σ gradient · out."""

@@ -1,5 +1,6 @@
 """The joint time–frequency scattering operator."""
 
+import math
 from collections.abc import Sequence
 
 import pandas as pd
@@ -11,9 +12,10 @@ from torch.autograd import forward_ad
 
 from pnpkit._checks import require_finite, require_floating, require_whole, somewhere
 from pnpkit.jtfs.autograd import PushForward, Scatter
-from pnpkit.jtfs.design import Sizes, design, one_quality
+from pnpkit.jtfs.design import Sizes, averaging, banks, group_bands, modulations, one_quality, path_table
+from pnpkit.jtfs.frequential import FrequentialBank
 from pnpkit.jtfs.modulus import modulus
-from pnpkit.jtfs.stages import Envelopes, JointFirstOrder, LowPass, SecondOrder, fit, rfft_back
+from pnpkit.jtfs.stages import Envelopes, LowPass, SecondOrder, fit, rfft_back
 
 LOUD = 2.0**40  # peak above which squares, summed, come near the end of float32: such a sound is scaled, and S back
 LOUDEST = 2.0**100  # beyond, S itself may not fit
@@ -83,13 +85,19 @@ class JTFS(nn.Module):
         N = 1 << (self.n_samples - 1).bit_length()
         self.sizes = sizes = Sizes(J, one_quality(Q), J_fr, Q_fr, F, T, N, global_second_order, coarse_quirk)
         self.length, self.frames = sizes.length, sizes.frames
-        plan = design(sizes)
-        self.paths = plan.paths
-        self.low_pass = LowPass(plan.low_pass, T, N)
-        self.first = nn.ModuleList(Envelopes(b, self.length) for b in plan.bands)  # type: ignore[assignment]
-        in_time, gain = self.low_pass if sizes.second_in_time else None, self.low_pass.mean_gain
-        self.second = nn.ModuleList(SecondOrder(*m, in_time, gain) for m in plan.modulations)  # type: ignore[assignment]
-        self.joint = JointFirstOrder(plan.joint, plan.joint_rows)
+        found, fr = banks(sizes), FrequentialBank(J_fr, Q_fr, F)
+        self.low_pass = low = LowPass(averaging(found, sizes), T, N)
+        bands = group_bands([w.spectrum for w in found.first], self.length)
+        self.first = nn.ModuleList(Envelopes(b, self.length) for b in bands)  # type: ignore[assignment]
+        in_time = low if sizes.second_in_time else None
+        self.second = nn.ModuleList(  # type: ignore[assignment]
+            SecondOrder(b, fr.filters(len(b.starts)), in_time, low.mean_gain)
+            for b in modulations(found, sizes, len(low.bins) if sizes.second_in_time else 0)
+        )
+        # Bands without second order are heard by their neighbours, but have no joint path
+        self.joint_rows = max(found.rows) or len(found.first)
+        self.joint = nn.ModuleList(fr.filters(len(found.first), self.joint_rows))
+        self.paths = path_table(found, self.joint_rows, fr, sizes)
 
     @classmethod
     def reference(cls, n_samples: int) -> "JTFS":
@@ -170,7 +178,12 @@ class JTFS(nn.Module):
         # The authors kept the sign of the mean, which log1p cannot take below −ε; Φ and M of their sounds are the same
         s0 = modulus(mean) * (self.low_pass.gain / self.length)
         s1 = self.low_pass(low)
-        return [s0, s1.flatten(2), *self.joint(s1)]
+        blocks, psis = [s0, s1.flatten(2)], []
+        for rows in self.joint:
+            re, im, low = (p.unflatten(2, (-1, s1.shape[2]))[:, :, :, : self.joint_rows] for p in rows(s1))
+            blocks.append(low.flatten(2))
+            psis.append(modulus(torch.complex(re, im)).flatten(2) * math.sqrt(2))  # one spin serves for both
+        return blocks + psis
 
     def pull_back(self, gradient: Float[Tensor, "1 items k"], kept: Sequence[Tensor]) -> Float[Tensor, "1 items n"]:
         """Gradient with respect to waveforms from that of their coefficients: the adjoint of :meth:`scatter`."""

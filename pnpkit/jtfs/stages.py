@@ -127,23 +127,6 @@ class LowPass(nn.Module):
         return torch.fft.irfft(filtered, n=self.length, norm="forward")[..., : 2 * self.frames : 2]
 
 
-class JointFirstOrder(nn.Module):
-    """φ_t paths: the averaged first order, filtered along log-frequency."""
-
-    def __init__(self, filters: list[Rows], kept: int) -> None:
-        super().__init__()
-        self.filters, self.kept = nn.ModuleList(filters), kept
-
-    def forward(self, s1: Float[Tensor, "parts items bands frames"]) -> list[Tensor]:
-        """Low-pass and wavelets. One spin serves for both, hence a factor √2 on the latter."""
-        lows, psis = [], []
-        for rows in self.filters:
-            re, im, low = (p.unflatten(2, (-1, s1.shape[2]))[:, :, :, : self.kept] for p in rows(s1))
-            lows.append(low.flatten(2))
-            psis.append(modulus(torch.complex(re, im)).flatten(2) * math.sqrt(2))
-        return lows + psis
-
-
 class SecondOrder(Placement):
     """One second-order wavelet: envelopes in, averages out."""
 

@@ -3,11 +3,9 @@
 import json
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -33,8 +31,9 @@ class Match:
         level: dB by which x is louder than g(θ̃); 0 where it was known.
         delay: seconds by which x is late; 0 where it was known.
         region: 95 % of θ, level and delay profiled out; None if the last descent in Φ did not converge, or ended so
-            far from x (:data:`NEARNESS`) that no linear picture tells, unless the waveform gave one. It is of the valley that the answer lies in: Φ
-            may have others, and in one of them a clean sound leaves more than rounding would, if less than usual.
+            far from x (:data:`NEARNESS`) that no linear picture tells, unless the waveform gave one. It is of the
+            valley that the answer lies in: Φ may have others, and in one of them a clean sound leaves more than
+            rounding would, if less than usual.
         distance: ‖Φ(x̃) − Φ(x)‖, as heard in the noise, of this very answer, whatever it was fitted to last.
         usual: the distance that an in-model sound in that noise would leave.
         norm: ‖Φ(x)‖, as heard in the noise.
@@ -55,6 +54,7 @@ class Match:
         fingerprint: its sounds at three fixed θ, thinned; None if nobody took them.
         begins: seconds into the recording at which x begins, below 0 where silence was put before it; 0 if x is all.
 
+    >>> import torch
     >>> space = ParameterSpace((Parameter("f", "f", "Hz", 1.0, 9.0),))
     >>> sound = {"resynthesis": torch.zeros(8), "noise": 0.0, "level": 0.0, "delay": 0.0, "explained": torch.nan}
     >>> way = {"converged": True, "finish": "phi", "jacobians": 9, "seconds": 1.0, "history": pd.DataFrame()}
@@ -125,8 +125,7 @@ class Match:
     @classmethod
     def load(cls, path: Path | str) -> "Match":
         """Read what :meth:`save` wrote; ``ValueError`` if it is something else."""
-        arrays = read_arrays(path, "match")
-        values: dict[str, Any] = {k: torch.from_numpy(v) if v.ndim else v.item() for k, v in arrays.items()}
+        values = read_arrays(path, "match")
         space = ParameterSpace(tuple(Parameter(**p) for p in json.loads(values.pop("space"))))
         own = {name: values.pop(name) for name in REGION if name in values}
         region = Region(space=space, **own) if own else None

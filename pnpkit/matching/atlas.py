@@ -1,8 +1,8 @@
 """Where to start: Φ of many sounds of a synthesiser, compressed, and the nearest of them."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields, replace
-from functools import cached_property
+from dataclasses import dataclass, fields
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,26 +17,6 @@ from pnpkit.synth import Synthesiser
 
 THIN = 1024  # samples of a fingerprint's sound
 SAME = 1e-4  # of its peak: machines round powers and sines differently
-
-
-@dataclass(frozen=True, eq=False)
-class Heard:
-    """Task: Φ of a few sounds at the level of the atlas, compressed if there is a basis, and log norms as they were."""
-
-    g: Function
-    phi: Function
-    reference: float
-    mean: Tensor | None = None
-    basis: Tensor | None = None
-
-    def __call__(self, theta: Float[Tensor, "sounds d"]) -> tuple[Tensor, ...]:
-        """One sound after the other: a dozen together would leave the cache."""
-        with torch.no_grad():
-            pairs = [normalised(self.g(th), self.reference) for th in theta]
-            values, log_norm = torch.stack([self.phi(x).float() for x, _ in pairs]), torch.stack([n for _, n in pairs])
-        if self.mean is None or self.basis is None:
-            return values, log_norm.float()
-        return *_project(values, self.mean, self.basis), log_norm.float()
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,14 +90,15 @@ class Atlas:
         some = theta[torch.linspace(0, len(theta) - 1, min(subset, len(theta))).round().long()]
         with torch.no_grad():
             norms = torch.cat([g(part).double().norm(dim=-1) for part in some.split(chunk)])
-        heard = Heard(g, phi, float(norms.log().mean().exp()))
-        values, log_norm = (torch.cat(c) for c in zip(*mapped(heard, some.split(chunk)), strict=True))
+        of_all = g, phi, float(norms.log().mean().exp())
+        task = partial(heard, *of_all, None)
+        values, log_norm = (torch.cat(c) for c in zip(*mapped(task, some.split(chunk)), strict=True))
         mean, basis = principal_components(values, components)
         scores, left = _project(values, mean, basis)
         if len(some) < len(theta):
-            task = replace(heard, mean=mean, basis=basis)
+            task = partial(heard, *of_all, (mean, basis))
             scores, left, log_norm = (torch.cat(c) for c in zip(*mapped(task, theta.split(chunk)), strict=True))
-        made = (scores.half(), left.half(), log_norm, mean, basis.half(), heard.reference)
+        made = (scores.half(), left.half(), log_norm, mean, basis.half(), of_all[-1])
         require_finite("Φ as an atlas keeps it, in float16,", torch.cat([made[0], made[1].unsqueeze(-1)], -1))
         return cls(theta.float(), *made, own, type(g).__name__)
 
@@ -175,9 +156,17 @@ class Atlas:
         Raises:
             ValueError: if the file is no atlas, or one of another version.
         """
-        arrays = read_arrays(path, "atlas")
-        tensors = {k: torch.from_numpy(v) for k, v in arrays.items() if v.ndim}
-        return cls(**tensors, reference=float(arrays["reference"]), name=str(arrays["name"]))  # type: ignore[arg-type]
+        return cls(**read_arrays(path, "atlas"))
+
+
+def heard(
+    g: Function, phi: Function, reference: float, onto: tuple[Tensor, Tensor] | None, theta: Float[Tensor, "sounds d"]
+) -> tuple[Tensor, ...]:
+    """Task: Φ of a few sounds at one level, or its components on a mean and a basis, and log norms as they were."""
+    with torch.no_grad():  # one sound after the other: a dozen together would leave the cache
+        pairs = [normalised(g(th), reference) for th in theta]
+        values, log_norm = torch.stack([phi(x).float() for x, _ in pairs]), torch.stack([n for _, n in pairs])
+    return *((values,) if onto is None else _project(values, *onto)), log_norm.float()
 
 
 def normalised(x: Float[Tensor, "*batch n"], norm: float) -> tuple[Float[Tensor, "*batch n"], Float[Tensor, "*batch"]]:

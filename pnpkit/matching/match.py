@@ -61,8 +61,8 @@ def match(
             lie there too.
         sample_rate: of x, in Hz; must be the synthesiser's.
         g: any synthesiser, its gain's gradient attached.
-        phi: unlike elsewhere S and not Φ: the scattering operator, homogeneous of degree one, or an object that has one as ``jtfs`` (and may
-            have an ε as ``eps``); by default the authors' for g's length.
+        phi: unlike elsewhere S and not Φ: the scattering operator, homogeneous of degree one, or an object that has
+            one as ``jtfs`` (and may have an ε as ``eps``); by default the authors' for g's length.
         starts: an atlas of g, beside which g may have a method ``hint`` that reads parameters off the sound (x → values
             by name, one or several that go together); an analyser, x → θ (a network with what comes before and after
             it, ``lambda x: space.decode(network(scalogram(x)), coordinates)``); starts themselves, raw units; or None

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
 from torch import Tensor
 
 SCHEMA = 1
@@ -29,8 +29,8 @@ def write_arrays(path: Path | str, kind: str, values: dict[str, Any]) -> None:
         partial.unlink(missing_ok=True)
 
 
-def read_arrays(path: Path | str, kind: str) -> dict[str, NDArray[Any]]:
-    """Read them; ``ValueError`` naming the file if it holds something else or another version of it."""
+def read_arrays(path: Path | str, kind: str) -> dict[str, Any]:
+    """Read them as they were written; ``ValueError`` naming the file if it holds something else or another version."""
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = dict(file)
@@ -42,4 +42,4 @@ def read_arrays(path: Path | str, kind: str) -> dict[str, NDArray[Any]]:
         raise ValueError(f"{path} is no {kind} of pnpkit, but {other or 'other arrays'}")
     if (schema := int(arrays.pop("schema", np.array(0)))) != SCHEMA:
         raise ValueError(f"{path} is of version {schema}; this pnpkit reads {SCHEMA}")
-    return arrays
+    return {k: torch.from_numpy(v) if v.ndim else v.item() for k, v in arrays.items()}

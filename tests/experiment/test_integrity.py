@@ -245,6 +245,14 @@ def test_results_of_items_that_changed_since_are_stale(plant: Plant) -> None:
         plant.workspace.results()
 
 
+def test_results_without_their_digests_are_read_and_said(plant: Plant, caplog: pytest.LogCaptureFixture) -> None:
+    file = plant.workspace.folder / "results.json"
+    file.write_text(json.dumps({k: v for k, v in json.loads(file.read_text()).items() if k != KEY}))
+    integrity.say_once.cache_clear()
+    assert plant.workspace.results()["runs"].keys() == {"p/0", "pnp/0"}
+    assert f"{file} holds no digests" in caplog.text
+
+
 def test_reading_a_folder_that_is_not_there_makes_none(tmp_path: Path, original: Plant) -> None:
     workspace = Workspace.open(NAME, tmp_path / "mistyped")
     for read in (workspace.compute_results, workspace.results, lambda: workspace.evaluate("p", 0), workspace.metrics):

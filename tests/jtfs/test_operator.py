@@ -21,7 +21,8 @@ from tests.oracle import REFERENCE, drum, load, relative
 LOOPS = """
 import beartype, jaxtyping, numba, torch
 beartype.of_loops = beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
-jaxtyping.install_import_hook("pnpkit.jtfs", "beartype.of_loops")
+names = ("autograd", "design", "frequential", "modulus", "operator", "stages")  # numba compiles no wrappers
+jaxtyping.install_import_hook([f"pnpkit.jtfs.{name}" for name in names], "beartype.of_loops")
 from pnpkit.jtfs import JTFS, modulus
 assert hasattr(modulus.interleaved, "__wrapped__")
 x = torch.randn(2, 2**10, dtype=torch.float64, requires_grad=True)

@@ -10,6 +10,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import soundfile
@@ -33,8 +34,8 @@ from pnpkit.experiment.precompute.atlases import (
     store_atlas,
 )
 from pnpkit.experiment.problem import get_problem
-from pnpkit.matching import Atlas, Match, match
-from pnpkit.matching.atlas import Heard, fingerprint
+from pnpkit.matching import Atlas, Match, atlas, match
+from pnpkit.matching.atlas import fingerprint
 from pnpkit.matching.recording import fitted
 from pnpkit.matching.stored import read_arrays
 from pnpkit.synth import Arpeggio, Parameter, ParameterSpace, RectangularDrum
@@ -498,13 +499,13 @@ def test_an_atlas_that_was_interrupted_goes_on_to_the_same_bits(run, tmp_path, m
     config = AtlasConfig(GridConfig(BELL, n_steps=10), every=1, components=4)
     chunks, told = -(-len(atlas_sounds(config.grid, 1)) // CHUNK), []
 
-    def hear(task, theta, unchanged=Heard.__call__):
+    def hear(*of_all, unchanged=atlas.heard):
         if len(listened) == stop_at:
             raise KeyboardInterrupt
-        listened.append(len(theta))
-        return unchanged(task, theta)
+        listened.append(len(of_all[-1]))
+        return unchanged(*of_all)
 
-    monkeypatch.setattr(Heard, "__call__", hear)
+    monkeypatch.setattr(atlas, "heard", hear)
     stop_at, listened = None, []
     store_atlas(tmp_path / "at-once.npz", config)
     assert len(listened) == chunks > 3
@@ -518,7 +519,7 @@ def test_an_atlas_that_was_interrupted_goes_on_to_the_same_bits(run, tmp_path, m
     assert len(listened) == chunks - 1
     assert [done for _, done, _ in told][:2] == [CHUNK, 2 * CHUNK]
     once, resumed = (read_arrays(tmp_path / f"{name}.npz", "atlas") for name in ("at-once", "atlas"))
-    assert all((once[k] == resumed[k]).all() for k in once)
+    assert all(np.all(once[k] == resumed[k]) for k in once)
     assert not list(tmp_path.glob(".atlas-*"))
 
 

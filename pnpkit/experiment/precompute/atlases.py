@@ -13,7 +13,6 @@ from itertools import count as numbers
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from pnpkit._names import FOLDERS
@@ -193,6 +192,6 @@ def store_atlas(
 def _part(path: Path) -> tuple[Tensor, ...] | None:
     """What one task gave, if it was kept whole."""
     try:
-        return tuple(torch.from_numpy(array) for _, array in sorted(read_arrays(path, PART).items()))
+        return tuple(array for _, array in sorted(read_arrays(path, PART).items()))
     except (FileNotFoundError, ValueError):
         return None

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -67,7 +66,7 @@ def compute_tangents(
         count = counted(progress, len(theta), len(theta) - sum(chunk.stop - chunk.start for chunk in missing))
         run_tasks(_task, [(folder, config, c) for c in missing], workers=1, executor=executor, finished=count)
     parts = [_read(_path(folder, chunk)) for chunk in chunks]
-    values, J = (torch.cat([torch.from_numpy(part[name]) for part in parts]) for name in ("values", "J"))
+    values, J = (torch.cat([part[name] for part in parts]) for name in ("values", "J"))
     values, J = _from_silence(values, J, **_axes(folder))
     return LinearisedListening(theta, values, J, partial(problem.space.encode, coordinates="logminmax"))
 
@@ -127,7 +126,7 @@ def _task(folder: Path, config: TangentConfig, chunk: slice) -> int:
 
 
 def _axes(folder: Path) -> dict[str, Tensor]:
-    return {name: torch.from_numpy(array) for name, array in read_arrays(folder / BASIS, "basis").items()}
+    return read_arrays(folder / BASIS, "basis")
 
 
 def _from_silence(values: Tensor, J: Tensor, mean: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
@@ -140,6 +139,6 @@ def _from_silence(values: Tensor, J: Tensor, mean: Tensor, basis: Tensor) -> tup
     return torch.cat([values + origin, rest], 1), torch.cat([J, J.new_zeros(len(J), 1, J.shape[2])], 1)
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
+def _read(path: Path) -> dict[str, Tensor]:
     read_record(path.with_suffix(".json"))
     return read_arrays(path, "tangents")

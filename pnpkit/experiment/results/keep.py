@@ -10,7 +10,7 @@ from pnpkit.experiment.config import Profile
 from pnpkit.experiment.evaluation.folder import DistanceSummary, Median
 from pnpkit.experiment.evaluation.items import DISTANCES
 from pnpkit.experiment.files import unless_read_only
-from pnpkit.experiment.integrity import Damaged, say_once, sha256_of_file
+from pnpkit.experiment.integrity import Damaged, say_once, sha256_of_file, verify_files
 from pnpkit.experiment.profiles import PROFILES
 from pnpkit.experiment.remedies import remedy
 from pnpkit.experiment.results.claims import PAPER, Claim
@@ -63,6 +63,8 @@ def read_results(folder: Path) -> dict[str, Any]:
     path = folder / FILE
     results, digests = read_with_digests(path, "table")
     check(results, Results, path)
+    if digests is None:
+        verify_files(path, None)  # which says so
     for name, digest in (digests or {}).items():
         file = folder / name
         try:

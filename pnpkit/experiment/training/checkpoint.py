@@ -103,8 +103,8 @@ def _check_progress(newest: Path, state: RunState, probe: Path, digest: str) -> 
         raise ValueError(f"{newest / 'progress.json'}: best_epoch {state.best_epoch} is after epoch {state.epoch}")
     if digest and probe_digest(probe, state.epoch) != digest:
         raise Damaged(
-            f"{probe} was changed since epoch {state.epoch} was done: put the file back, or begin this run again with "
-            "--no-resume"
+            f"{probe} was changed since epoch {state.epoch} was done, says {newest / 'progress.json'}: put the file "
+            "back, or begin this run again with --no-resume"
         )
 
 

@@ -74,8 +74,9 @@ def fit(
     The folder ends with ``config.json``, ``history.csv`` (one row an epoch), ``predictions.csv`` (test and validation
     fold, raw units), ``probe.csv`` (some of the test fold after each epoch), ``weights.safetensors`` (last epoch),
     ``best.safetensors`` (lowest validation loss), ``average.safetensors`` (exponential average of weights and buffers
-    over the steps), ``network.txt``, ``provenance.json``. With :class:`AdaptivePNPLoss` an epoch that does not improve the validation
-    loss is undone: its row of the history is that of the network undone, and the last weights are the best ones.
+    over the steps), ``network.txt``, ``provenance.json``. With :class:`AdaptivePNPLoss` an epoch that does not improve
+    the validation loss is undone: its row of the history is that of the network undone, and the last weights are the
+    best ones.
 
     Args:
         network: f_W with its first weights, (batch, bins, frames) → (batch, d) in the coordinates of the run. If it is

@@ -1,7 +1,6 @@
 """The command line: ``pnpkit VERB``. It parses, calls the library, and turns errors into one line and an exit code."""
 
 import difflib
-import math
 import os
 import re
 import sys
@@ -90,7 +89,7 @@ def synth(
 
     g = get_problem(GridConfig(name, variant or next(iter(get_system(name).variants)))).synth
     cli_transform.require_wav(out)
-    values = [_number(text) for text in theta]
+    values = [cli_transform.number(text, _misread(text)) for text in theta]
     if len(values) != len(g.parameters):
         names = ", ".join(g.parameters.names)
         raise Misuse(f"{name} takes {len(g.parameters)} numbers, {names}, not {len(values)}: {' '.join(theta)}")
@@ -103,12 +102,9 @@ def synth(
     write_atomically(out, lambda path: save_wav(path, sound, g.sample_rate))
 
 
-def _number(text: str) -> float:
-    """A parameter; what is none is taken for a mistyped option if it looks like one."""
-    if not math.isfinite(value := cli_transform.number(text)):
-        option = f"there is no option {text.partition('=')[0]}"
-        raise Misuse(option if text.startswith("--") else f"{text!r} is no finite number")
-    return value
+def _misread(text: str) -> str:
+    """What is no parameter is taken for a mistyped option if it looks like one."""
+    return f"there is no option {text.partition('=')[0]}" if text.startswith("--") else f"{text!r} is no finite number"
 
 
 cli_matching.register(app)

@@ -2,6 +2,7 @@
 
 import math
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,8 +53,7 @@ def transform(
     g, space = config.synth, config.synth.parameters
     changes = [(*_change(text, space), k) for k, texts in enumerate((set_, scale)) for text in texts or ()]
     require_wav(out)
-    _check_files(file)
-    _spare(out, file)
+    _check(file, out)
     found = _answer(file, saved, config)
     theta = found.theta.clone()
     for i, value, factor in changes:
@@ -97,9 +97,8 @@ def morph_(
 
     saved = _saved(first, second)
     config = _config(saved, synth, variant, starts, finish=finish)
-    _check_files(first, second)
-    for k in range(steps + 1):
-        _spare(out / f"{k:02d}.wav", first, second)
+    for file in (first, second):
+        _check(file, *(out / f"{k:02d}.wav" for k in range(steps + 1)))
     a, b = (_answer(file, saved, config) for file in (first, second))
     problem = matching_problem(config.atlas.grid)
     g = problem.synth
@@ -136,12 +135,12 @@ def say_outside(g: "Synthesiser", theta: list[float]) -> None:
             print(f"pnpkit: {p.name} = {value:.4g} is out of range: {p.low:g} to {p.high:g}{unit}", file=sys.stderr)
 
 
-def number(text: str) -> float:
-    """What a word says, NaN if it is no number."""
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
+def number(text: str, otherwise: str) -> float:
+    """What a word says; ``Misuse`` that says something else if it is no finite number."""
+    with suppress(ValueError):
+        if math.isfinite(value := float(text)):
+            return value
+    raise Misuse(otherwise)
 
 
 def require_wav(out: Path) -> None:
@@ -161,18 +160,13 @@ def require_sound(out: Path, space: "ParameterSpace", theta: list[float], x: Any
     return peak
 
 
-def _check_files(*files: str) -> None:
-    """The errors of files that are no sounds, before any is matched."""
+def _check(file: str, *outs: Path) -> None:
+    """The errors of a file that is no sound, or that would be written over, before any is matched."""
     from pnpkit.audio import resolution_of
 
-    for file in files:
-        if file != "-" and Path(file).suffix.lower() != ".npz":
-            resolution_of(file)
-
-
-def _spare(out: Path, *files: str) -> None:
-    """Refuse to write over a sound that is read."""
-    for file in files:
+    if file != "-" and Path(file).suffix.lower() != ".npz":
+        resolution_of(file)
+    for out in outs:
         if out.exists() and Path(file).exists() and out.samefile(file):
             raise ValueError(f"{out} is what is read: choose another --out")
 
@@ -225,6 +219,4 @@ def _change(text: str, space: "ParameterSpace") -> tuple[int, float]:
     """Which parameter, and the number, of NAME=NUMBER."""
     name, _, said = text.partition("=")
     require_known("parameter", name, space.names)
-    if not math.isfinite(value := number(said)):
-        raise Misuse(f"{text!r} must be NAME=NUMBER")
-    return space.names.index(name), value
+    return space.names.index(name), number(said, f"{text!r} must be NAME=NUMBER")

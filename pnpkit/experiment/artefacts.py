@@ -10,12 +10,12 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 from pnpkit.experiment.files import read_bytes, write_atomically
 from pnpkit.experiment.integrity import opened, sealed_text_with, sha256_of_file, text_of, verify_files
 from pnpkit.experiment.remedies import remedy
-from pnpkit.experiment.schema import at_least, check, short
+from pnpkit.experiment.schema import Seconds, check, short
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,16 +34,15 @@ def added(default: Any) -> Any:
 
 def config_dict(config: Any) -> dict[str, Any]:
     """A configuration (frozen dataclass or dict) as plain JSON types; without fields :func:`added` later and unused."""
-    return json.loads(json.dumps(_plain(config)))
+    return json.loads(json.dumps(config, default=_fields))
 
 
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f: getattr(value, f.name) for f in dataclasses.fields(value)}
-        return {f.name: _plain(v) for f, v in fields.items() if not (f.metadata.get("added") and v == f.default)}
+def _fields(value: Any) -> dict[str, Any]:
+    """What :mod:`json` is to write for an object that it does not know: a dataclass, or another mapping than a dict."""
     if isinstance(value, Mapping):
-        return {k: _plain(v) for k, v in value.items()}
-    return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else value
+        return dict(value)
+    fields = {f: getattr(value, f.name) for f in dataclasses.fields(value)}
+    return {f.name: v for f, v in fields.items() if not (f.metadata.get("added") and v == f.default)}
 
 
 def config_hash(config: Any) -> str:
@@ -94,18 +93,10 @@ def provenance(config: Any, seconds: float) -> dict[str, Any]:
     }
 
 
-@dataclasses.dataclass(frozen=True)
-class Provenance:
-    """What :func:`provenance` records."""
-
-    config: dict[str, Any]
-    hash: str
-    commit: str
-    versions: dict[str, str]
-    cpu: str
-    date: str
-    seconds: float = at_least(0)
-    threads: int | None = at_least(1, None)  # not recorded by older versions
+PROVENANCE: dict[Any, Any] = {  # what it records; older versions no threads
+    "config": dict, "hash": str, "commit": str, "versions": {...: str}, "cpu": str, "date": str, "seconds": Seconds,
+    "threads?": Annotated[int, 1],
+}  # fmt: skip
 
 
 def write_json(path: Path, content: Any) -> None:

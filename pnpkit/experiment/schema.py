@@ -1,31 +1,32 @@
-"""Records are read through schemas: dataclasses whose annotations are checked, so that errors name file and field."""
+"""Records are read through schemas, so that errors name file and field. A schema is written as what it describes looks.
+
+It is a type (``float``: a finite number; ``Any``), ``X | None``, a ``Literal``, ``Annotated[int, 0]`` for 0 or more,
+``[X]`` or ``list[X]``, or fields: a dict or a dataclass. The name of a field that may be absent ends in ``?``; ``...``
+stands for all that are not named, which are refused without it.
+"""
 
 import dataclasses
 import math
 import types
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pnpkit.experiment.remedies import remedy
 
-_WORDS = {int: "a whole number", float: "a finite number", str: "a text", bool: "true or false", type(None): "null"}
+_WORDS = {int: "a whole number", float: "a finite number", str: "a text", bool: "true or false"}
+_WORDS |= {dict: "an object", list: "a list"}
 LARGEST = 2**63  # of a whole number
+Natural = Annotated[int, 0]
+Seconds = Annotated[float, 0]
 
 
 class BadRecord(ValueError):
     """Valid JSON that is not the record it should be."""
 
 
-def at_least(least: float, default: Any = dataclasses.MISSING) -> Any:
-    """A field of a schema with a lower bound."""
-    return dataclasses.field(default=default, metadata={"least": least})
-
-
 def check(value: Any, schema: Any, path: Path, field: str = "") -> Any:
-    """Check JSON against an annotation: a dataclass, ``dict[str, X]``, ``list[X]``, ``X | None``, a scalar, or Any.
-
-    Fields of a dataclass that have a default may be absent; keys that are no field are refused.
+    """Check JSON against a schema.
 
     Returns:
         The value, as it is.
@@ -33,59 +34,51 @@ def check(value: Any, schema: Any, path: Path, field: str = "") -> Any:
     Raises:
         BadRecord: if it does not fit; names the file and the field, what is there and what must be.
 
-    >>> check({"a": 1}, dict[str, int], Path("x.json"))
+    >>> check({"a": 1}, {"a": Annotated[int, 0], "b?": [str]}, Path("x.json"))
     {'a': 1}
-    >>> check({"a": "1"}, dict[str, int], Path("x.json"))
+    >>> check({"a": "1"}, {...: int}, Path("x.json"))
     Traceback (most recent call last):
     pnpkit.experiment.schema.BadRecord: x.json: a must be a whole number, not '1'. Move it away and make it again
     """
     kind, of = get_origin(schema) or schema, get_args(schema)
+    if kind in (Union, types.UnionType):
+        (schema,) = (option for option in of if option is not type(None))
+        return value if value is None else check(value, schema, path, field)
     if kind is Literal:
         if value not in of:
             raise _wrong(value, f"one of {', '.join(map(str, of))}", path, field)
-    elif kind in (Union, types.UnionType):
-        (schema,) = (option for option in of if option is not type(None))
-        if value is not None or type(None) not in of:
-            check(value, schema, path, field)
-    elif dataclasses.is_dataclass(kind):
-        _check_fields(value, kind, path, field)
-    elif kind is dict or kind is list:
-        if not isinstance(value, kind):
-            raise _wrong(value, "an object" if kind is dict else "a list", path, field)
-        parts: Any = value.items() if isinstance(value, dict) else enumerate(value)
-        for key, part in parts:
-            check(part, of[-1] if of else Any, path, f"{field}.{key}" if field else str(key))
+    elif kind is Annotated:
+        if check(value, of[0], path, field) < of[1]:
+            raise _wrong(value, f"{of[1]:g} or more", path, field)
+    elif isinstance(schema, list) or (kind is list and of):
+        for i, part in enumerate(check(value, list, path, field)):
+            check(part, (of or schema)[0], path, f"{field}.{i}")
+    elif isinstance(schema, dict) or dataclasses.is_dataclass(schema):
+        _check_fields(check(value, dict, path, field), schema, path, f"{field}." if field else "")
     elif schema is not Any:
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        fits = number and math.isfinite(float(value)) if kind is float and _small(value) else type(value) is kind
-        if not fits or not _small(value):
+        small = not isinstance(value, int) or abs(value) <= LARGEST
+        if not small or not (number and math.isfinite(value) if kind is float else type(value) is kind):
             raise _wrong(value, _WORDS[kind], path, field)
     return value
 
 
-def _check_fields(value: Any, kind: Any, path: Path, field: str) -> None:
-    if not isinstance(value, dict):
-        raise _wrong(value, "an object", path, field)
-    fields, hints = {f.name: f for f in dataclasses.fields(kind)}, _hints(kind)
-    at = f"{field}." if field else ""
-    for name, f in fields.items():
-        if name in value:
-            check(value[name], hints[name], path, at + name)
-            least = f.metadata.get("least")
-            if least is not None and value[name] is not None and value[name] < least:
-                raise _wrong(value[name], f"{least:g} or more", path, at + name)
-        elif f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
+def _check_fields(value: dict[str, Any], schema: Any, path: Path, at: str) -> None:
+    fields = schema if isinstance(schema, dict) else fields_of(schema)
+    for name in fields:
+        if name is not ... and not name.endswith("?") and name not in value:
             raise BadRecord(f"{path}: field {at + name} is missing. {remedy(path)}")
-    extra = sorted(value.keys() - fields.keys())
-    if extra:
-        raise BadRecord(f"{path}: unknown field {at + extra[0]}: is it of another version? {remedy(path)}")
+    for name, part in value.items():
+        if (of := fields.get(name, fields.get(f"{name}?", fields.get(...)))) is None:
+            raise BadRecord(f"{path}: unknown field {at + name}: is it of another version? {remedy(path)}")
+        check(part, of, path, at + name)
 
 
-_hints = cache(get_type_hints)
-
-
-def _small(value: Any) -> bool:
-    return not isinstance(value, int) or abs(value) <= LARGEST
+@cache
+def fields_of(kind: Any) -> dict[Any, Any]:
+    """The fields of a dataclass, as a schema; those that have a default may be absent."""
+    hints, fields, none = get_type_hints(kind, include_extras=True), dataclasses.fields(kind), dataclasses.MISSING
+    return {f.name + "?" * (f.default is not none or f.default_factory is not none): hints[f.name] for f in fields}
 
 
 def _wrong(value: Any, wanted: str, path: Path, field: str) -> BadRecord:

@@ -12,27 +12,27 @@ from pathlib import Path
 from typing import Any
 
 from pnpkit.experiment.artefacts import read_record, write_record
-from pnpkit.experiment.evaluation.curve import Curve
-from pnpkit.experiment.evaluation.folder import ITEMS, Summary
+from pnpkit.experiment.evaluation.curve import CURVE
+from pnpkit.experiment.evaluation.folder import ITEMS, SUMMARY
 from pnpkit.experiment.evaluation.gradients import AGREEMENT, TABLE
-from pnpkit.experiment.evaluation.study import RECORD, ROWS, StudyRecord
+from pnpkit.experiment.evaluation.study import RECORD, ROWS, STUDY
 from pnpkit.experiment.files import read_bytes
 from pnpkit.experiment.integrity import KEY
-from pnpkit.experiment.precompute.atlases import AtlasRecord
+from pnpkit.experiment.precompute.atlases import ATLAS_RECORD
 from pnpkit.experiment.precompute.metric_store import seal_store, verify_store
-from pnpkit.experiment.results.keep import Results, items_of
-from pnpkit.experiment.training.run_folder import RUN_FILES, RunProvenance
+from pnpkit.experiment.results.keep import RESULTS, items_of
+from pnpkit.experiment.training.run_folder import RUN_FILES, RUN_PROVENANCE
 
 RECORDS: list[tuple[str, Any, Any]] = [  # path from the right, the files it speaks of, and schema of each kind
-    ("provenance.json", lambda path, _: [name for name in RUN_FILES if name != path.name], RunProvenance),
-    ("summary.json", lambda path, _: ITEMS.values(), Summary),
-    ("curve.json", lambda path, _: (), Curve),
-    (RECORD, lambda path, _: [ROWS], StudyRecord),
+    ("provenance.json", lambda path, _: [name for name in RUN_FILES if name != path.name], RUN_PROVENANCE),
+    ("summary.json", lambda path, _: ITEMS.values(), SUMMARY),
+    ("curve.json", lambda path, _: (), CURVE),
+    (RECORD, lambda path, _: [ROWS], STUDY),
     (AGREEMENT, lambda path, _: [TABLE], dict),
-    ("atlases/*.json", lambda path, _: [path.with_suffix(".npz").name], AtlasRecord),
+    ("atlases/*.json", lambda path, _: [path.with_suffix(".npz").name], ATLAS_RECORD),
     ("benchmark.json", lambda *_: (), dict),
     ("campaign.json", lambda *_: (), dict),
-    ("results.json", lambda path, content: items_of(path.parent, content), Results),
+    ("results.json", lambda path, content: items_of(path.parent, content), RESULTS),
 ]
 
 

@@ -16,7 +16,7 @@ from pnpkit.experiment.evaluation.gradients import AGREEMENT, read_agreement, wr
 from pnpkit.experiment.evaluation.gradients import TABLE as GRADIENTS
 from pnpkit.experiment.evaluation.study import RECORD, ROWS, Study, pursue, read_study
 from pnpkit.experiment.match_table import Table
-from pnpkit.experiment.precompute.atlases import AtlasConfig, AtlasRecord, store_atlas
+from pnpkit.experiment.precompute.atlases import ATLAS_RECORD, AtlasConfig, store_atlas
 from pnpkit.experiment.precompute.tangents import TangentConfig, compute_tangents
 from pnpkit.matching import Atlas, Match
 from pnpkit.synth import Arpeggio
@@ -79,7 +79,7 @@ class Others:
         """What reads each kind."""
         return {
             "atlas": lambda: (
-                read_record(self.atlas.with_suffix(".json"), AtlasRecord)["config"],
+                read_record(self.atlas.with_suffix(".json"), ATLAS_RECORD)["config"],
                 vars(Atlas.load(self.atlas)),
             ),
             "study": lambda: read_study(self.study),

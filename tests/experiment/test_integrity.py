@@ -29,7 +29,7 @@ from pnpkit.experiment.results import keep
 from pnpkit.experiment.schema import BadRecord, check
 from pnpkit.experiment.seals import check_all, seal_all
 from pnpkit.experiment.training.loop import train
-from pnpkit.experiment.training.run_folder import RunProvenance, read_history
+from pnpkit.experiment.training.run_folder import RUN_PROVENANCE, read_history
 from pnpkit.experiment.workspace import Workspace
 from pnpkit.matching.stored import read_arrays, write_arrays
 from pnpkit.synth import Arpeggio
@@ -175,7 +175,7 @@ def test_a_summary_without_its_run_or_a_count_is_named_by_the_field(plant: Plant
             part = part[key]
         del part[keys[-1]]
         write_record(path, {k: v for k, v in content.items() if k != KEY}, ["items.csv"])
-        with pytest.raises(ValueError, match=rf"summary\.json: {'.'.join(keys)} must be"):
+        with pytest.raises(ValueError, match=rf"summary\.json: field {'.'.join(keys)} is missing"):
             plant.workspace.evaluation("p", 0)
         path.write_text(whole)
 
@@ -377,12 +377,12 @@ def test_a_probe_that_was_changed_while_a_run_rested_is_found(plant: Plant) -> N
 )
 def test_a_malformed_record_names_file_and_field(change: dict | None, said: str) -> None:
     made = artefacts.provenance({}, 1.0)
-    check(made, RunProvenance, Path("provenance.json"))
+    check(made, RUN_PROVENANCE, Path("provenance.json"))
     with pytest.raises(BadRecord, match=r"provenance\.json: ") as caught:
-        check(change if change is None else made | change, RunProvenance, Path("provenance.json"))
+        check(change if change is None else made | change, RUN_PROVENANCE, Path("provenance.json"))
     assert said in str(caught.value)
     with pytest.raises(BadRecord, match="field hash is missing"):
-        check({k: v for k, v in made.items() if k != "hash"}, RunProvenance, Path("provenance.json"))
+        check({k: v for k, v in made.items() if k != "hash"}, RUN_PROVENANCE, Path("provenance.json"))
 
 
 def test_weights_may_be_absent_and_may_not_be_others(plant: Plant) -> None:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,31 +14,13 @@ from pnpkit.experiment.files import unless_read_only
 from pnpkit.experiment.machine import torch_threads
 from pnpkit.experiment.problem import Problem
 from pnpkit.experiment.remedies import remedy
-from pnpkit.experiment.schema import at_least
+from pnpkit.experiment.schema import Natural
 from pnpkit.experiment.training.checkpoint import probe_digest
 from pnpkit.experiment.training.run_folder import config_of, read_history, read_provenance
 
-
-@dataclass(frozen=True)
-class EpochRecord:
-    """Means over the probe after an epoch; ``seconds`` was recorded by older versions."""
-
-    jtfs: float | None
-    mss: float | None
-    ddsp: float | None
-    epoch: int = at_least(0)
-    left_out: int = at_least(0)
-    seconds: float | None = None
-
-
-@dataclass(frozen=True)
-class Curve:
-    """What ``curve.json`` records."""
-
-    rows: list[EpochRecord]
-    config: dict[str, Any]
-    made: dict[str, Any]
-    seconds: float | None = None  # of training, in older ones
+# What ``curve.json`` records: means over the probe after each epoch; older versions the seconds of training too
+EPOCH = {"epoch": Natural, "left_out": Natural, **dict.fromkeys(DISTANCES, float | None), "seconds?": float | None}
+CURVE = {"rows": [EPOCH], "config": dict, "made": dict, "seconds?": float | None}
 
 
 def distance_curve(
@@ -83,7 +64,7 @@ def distance_curve(
         raise ValueError(f"{run / 'probe.csv'} lacks epochs {missing[:5]}: train the run again, into another folder")
     config, rows = config_of(run), []
     if path.exists():
-        stored = read_record(path, Curve)
+        stored = read_record(path, CURVE)
         rows = stored["rows"]
         if not rows or [row["epoch"] for row in rows] != epochs[: len(rows)]:
             raise ValueError(f"{path}: rows are not those of epochs 0, 1, …, {epochs[-1]} of {run}. {remedy(path)}")

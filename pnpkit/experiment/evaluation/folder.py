@@ -12,64 +12,29 @@ import pandas as pd
 
 from pnpkit._names import require_known
 from pnpkit.experiment import artefacts
-from pnpkit.experiment.artefacts import Provenance, config_dict, read_csv, read_record, require_same_config
+from pnpkit.experiment.artefacts import PROVENANCE, config_dict, read_csv, read_record, require_same_config
 from pnpkit.experiment.counting import Count
 from pnpkit.experiment.evaluation.items import DISTANCES, evaluate, summarise
 from pnpkit.experiment.files import read_bytes, unless_read_only
 from pnpkit.experiment.machine import torch_threads
 from pnpkit.experiment.problem import Problem
-from pnpkit.experiment.schema import at_least, check
-from pnpkit.experiment.training.run_folder import RunProvenance, read_provenance
+from pnpkit.experiment.schema import Natural, check
+from pnpkit.experiment.training.run_folder import RUN_PROVENANCE, read_provenance
 
 ITEMS = {"test": "items.csv", "validation": "validation.csv"}  # items of each fold that is evaluated
 DISTANCE_TOLERANCE = 1e-3  # of distances between machines, relative; float32 inside Φ
 
 
-@dataclass(frozen=True)
-class Key:
-    """What an evaluation is of, as ``summary.json`` records it."""
-
-    run: dict[str, Any]
-    predictions: str = ""
-
-
-@dataclass(frozen=True)
-class Made:
-    """How it and its run came to be."""
-
-    evaluation: Provenance
-    run: RunProvenance | None = None
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What ``summary.json`` records; the inner summaries are of :func:`~.items.summarise`."""
-
-    config: Key
-    summary: dict[str, dict[str, Any]]
-    made: Made
-    validation: dict[str, dict[str, Any]] | None = None
-
-
-@dataclass(frozen=True)
-class DistanceSummary:
-    """Of one distance."""
-
-    mean: float | None
-    standard_error: float | None
-    interval: list[float] | None
-    left_out: int = at_least(0)
-
-
-@dataclass(frozen=True)
-class Median:
-    """Of one error."""
-
-    median: float | None
-
-
-_PARTS: dict[str, Any] = {"items": int, "status": dict[str, int], "outside": dict[str, int]}
-_PARTS |= dict.fromkeys(DISTANCES, DistanceSummary)
+# What ``summary.json`` records: of a distance, of an error, of one kind of weights (see :func:`~.items.summarise`), all
+DISTANCE = {"mean": float | None, "standard_error": float | None, "interval": list[float] | None, "left_out": Natural}
+MEDIAN = {"median": float | None}
+PART = {"items": int, "status": {"ok": int, ...: int}, "outside": {...: int}, **dict.fromkeys(DISTANCES, DISTANCE)}
+SUMMARY: dict[str, Any] = {
+    "config": {"run": dict, "predictions?": str},
+    "summary": {...: {**PART, ...: MEDIAN}},
+    "validation?": {...: {**PART, ...: MEDIAN}},
+    "made": {"evaluation": PROVENANCE, "run?": RUN_PROVENANCE},
+}
 
 
 @dataclass(frozen=True)
@@ -148,17 +113,12 @@ def read_evaluation(folder: Path, run: Any = None) -> Evaluation:
         ValueError: if a file is truncated, or not what was written; names it.
     """
     path = folder / "summary.json"
-    stored = read_record(path, Summary, "evaluate")
+    stored = read_record(path, SUMMARY, "evaluate")
     if run is not None:
         require_same_config(path, stored["config"]["run"], run)
     items = read_csv(folder / "items.csv", ["id", *DISTANCES])
-    for fold in ("summary", "validation"):
-        for weights, part in (stored.get(fold) or {}).items():
-            for name in _PARTS.keys() | part.keys():
-                check(part.get(name), _PARTS.get(name, Median), path, f"{fold}.{weights}.{name}")
-            check(part["status"].get("ok"), int, path, f"{fold}.{weights}.status.ok")
     if "reference" not in stored["config"]["run"]:
-        check(stored["made"].get("run"), RunProvenance, path, "made.run")
+        check(stored["made"], SUMMARY["made"] | {"run": RUN_PROVENANCE}, path, "made")
     weights = set(items.get("weights", []))
     if "status" not in items or weights != set(stored["summary"]):
         raise ValueError(f"{folder / 'items.csv'} holds weights {sorted(weights)}, not those of {path}")
@@ -213,7 +173,7 @@ def _evaluated(
     show: Show = lambda _: None,
 ) -> Evaluation:
     if (out / "summary.json").exists():
-        require_same_config(out, read_record(out / "summary.json", Summary)["config"], key)
+        require_same_config(out, read_record(out / "summary.json", SUMMARY)["config"], key)
         show(found := read_evaluation(out))
         return found
     began = time.perf_counter()

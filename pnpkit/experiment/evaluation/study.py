@@ -8,27 +8,21 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
 
 from pnpkit.experiment import artefacts
-from pnpkit.experiment.artefacts import Provenance, read_csv, read_record
+from pnpkit.experiment.artefacts import PROVENANCE, read_csv, read_record
 from pnpkit.experiment.counting import Progress, slices
 from pnpkit.experiment.machine import run_tasks
-from pnpkit.experiment.schema import at_least
+from pnpkit.experiment.schema import Natural
 
 RECORD, ROWS = "study.json", "rows.csv"
 
 
-@dataclass(frozen=True)
-class StudyRecord:
-    """What ``study.json`` holds: the configuration, how many of how many items, and how each session made its part."""
-
-    config: dict[str, Any]
-    made: list[Provenance]
-    items: int = at_least(0)
-    of: int = at_least(1)
+# What the record holds: the configuration, how many of how many items, and how each session made its part
+STUDY = {"config": dict, "made": [PROVENANCE], "items": Natural, "of": Annotated[int, 1]}
 
 
 @dataclass(frozen=True)
@@ -131,8 +125,8 @@ def read_study(folder: Path) -> pd.DataFrame:
 
 
 def study_record(folder: Path) -> dict[str, Any]:
-    """The record of a study, as :class:`StudyRecord`; the errors are those of :func:`read_study`."""
-    return read_record(folder / RECORD, StudyRecord)
+    """The record of a study, as ``STUDY`` has it; the errors are those of :func:`read_study`."""
+    return read_record(folder / RECORD, STUDY)
 
 
 def _kept(here: Path, study: Study) -> tuple[pd.DataFrame, list[dict[str, Any]]]:

@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from pnpkit._names import FOLDERS
-from pnpkit.experiment.artefacts import ArtefactMismatch, Provenance, config_hash, provenance, read_record, write_record
+from pnpkit.experiment.artefacts import PROVENANCE, ArtefactMismatch, config_hash, provenance, read_record, write_record
 from pnpkit.experiment.config import GridConfig
 from pnpkit.experiment.counting import Progress, counted, staged
 from pnpkit.experiment.dataset import theta_of
@@ -51,12 +51,8 @@ class AtlasConfig:
     components: int = 64
 
 
-@dataclass(frozen=True, kw_only=True)
-class AtlasRecord(Provenance):
-    """What :func:`store_atlas` writes beside an atlas."""
-
-    sounds: int
-    rms_left: float  # of Φ, outside the components
+# What :func:`store_atlas` writes beside an atlas: of Φ, the rms outside the components
+ATLAS_RECORD = PROVENANCE | {"sounds": int, "rms_left": float}
 
 
 def atlas_config(synth: str, variant: str | None = None) -> AtlasConfig:
@@ -68,7 +64,7 @@ def atlas_config(synth: str, variant: str | None = None) -> AtlasConfig:
     grid = GridConfig(synth, variant or next(iter(get_system(synth).variants)))
     record = made_atlas(grid).with_suffix(".json")
     if record.is_file():
-        made = check(read_record(record, AtlasRecord, only=())["config"], AtlasConfig, record, "config")
+        made = check(read_record(record, ATLAS_RECORD, only=())["config"], AtlasConfig, record, "config")
         try:
             return AtlasConfig(**made | {"grid": get_problem(GridConfig(**made["grid"])).grid})
         except ArtefactMismatch as error:
@@ -129,7 +125,7 @@ def find_atlas(
         say_once(f"an atlas of {sounds} sounds of {config.grid.synth} is made, once, which takes minutes: {path}")
         store_atlas(path, config, workers, progress, executor, again=False)
     if (record := path.with_suffix(".json")).is_file():
-        read_record(record, AtlasRecord)
+        read_record(record, ATLAS_RECORD)
     atlas = Atlas.load(path)
     try:
         atlas.check(get_problem(config.grid).synth)

@@ -16,33 +16,23 @@ import torch
 
 from pnpkit.analyser.scalogram import Scalogram
 from pnpkit.experiment import artefacts
-from pnpkit.experiment.artefacts import Provenance, config_dict, read_record, require_same_config, write_record
+from pnpkit.experiment.artefacts import PROVENANCE, config_dict, read_record, require_same_config, write_record
 from pnpkit.experiment.config import ScalogramConfig
 from pnpkit.experiment.counting import Count, slices
 from pnpkit.experiment.dataset import theta_of
 from pnpkit.experiment.files import sync, written
 from pnpkit.experiment.machine import locked, torch_threads
 from pnpkit.experiment.remedies import remedy
-from pnpkit.experiment.schema import at_least
+from pnpkit.experiment.schema import Seconds
 from pnpkit.synth import Synthesiser
 
 BLOCK = 256  # items between two records of progress: about a second of work and 10 MB
 
 
-@dataclasses.dataclass(frozen=True)
-class InputsRecord(Provenance):
-    """What the ``.json`` beside finished inputs records."""
-
-    checksums: list[int] = dataclasses.field(default_factory=list)  # CRC-32 of each block: a gigabyte is read at once
-
-
-@dataclasses.dataclass(frozen=True)
-class PartialRecord:
-    """What the ``.partial.json`` beside unfinished inputs records."""
-
-    config: dict[str, Any]
-    checksums: list[int]
-    seconds: float = at_least(0)
+# What the ``.json`` beside finished inputs records, CRC-32 of each block (a gigabyte is read at once), and that beside
+# unfinished ones
+FINISHED = PROVENANCE | {"checksums?": [int]}
+UNFINISHED = {"config": dict, "checksums": [int], "seconds": Seconds}
 
 
 def inputs_key(
@@ -115,7 +105,7 @@ def open_inputs(path: Path, key: dict[str, Any] | None = None) -> np.memmap:
     record = path.with_suffix(".json")
     if not record.exists():
         raise ValueError(f"{path} has no provenance beside it ({record.name}). {remedy(path)}")
-    made = read_record(record, InputsRecord, only=())
+    made = read_record(record, FINISHED, only=())
     if key is not None:
         require_same_config(path, made["config"], key)
     try:
@@ -168,7 +158,7 @@ def _resume(
     """The array to fill, the checksums of its leading blocks that are intact, and the seconds spent on them."""
     if partial.exists() and record.exists():
         try:
-            array, state = _opened(partial, "r+", key["items"]), read_record(record, PartialRecord, only=())
+            array, state = _opened(partial, "r+", key["items"]), read_record(record, UNFINISHED, only=())
             if array.shape == shape and state["config"] == key:
                 kept = zip(slices(len(array), BLOCK), state["checksums"], strict=False)
                 done = [checksum for _, checksum in itertools.takewhile(lambda b: _checksum(array[b[0]]) == b[1], kept)]

@@ -39,13 +39,8 @@ class MetricConfig:
     chunk: int = 100  # items a task and a chunk
 
 
-@dataclass(frozen=True)
-class StoreRecord:
-    """What the attributes of a store record, beside their digests."""
-
-    config: MetricConfig
-    hash: str
-    provenance: dict[str, Any] | None = None
+# What the attributes of a store record, beside their digests
+ATTRIBUTES = {"config": MetricConfig, "hash": str, "provenance?": dict | None}
 
 
 def create_store(path: Path, config: MetricConfig, table: pd.DataFrame, space: ParameterSpace) -> None:
@@ -104,7 +99,7 @@ def _attributes(path: Path) -> tuple[dict[str, Any], dict[str, str] | None]:
     with _read(path):
         attributes = dict(zarr.open_group(path, mode="r").attrs)
     record, files = opened(attributes, path / "zarr.json")
-    check(record, StoreRecord, path / "zarr.json")
+    check(record, ATTRIBUTES, path / "zarr.json")
     return record, files
 
 

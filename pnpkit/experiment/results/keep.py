@@ -1,13 +1,12 @@
 """``results.json``: what may replace it, and what it is read against."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pnpkit.experiment.artefacts import Provenance, config_dict, read_record, read_with_digests, write_record
+from pnpkit.experiment.artefacts import PROVENANCE, config_dict, read_record, read_with_digests, write_record
 from pnpkit.experiment.config import Profile
-from pnpkit.experiment.evaluation.folder import DistanceSummary, Median
+from pnpkit.experiment.evaluation.folder import DISTANCE, MEDIAN
 from pnpkit.experiment.evaluation.items import DISTANCES
 from pnpkit.experiment.files import unless_read_only
 from pnpkit.experiment.integrity import Damaged, say_once, sha256_of_file, verify_files
@@ -19,38 +18,13 @@ from pnpkit.experiment.schema import BadRecord, check
 FILE = "results.json"
 
 
-@dataclass(frozen=True)
-class Paper:
-    """What the paper prints."""
-
-    source: str
-    rows: dict[str, dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Results:
-    """What :func:`pnpkit.experiment.results.rows.build_results` gives."""
-
-    parameters: list[str]
-    rows: dict[str, dict[str, dict[str, Any] | None]]
-    references: dict[str, dict[str, Any]]
-    comparisons: dict[str, dict[str, Any]]
-    claims: dict[str, list[Claim]]
-    paper: Paper
-    runs: dict[str, dict[str, Any]]
-    provenance: Provenance
-
-
-@dataclass(frozen=True)
-class OverSeeds:
-    """One quantity of a row."""
-
-    values: list[float | None]
-    mean: float | None
-    sd: float | None
-
-
-_ROW: dict[str, Any] = {"config": dict, "seeds": list[int], "items": int, "left_out": int, "outside": int}
+# What :func:`pnpkit.experiment.results.rows.build_results` gives, and one quantity of a row of it
+RESULTS: dict[Any, Any] = {
+    "parameters": [str], "rows": {...: {...: dict | None}}, "references": {...: dict}, "comparisons": {...: dict},
+    "claims": {...: [Claim]}, "paper": {"source": str, "rows": {...: dict}}, "runs": {...: dict},
+    "provenance": PROVENANCE,
+}  # fmt: skip
+OVER_SEEDS = {"values": [float | None], "mean": float | None, "sd": float | None}
 
 
 def read_results(folder: Path) -> dict[str, Any]:
@@ -62,7 +36,7 @@ def read_results(folder: Path) -> dict[str, Any]:
     """
     path = folder / FILE
     results, digests = read_with_digests(path, "table")
-    check(results, Results, path)
+    check(results, RESULTS, path)
     if digests is None:
         verify_files(path, None)  # which says so
     for name, digest in (digests or {}).items():
@@ -75,15 +49,13 @@ def read_results(folder: Path) -> dict[str, Any]:
             read_record(file.parent / "summary.json", only=[file.name])  # should it be the items that are damaged
             raise Damaged(f"{path} is of other items than {file} holds now. {remedy(path)}")
     errors = [f"{kind}_{name}" for name in results["parameters"] for kind in ("error", "percent")]
+    row = {"config": {"epochs": int, ...: Any}, "seeds": [int], "items": int, "left_out": int, "outside": int, ...: Any}
+    row |= dict.fromkeys((*DISTANCES, "hours", *errors), OVER_SEEDS)
     for weights, rows in results["rows"].items():
-        for loss, row in rows.items():
-            if row is not None:
-                for name, kind in (_ROW | dict.fromkeys((*DISTANCES, "hours", *errors), OverSeeds)).items():
-                    check(row.get(name), kind, path, f"rows.{weights}.{loss}.{name}")
-                check(row["config"].get("epochs"), int, path, f"rows.{weights}.{loss}.config.epochs")
-    for name, reference in results["references"].items():
-        for part, kind in (dict.fromkeys(DISTANCES, DistanceSummary) | dict.fromkeys(errors, Median)).items():
-            check(reference.get(part), kind, path, f"references.{name}.{part}")
+        runs = {loss: of for loss, of in rows.items() if of is not None}
+        check(runs, {...: row}, path, f"rows.{weights}")
+    reference = dict.fromkeys(DISTANCES, DISTANCE) | dict.fromkeys(errors, MEDIAN) | {...: Any}
+    check(results["references"], {...: reference}, path, "references")
     if results["paper"]["rows"] not in ({}, config_dict(PAPER)):
         raise BadRecord(f"{path}: paper.rows are not what the paper prints. {remedy(path)}")
     if missing := results["rows"].keys() ^ results["claims"].keys():
@@ -107,7 +79,7 @@ def write_results(folder: Path, results: dict[str, Any], fewer: bool = False) ->
     path = folder / FILE
     if path.exists():
         try:
-            before = read_record(path, Results, only=())
+            before = read_record(path, RESULTS, only=())
         except ValueError as error:
             say_once(f"{error}; it is made again now")
         else:

@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from pnpkit.experiment.artefacts import ArtefactMismatch, read_record
 from pnpkit.experiment.files import read_bytes, sync, write_atomically, written
 from pnpkit.experiment.integrity import Damaged
 from pnpkit.experiment.remedies import remedy
+from pnpkit.experiment.schema import fields_of
 from pnpkit.experiment.training.learner import HistoryRow, Learner, RunState, snapshot
 
 with extra("experiment", "a training run"):
@@ -30,12 +31,8 @@ NAME = re.compile(r"epoch-\d{5}")  # what else lies in the folder is the user's
 WEIGHTS = {"last": "weights.safetensors", "best": "best.safetensors", "average": "average.safetensors"}
 
 
-@dataclass(kw_only=True)
-class CheckpointRecord(RunState):
-    """What ``progress.json`` records."""
-
-    config: dict[str, Any]
-    probe: str = ""  # digest of the probe up to this epoch; not recorded by older versions
+# What ``progress.json`` records; older versions no digest of the probe up to this epoch
+PROGRESS = {**fields_of(RunState), "history": [{...: float}], "config": dict, "probe?": str}
 
 
 def save_checkpoint(folder: Path, learner: Learner) -> None:
@@ -77,7 +74,7 @@ def load_checkpoint(folder: Path, learner: Learner) -> None:
         return
     newest, advice = found[-1], remedy(found[-1] / "progress.json")
     try:
-        stored = read_record(newest / "progress.json", CheckpointRecord)
+        stored = read_record(newest / "progress.json", PROGRESS)
         artefacts.require_same_config(newest, stored.pop("config"), learner.config)
         probe = stored.pop("probe", "")
         learner.state = RunState(**stored)
@@ -137,7 +134,7 @@ def newest_history(folder: Path) -> tuple[Path, list[HistoryRow]] | None:
     if not (found := _checkpoints(folder)):
         return None
     path = found[-1] / "progress.json"
-    return path, read_record(path, CheckpointRecord, only=())["history"]
+    return path, read_record(path, PROGRESS, only=())["history"]
 
 
 def _restore(optimiser: torch.optim.Optimizer, moments: dict[str, Tensor]) -> None:

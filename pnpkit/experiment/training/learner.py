@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from pnpkit.analyser.network import predict
 from pnpkit.experiment.config import TrainingConfig
 from pnpkit.experiment.dataset import theta_of
-from pnpkit.experiment.schema import at_least
+from pnpkit.experiment.schema import Natural, Seconds
 from pnpkit.experiment.training.objective import Loss, TrainingData, metric_of
 
 AVERAGED = 0.999  # of the average of the weights, kept a step: it reaches back over some 1000 of them
@@ -27,11 +28,11 @@ class RunState:
 
     history: list[HistoryRow]  # one row an epoch
     best_loss: float  # lowest validation loss so far
-    epoch: int = at_least(1)  # epochs done; a record is of one or more
-    best_epoch: int = at_least(0)
-    seconds: float = at_least(0)  # of all sessions
-    sessions: int = at_least(0)  # times the run was started or resumed
-    relaxed: int = at_least(0)  # adaptive damping is its first λ over RELAXATION to this power
+    epoch: Annotated[int, 1]  # epochs done; a record is of one or more
+    best_epoch: Natural
+    seconds: Seconds  # of all sessions
+    sessions: Natural  # times the run was started or resumed
+    relaxed: Natural  # adaptive damping is its first λ over RELAXATION to this power
 
 
 def snapshot(analyser: nn.Module) -> dict[str, Tensor]:

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from pnpkit.analyser.network import Analyser, predict
 from pnpkit.experiment import artefacts
-from pnpkit.experiment.artefacts import ArtefactMismatch, Provenance, read_csv, read_record, require_same_config
+from pnpkit.experiment.artefacts import PROVENANCE, ArtefactMismatch, read_csv, read_record, require_same_config
 from pnpkit.experiment.config import TrainingConfig
 from pnpkit.experiment.files import write_atomically
 from pnpkit.experiment.integrity import Damaged
 from pnpkit.experiment.remedies import remedy
-from pnpkit.experiment.schema import at_least
+from pnpkit.experiment.schema import Natural
 from pnpkit.experiment.training.checkpoint import WEIGHTS, clear_checkpoints, newest_history, save_weights
 from pnpkit.experiment.training.learner import Learner, snapshot
 
@@ -27,13 +27,7 @@ RUN_FILES = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class RunProvenance(Provenance):
-    """What ``provenance.json`` of a run records."""
-
-    epochs: int = at_least(0, 0)
-    best_epoch: int = at_least(0, 0)
-    sessions: int = at_least(0, 0)
+RUN_PROVENANCE = PROVENANCE | {"epochs?": Natural, "best_epoch?": Natural, "sessions?": Natural}
 
 
 @dataclass(frozen=True)
@@ -67,7 +61,7 @@ def read_provenance(folder: Path, names: Iterable[str] = ()) -> dict[str, Any]:
         FileNotFoundError: if it is not finished.
         ValueError: if it, or one of those files, is not what the run left there; names it.
     """
-    made = read_record(folder / "provenance.json", RunProvenance, "train", only=["config.json", *names])
+    made = read_record(folder / "provenance.json", RUN_PROVENANCE, "train", only=["config.json", *names])
     require_same_config(folder / "config.json", config_of(folder), made["config"])
     return made
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pnpkit._names import Misuse
+from pnpkit._names import Misuse, require_known
 from pnpkit.experiment.config import LOSS_LABELS
 from pnpkit.experiment.profiles import PROFILES
 from pnpkit.progress import bars
@@ -146,9 +146,9 @@ def table_(
     fewer: Annotated[bool, typer.Option("--fewer", help="Keep it though the one there is of more runs.")] = False,
 ) -> None:
     """Evaluate what is finished, print Table 1 with its verdicts, and keep it as results.json."""
-    from pnpkit.experiment.results.tables import check_form, claim_table, render, table
+    from pnpkit.experiment.results.tables import FORMS, claim_table, render, table
 
-    check_form(form)
+    require_known("form", form, FORMS)
     workspace = _opened(profile, out)
     with bars() as progress:
         results = workspace.compute_results(progress, seed or None)

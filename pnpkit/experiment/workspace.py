@@ -133,18 +133,12 @@ class Workspace:
 
     def _weights(self, loss: str, seed: int) -> dict[str, Tensor]:
         """Last weights of a finished run of the workspace that is shared."""
-        path = self.shared._finished(loss, seed) / "weights.safetensors"
+        path = self.shared._begun(loss, seed) / "weights.safetensors"
+        run_folder.read_provenance(path.parent)
         if not path.exists():
             again = "train that run again into another folder of artefacts (--out), or in place (--no-resume)"
             raise FileNotFoundError(f"{path} is needed to start from, and is not kept with its run: {again}")
         return run_weights(path)
-
-    def _finished(self, loss: str, seed: int) -> Path:
-        """The folder of a run that must be finished."""
-        if not ((folder := self._begun(loss, seed)) / "provenance.json").exists():
-            verb = command(f"train --profile {self.name} --loss {loss} --seed {seed}", self.folder.parent)
-            raise FileNotFoundError(f"{folder} holds no finished run: `{verb}` makes it")
-        return folder
 
     def _begun(self, loss: str, seed: int) -> Path:
         """The folder of a run, which must be the one asked for if there is any."""
@@ -154,7 +148,7 @@ class Workspace:
 
     def evaluate(self, loss: str, seed: int, progress: Progress = None, **options: Any) -> Evaluation:
         """Distances and errors of a finished run, computed where missing; options as of :func:`evaluate_run`."""
-        folder, out = self._finished(loss, seed), self.evaluation_folder(loss, seed)
+        folder, out = self._begun(loss, seed), self.evaluation_folder(loss, seed)
         callback = staged(f"evaluation of {LOSS_LABELS[loss]}, seed {seed}", progress)
         return evaluations.evaluate_run(folder, out, self.problem, callback, **options)
 
@@ -164,7 +158,7 @@ class Workspace:
 
     def verify_evaluation(self, loss: str, seed: int, n: int) -> float:
         """Compute a sample of an evaluation again; see :func:`.evaluation.folder.verify_evaluation`."""
-        run, out = self._finished(loss, seed), self.evaluation_folder(loss, seed)
+        run, out = self._begun(loss, seed), self.evaluation_folder(loss, seed)
         return evaluations.verify_evaluation(run, out, self.problem, n)
 
     def curve(self, loss: str, seed: int, progress: Progress = None, **options: Any) -> pd.DataFrame:
@@ -207,15 +201,15 @@ class Workspace:
 
     def predictions(self, loss: str, seed: int) -> pd.DataFrame:
         """Answers of a finished run for validation and test fold, by id: ``fold``, ``<weights>_<parameter>``, raw."""
-        return run_folder.read_answers(self._finished(loss, seed), "predictions.csv").set_index("id")
+        return run_folder.read_answers(self._begun(loss, seed), "predictions.csv").set_index("id")
 
     def probe(self, loss: str, seed: int) -> pd.DataFrame:
         """Answers of a finished run for some test items after each epoch: ``epoch``, ``id``, parameters, raw."""
-        return run_folder.read_answers(self._finished(loss, seed), "probe.csv")
+        return run_folder.read_answers(self._begun(loss, seed), "probe.csv")
 
     def provenance(self, loss: str, seed: int) -> dict[str, Any]:
         """How a finished run came to be; see :func:`pnpkit.experiment.artefacts.provenance`."""
-        return run_folder.read_provenance(self._finished(loss, seed))
+        return run_folder.read_provenance(self._begun(loss, seed))
 
     def epochs_done(self, loss: str, seed: int) -> int:
         """How many epochs of a run have ended, 0 of one not begun."""

@@ -141,10 +141,10 @@ def _facts(found: Match) -> Iterable[tuple[str, str]]:
 def _history(found: Match) -> str:
     table = found.history[found.history.kept.astype(bool)]
     names = ("start", "step", "distance", *found.space.names)
-    rows = [[f"{row[n]:.5g}" for n in names[1:]] for _, row in table.tail(LONG).iterrows()]
-    said = [POLISH.get(int(start), f"{start:.0f}") for start in table.start.tail(LONG)]
+    starts = table.start.map(lambda start: POLISH.get(int(start), f"{start:.0f}"))
+    rows = table[[*names]].map("{:.5g}".format).assign(start=starts).tail(LONG).to_numpy()
     cut = f'<p class="told">The last {LONG} of {len(table)} steps.</p>' if len(table) > LONG else ""
-    return cut + _table(names, [[start, *row] for start, row in zip(said, rows, strict=True)])
+    return cut + _table(names, rows)
 
 
 def _scalograms(sounds: dict[str, Tensor], rate: int) -> list[bytes]:

@@ -20,6 +20,7 @@ from pnpkit.synth import ParameterSpace
 BOTH = {"MSS": "mss", "JTFS": "jtfs"}
 ERRORS = {"error": "", "percent": " (%)"}
 STATISTICS = ("mean", "sd")
+FORMS = ("html", "markdown", "latex")  # of :func:`render`
 LATEX = {
     "M̄": r"$\bar{M}$",
     "λ": r"$\lambda$",
@@ -157,11 +158,6 @@ def claim_table(results: Mapping[str, Any], weights: str = "last", more: Sequenc
     return pd.DataFrame(claims, columns=columns).set_index("number")
 
 
-def check_form(form: str) -> None:
-    """Raise ``ValueError`` for a form that :func:`render` does not know."""
-    require_known("form", form, ("html", "markdown", "latex"))
-
-
 def render(frame: pd.DataFrame, form: str, caption: str = "") -> str:
     """A table as text for the page, the README or a paper.
 
@@ -178,7 +174,7 @@ def render(frame: pd.DataFrame, form: str, caption: str = "") -> str:
     |---|---|
     | P | 1.00 |
     """
-    check_form(form)
+    require_known("form", form, FORMS)
     flat = frame.reset_index()
     if form == "html":
         text = flat.to_html(index=False, border=0, classes="table", justify="left").replace(" ± ", "&nbsp;±&nbsp;")

@@ -92,10 +92,9 @@ def load_checkpoint(folder: Path, learner: Learner) -> None:
 
 def _check_progress(newest: Path, state: RunState, probe: Path, digest: str) -> None:
     """What a record of before there were digests can be held to, and the probe that lies elsewhere."""
-    if [row.get("epoch") for row in state.history] != list(range(1, state.epoch + 1)):
-        raise ValueError(f"{newest / 'progress.json'}: history has not one row for each of {state.epoch} epochs")
-    if newest.name != f"epoch-{state.epoch:05d}":
-        raise ValueError(f"{newest / 'progress.json'} is of epoch {state.epoch}")
+    epochs = [row.get("epoch") for row in state.history]
+    if epochs != list(range(1, state.epoch + 1)) or newest.name != f"epoch-{state.epoch:05d}":
+        raise ValueError(f"{newest / 'progress.json'} is of epoch {state.epoch}, with a history of epochs {epochs}")
     if not state.best_epoch <= state.epoch:
         raise ValueError(f"{newest / 'progress.json'}: best_epoch {state.best_epoch} is after epoch {state.epoch}")
     if digest and probe_digest(probe, state.epoch) != digest:

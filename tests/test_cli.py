@@ -90,7 +90,7 @@ def one_line(said: str) -> str:
         (["train", "--profile", "smoke", "--loss", "l3"], 2, "unknown loss 'l3'; valid ones: p, sigma-p, weighted-p"),
         (["evaluate", "--profile", "smoke", "--loss", "P"], 2, "unknown loss 'P'; valid ones: p, sigma-p, weighted-p"),
         (["evaluate", "--loss", "P", "--curve"], 2, "unknown loss 'P'; valid ones: p, sigma-p, weighted-p"),
-        (["train", "--profile", "smoke", "--loss", "pnp"], 1, "compute them with `pnpkit metrics`"),
+        (["train", "--profile", "smoke", "--loss", "pnp"], 1, "compute them with `pnpkit metrics --profile smoke`"),
         (["table", "--profile", "smoke", "--form", "docx"], 2, "unknown form 'docx'; valid ones: html, mark"),
         (["metrics", "--profile", "smoke", "--verify", "5", "--atlas", "1"], 2, "--verify and --atlas are two"),
         (["synth", "700", "8", "2", "--out", "x.mp3"], 2, "x.mp3 must end in .wav"),

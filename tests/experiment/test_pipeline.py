@@ -74,7 +74,9 @@ def test_a_recipe_that_cannot_run_is_refused_before_any_work(
 
 
 @small_network()
-def test_profile_end_to_end(profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_profile_end_to_end(
+    profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: Callable[..., tuple[int, str, str]]
+) -> None:
     monkeypatch.setattr(pipeline, "run_tasks", _here)
     monkeypatch.setattr(precompute, "run_tasks", _here)
     monkeypatch.setenv("PNPKIT_DATA", str(tmp_path / "elsewhere"))
@@ -132,6 +134,14 @@ def test_profile_end_to_end(profile: Profile, tmp_path: Path, monkeypatch: pytes
     with pytest.raises(FileNotFoundError, match=rf"--profile tiny --loss p --seed 0 --out {tmp_path}` makes it"):
         sharing.train("pnp", 0, resume=False)
     (tmp_path / "away").rename(workspace.run_folder("p", 0) / "provenance.json")
+
+    twice = dataclasses.replace(profile.training, epochs=2)
+    monkeypatch.setitem(PROFILES, "twice", dataclasses.replace(profile, name="twice", training=twice, shares="tiny"))
+    train = ("train", "--profile", "twice", "--loss", "p", "--out", tmp_path)
+    code, printed, _ = verb(*train, "--max-hours", 0)
+    assert (code, printed) == (3, f"epoch 1 of 2: {(begun := Workspace.open('twice', tmp_path).run_folder('p', 0))}\n")
+    code, printed, _ = verb(*train)
+    assert (code, printed) == (0, f"epoch 2 of 2: {begun}\n")
 
     calls: list[str] = []
     monkeypatch.setattr(workspaces, "train", lambda *a, **k: calls.append("train"))

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -18,7 +19,7 @@ import torch
 from bell import Bell, Square, drawn, phi
 from distributed import LocalCluster
 
-from pnpkit import cli_matching, match_file
+from pnpkit import cli_matching, match_file, matching
 from pnpkit.experiment import match_table, matches
 from pnpkit.experiment.config import GridConfig
 from pnpkit.experiment.precompute import atlases
@@ -290,6 +291,27 @@ def test_transformed_by_nothing_it_is_itself_and_by_something_that(run, tmp_path
     assert run("transform", file, "--out", tmp_path / "z.wav", "--synth", BELL, *changes)[0] == 0
     code, out, _ = run("match", tmp_path / "z.wav", "--synth", BELL, "--json")
     assert [json.loads(out)[n] for n in ("f", "tau")] == pytest.approx([1.25 * float(THETA[0]), 0.1], rel=0.01)
+
+
+def test_what_would_clip_is_brought_down_and_what_is_out_of_range_is_told(run, tmp_path):
+    soundfile.write(tmp_path / "loud.wav", 1.6 * Bell()(THETA).numpy(), 4096, subtype="FLOAT")
+    transform = ("transform", tmp_path / "loud.wav", "--synth", BELL, "--out", tmp_path / "y.wav")
+    code, _, error = run(*transform, "--set", "tau=0.2")
+    assert code == 0
+    assert re.search(r"y\.wav would clip: its peak is brought from 1\.\d\d to 0\.9", error)
+    assert "tau = 0.2 is out of range: 0.03 to 0.15 s" in error
+    assert abs(soundfile.read(tmp_path / "y.wav")[0]).max() == pytest.approx(0.9, abs=1e-3)
+    code, _, error = run(*transform, "--set", "f=2048")
+    assert (code, "f = 2048 is not below half the sampling rate, 2048 Hz" in error) == (2, True)
+
+
+def test_a_path_that_did_not_converge_is_warned_of(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("pnpkit.matching.morph", partial(matching.morph, iterations=1))
+    a, b = (bell(tmp_path / f"{i}.wav", theta) for i, theta in enumerate(drawn(2, seed=9)))
+    code, _, error = run("morph", a, b, "--steps", 4, "--out", tmp_path, "--synth", BELL)
+    assert code == 0
+    assert "warning: the path did not converge" in error
+    assert not pd.read_csv(tmp_path / "morph.csv").converged.any()
 
 
 def test_a_morph_goes_from_one_to_the_other_in_even_steps(run, tmp_path):

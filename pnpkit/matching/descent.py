@@ -1,7 +1,6 @@
 """Damped Gauss–Newton descent on the distance in Φ: many sounds, many starts, each with a pace of its own."""
 
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass
 
 import pandas as pd
 import torch
@@ -14,6 +13,7 @@ from pnpkit.metric import Function, value_and_jacobian
 from pnpkit.synth import ParameterSpace
 from pnpkit.synth.parameters import space_of
 
+TOGETHER = 2**19  # samples, of waveforms and their tangents, that pass at once: a few hundred megabytes
 STALLED = 1e8  # λ, in mean eigenvalues, at which no step worth the name is left
 EASIEST = 1e-6  # λ falls no further: where the way grows rough it would take as many steps to come back
 FREE = 10.0  # λ up to which a step is free enough to judge by
@@ -34,8 +34,8 @@ class Descent:
             ended in another valley: the distance says how near that is.
         jacobians: how many Jacobians each took.
         distances, lams, kept, path: after each step: the distance tried, λ in mean eigenvalues of the first M (or, each
-            parameter in its own unit, in those), whether the step was kept, and θ̃; in a batch the last row of an item
-            that has ended is repeated.
+            parameter in its own unit, in those), whether the step was kept, and θ̃; after an item has ended its answer
+            stands there, and nothing is kept.
         space, coordinates: in which it went.
     """
 
@@ -74,8 +74,9 @@ def refine(
     still: float = 0.0,
     coordinates: str = "logminmax",
     own: bool = False,
+    together: int | None = None,
 ) -> Descent:
-    r"""Descend on ½‖Φ(g(θ̃)) − Φ(x)‖² by damped Gauss–Newton steps, one item after the other.
+    r"""Descend on ½‖Φ(g(θ̃)) − Φ(x)‖² by damped Gauss–Newton steps, all items in one pass of the Jacobian.
 
     .. math:: (\mathbf{M} + \lambda\,\mathbf{I})\,\delta = -\mathbf{J}^\top\big(\Phi(g(\tilde\theta)) - \Phi(x)\big),
               \qquad \mathbf{M} = \mathbf{J}^\top\mathbf{J}
@@ -103,6 +104,8 @@ def refine(
         coordinates: in which I is the identity.
         own: put D, the diagonal of the first M, in the place of I, as Marquardt did: each parameter is held back in its
             own unit. A delay, a thousand times as steep as the rest and bent within a millisecond, else holds up all.
+        together: items that pass at once; by default as many as 2¹⁹ samples make, tangents counted, which bounds the
+            memory whatever the batch.
 
     Returns:
         Answers and history, of the broadcast batch.
@@ -122,64 +125,77 @@ def refine(
     if not 0 <= lam < float("inf"):
         raise ValueError(f"lambda must be finite and not negative, not {lam}")
     require_whole("steps", steps, 0)
-    space, device = space_of(g, space), target.device
+    space = space_of(g, space)
     start = space.inside(start)
     batch = torch.broadcast_shapes(target.shape[:-1], start.shape[:-1])
+    device = target.device
+    wanted = target.expand(*batch, target.shape[-1]).reshape(-1, target.shape[-1])
+    u = space.encode(start.to(device), coordinates).expand(*batch, len(space)).reshape(-1, len(space)).clone()
     low, high = (end.to(device) for end in space.box(coordinates))
+    u = torch.clamp(u, low, high)
+    if together is None:
+        n_samples = getattr(g, "n_samples", None) or g(space.decode(u[:1], coordinates)).shape[-1]
+        together = max(1, TOGETHER // ((len(space) + 1) * n_samples))
 
-    def at(u: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """M, gradient Jᵀr and distance."""
-        value, J = value_and_jacobian(lambda v: g(space.decode(v, coordinates)), phi, u)
-        if (ours := value.shape[1:]) != (theirs := wanted.shape[1:]):
-            raise ValueError(f"the target has shape {tuple(theirs)}, Φ of a sound {tuple(ours)}")
-        residual, J = (value - wanted).double(), J.double()
-        return J.mT @ J, (J.mT @ residual.unsqueeze(-1)).squeeze(-1), residual.norm(dim=-1)
+    def at(v: Tensor, items: Tensor) -> tuple[Tensor, ...]:
+        """M, gradient Jᵀr and distance of some items, a few at a time: of the Jacobians only these are kept."""
+        parts = []
+        for few, some in zip(v.split(together), items.split(together), strict=True):
+            value, J = value_and_jacobian(lambda w: g(space.decode(w, coordinates)), phi, few)
+            if (ours := value.shape[1:]) != (theirs := wanted.shape[1:]):
+                raise ValueError(f"the target has shape {tuple(theirs)}, Φ of a sound {tuple(ours)}")
+            residual, J = (value - wanted[some]).double(), J.double()
+            parts.append((J.mT @ J, (J.mT @ residual.unsqueeze(-1)).squeeze(-1), residual.norm(dim=-1)))
+        return tuple(torch.cat(column) for column in zip(*parts, strict=True))
 
-    def descend(u: Float[Tensor, "1 d"], wanted: Float[Tensor, "1 k"]) -> Descent:
-        """One item, all that is of it a batch of one."""
-        M, gradient, distance = at(u, wanted)
-        require_finite("Φ of the starts, or a slope of it,", torch.cat([distance, M.flatten()]))
-        diagonal = M.diagonal(dim1=-2, dim2=-1)
-        unit = diagonal if own else diagonal.mean(-1, keepdim=True).expand_as(diagonal)
-        unit = unit.clamp_min(DEAF * unit.amax(-1, keepdim=True)).clamp_min(1e-300).sqrt()
-        damping, stood, rows = float(lam), False, [(distance, float(lam), True, u)]
-        while True:
-            free = _free(u, gradient, low, high)
-            tangent = _tangent(M, gradient, free)
-            small = tangent <= torch.clamp(cosine * distance, min=tolerance)
-            ended = stood or bool(small if tolerance or cosine else tangent < 0)
-            if ended or damping >= STALLED or len(rows) > steps:
-                break
-            guess = torch.clamp(u + _solve(M, damping, gradient, free, unit), low, high)
-            M_there, gradient_there, there = at(guess, wanted)
-            closer, gain = bool(there < distance) or lam == 0, distance - there
-            stood = bool((gain > 0) & (gain <= still * distance)) and damping <= FREE
-            if closer:
-                u, M, gradient, distance = guess, M_there, gradient_there, there
-            rows.append((there, damping, closer, u))
-            damping = max(damping / RELAXATION, min(lam, EASIEST)) if closer else damping * RELAXATION
-        distances, lams, kept, places = zip(*rows, strict=True)
-        facts = torch.tensor(ended, device=device), torch.tensor(len(rows), device=device)
-        way = torch.cat(distances), torch.tensor(lams, dtype=M.dtype, device=device), torch.tensor(kept, device=device)
-        theta, path = (space.decode(v, coordinates) for v in (u, torch.cat(places)))
-        return Descent(theta[0], distance[0], tangent[0], M[0], *facts, *way, path, space, coordinates)
+    n = len(u)
+    everything = torch.arange(n, device=device)
+    M, gradient, distance = at(u, everything)
+    require_finite("Φ of the starts, or a slope of it,", torch.cat([distance, M.flatten()]))
+    diagonal = M.diagonal(dim1=-2, dim2=-1)
+    unit = diagonal if own else diagonal.mean(-1, keepdim=True).expand_as(diagonal)
+    unit = unit.clamp_min(DEAF * unit.amax(-1, keepdim=True)).clamp_min(1e-300).sqrt()
+    damping = torch.full((n,), float(lam), dtype=torch.float64, device=device)
+    jacobians = torch.ones(n, dtype=torch.int64, device=device)
+    rows = [(distance.clone(), damping.clone(), torch.ones(n, dtype=torch.bool, device=device), u.clone())]
 
-    u = torch.clamp(space.encode(start.to(device), coordinates), low, high)
-    starts, targets = (v.expand(*batch, v.shape[-1]).reshape(-1, 1, v.shape[-1]) for v in (u, target))
-    return _together([descend(*item) for item in zip(starts, targets, strict=True)], batch)
+    def ended() -> tuple[Tensor, Tensor]:
+        tangent = _tangent(M, gradient, _free(u, gradient, low, high))
+        small = tangent <= torch.clamp(cosine * distance, min=tolerance)
+        return tangent, stood | (small if tolerance or cosine else tangent < 0)
 
+    stood = torch.zeros(n, dtype=torch.bool, device=device)
+    tangent, converged = ended()
+    for _ in range(steps):
+        todo = everything[~converged & (damping < STALLED)]
+        if not len(todo):
+            break
+        free = _free(u[todo], gradient[todo], low, high)
+        step = _solve(M[todo], damping[todo], gradient[todo], free, unit[todo])
+        guess = torch.clamp(u[todo] + step, low, high)
+        M_there, gradient_there, there = at(guess, todo)
+        closer = (there < distance[todo]) | (lam == 0)
+        gain = distance[todo] - there
+        stood[todo] = (gain > 0) & (gain <= still * distance[todo]) & (damping[todo] <= FREE)
+        used, tried, kept = damping.clone(), distance.clone(), torch.zeros(n, dtype=torch.bool, device=device)
+        tried[todo], kept[todo] = there, closer
+        moved = todo[closer]
+        u[moved], M[moved], gradient[moved], distance[moved] = (
+            value[closer] for value in (guess, M_there, gradient_there, there)
+        )
+        eased = (damping[todo] / RELAXATION).clamp_min(min(lam, EASIEST))
+        damping[todo] = torch.where(closer, eased, damping[todo] * RELAXATION)
+        jacobians[todo] += 1
+        rows.append((tried, used, kept, u.clone()))
+        tangent, converged = ended()
 
-def _together(ends: list[Descent], batch: torch.Size) -> Descent:
-    """Descents as one batch; the last row of one that has ended is repeated."""
-    rows = torch.arange(max(len(end.kept) for end in ends))
+    def shaped(values: Tensor, lead: int = 0) -> Tensor:
+        return values.reshape((*values.shape[:lead], *batch, *values.shape[lead + 1 :]))
 
-    def column(name: str) -> Any:
-        values, lead = [getattr(end, name) for end in ends], int(name in ("distances", "lams", "kept", "path"))
-        if lead:
-            values = [v[rows.to(v.device).clamp_max(len(v) - 1)] for v in values]
-        return torch.stack(values, lead).reshape((*values[0].shape[:lead], *batch, *values[0].shape[lead:]))
-
-    return replace(ends[0], **{f.name: column(f.name) for f in fields(Descent)[:-2]})
+    distances, lams, kept, path = (shaped(torch.stack(column), 1) for column in zip(*rows, strict=True))
+    theta, path = space.decode(shaped(u), coordinates), space.decode(path, coordinates)
+    distance, tangent, M, converged, jacobians = map(shaped, (distance, tangent, M, converged, jacobians))
+    return Descent(theta, distance, tangent, M, converged, jacobians, distances, lams, kept, path, space, coordinates)
 
 
 def _free(u: Tensor, gradient: Tensor, low: Tensor, high: Tensor) -> Tensor:
@@ -187,10 +203,10 @@ def _free(u: Tensor, gradient: Tensor, low: Tensor, high: Tensor) -> Tensor:
     return ~(((u <= low) & (gradient > 0)) | ((u >= high) & (gradient < 0)))
 
 
-def _solve(M: Tensor, damping: float, gradient: Tensor, free: Tensor, unit: Tensor) -> Tensor:
+def _solve(M: Tensor, damping: Tensor, gradient: Tensor, free: Tensor, unit: Tensor) -> Tensor:
     """−(M + λD)⁺ Jᵀr on the free parameters, D the squares of the units."""
     w, V, along = _spectral(M / unit.unsqueeze(-1) / unit.unsqueeze(-2), gradient / unit, free)
-    along = _over(along, w + damping)
+    along = _over(along, w + damping.unsqueeze(-1))
     return -(V @ along.unsqueeze(-1)).squeeze(-1) / unit * free
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from bell import Bell, drawn, phi
 
-from pnpkit.matching import refine
+from pnpkit.matching import descent, refine
 from pnpkit.synth import Parameter, ParameterSpace
 
 SPACE = ParameterSpace((Parameter("a", "a", "1", -2.0, 2.0), Parameter("b", "b", "1", 0.2, 100.0, "log")))
@@ -82,11 +82,12 @@ def test_a_singular_metric_is_no_obstacle():
     assert end.theta[1].item() == pytest.approx(3.0)  # nothing speaks for moving it
 
 
-def test_a_batch_is_a_loop_each_item_at_its_own_pace():
+@pytest.mark.parametrize("together", [1, 4, 100])
+def test_a_batch_is_a_loop_each_item_at_its_own_pace(together):
     u = torch.rand(3, 2, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 2 - 1
     starts, truths = SPACE.decode(0.9 * u, "logminmax"), SPACE.decode(u[:, 0].flip(0), "logminmax")
     targets = curved(truths).unsqueeze(1)
-    end = refine(curved, same, targets, starts, space=SPACE)
+    end = refine(curved, same, targets, starts, space=SPACE, together=together)
     assert end.theta.shape == (3, 2, 2)
     assert len(end.jacobians.unique()) > 1
     for i in range(3):
@@ -95,6 +96,21 @@ def test_a_batch_is_a_loop_each_item_at_its_own_pace():
             assert alone.theta.tolist() == pytest.approx(end.theta[i, j].tolist(), rel=1e-9)
             assert alone.jacobians == end.jacobians[i, j]
             assert alone.table().distance.tolist() == pytest.approx(end.table(i, j).distance.tolist(), abs=1e-12)
+
+
+@pytest.mark.parametrize("budget", [1, 3 * 3 * 4096, 2**19])
+def test_what_passes_at_once_is_bounded_whatever_the_batch(monkeypatch, budget):
+    """Samples of waveforms and tangents: a Jacobian in two parameters is three waveforms."""
+    passed = []
+
+    def listening(x):
+        passed.append(len(x))
+        return x[..., ::64]
+
+    monkeypatch.setattr(descent, "TOGETHER", budget)
+    refine(Bell(), listening, Bell()(drawn(50))[:, ::64], drawn(50, seed=1), steps=1)
+    assert 3 * 4096 * max(passed) <= max(budget, 3 * 4096)
+    assert sum(passed) >= 50  # all the same
 
 
 def test_one_that_ran_out_of_steps_says_so():

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pnpkit.experiment.integrity import say_once
+from pnpkit.experiment.integrity import content_of, say_once
 from pnpkit.experiment.remedies import makes, remedy
 
 READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
@@ -30,7 +30,7 @@ def read_bytes(path: Path, verb: str = "") -> bytes:
         ValueError: if it is a folder.
     """
     try:
-        return path.read_bytes()
+        return content_of(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path} is not there{makes(path, verb)}") from error
     except PermissionError as error:

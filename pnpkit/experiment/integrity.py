@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Iterable, Mapping
 from functools import cache
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +19,46 @@ from pnpkit.experiment.remedies import remedy
 
 KEY = "sha256"
 BLANK = "0" * 64  # in the place of a text's own digest while it is computed
+WHOLE, FRESH = 2**20, 8  # bytes; what is smaller is read in one piece, and so many are kept until they are parsed
 OPTIONAL = ".safetensors"  # weights are large and not shipped: they may be absent
+
+_State = tuple[str, int, int, int]  # path, date, size, inode
+_known: dict[_State, str] = {}
+_fresh: dict[_State, bytes] = {}  # what was read to be checked, and is most likely read next
+_true: dict[Path, bytes] = {}  # texts of records that were found whole: several readers ask for the same one
 
 
 class Damaged(ValueError):
     """A file is not what its record says."""
 
 
+def _state(name: str, file: str | int) -> _State:
+    status = os.stat(file)
+    return name, status.st_mtime_ns, status.st_size, status.st_ino
+
+
 def sha256_of_file(path: Path) -> str:
     """SHA-256 of a file, from memory if this process has read it as it is now."""
-    status = path.stat()
-    return _sha256(path, status.st_mtime_ns, status.st_size, status.st_ino)
+    with FileIO(name := str(path)) as file:  # open() does the same, and takes as long as to hash ten thousand bytes
+        if (key := _state(name, file.fileno())) not in _known:
+            if key[2] > WHOLE:
+                sha = hashlib.file_digest(file, "sha256")
+            else:
+                sha = hashlib.sha256(content := file.read(key[2]))
+                _fresh[key] = content
+                if len(_fresh) > FRESH:
+                    del _fresh[next(iter(_fresh))]
+            _known[key] = sha.hexdigest()
+    return _known[key]
 
 
-@cache
-def _sha256(path: Path, *_state: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def content_of(path: Path) -> bytes:
+    """What a file holds; read once if it was checked just now, and is as it was then."""
+    found = _fresh.pop(_state(name := str(path), name), None)
+    if found is None:
+        with FileIO(name) as file:
+            return file.readall()
+    return found
 
 
 def sha256_of_content(content: Any) -> str:
@@ -85,6 +109,8 @@ def opened(
     if KEY not in record:
         return record, None
     digests = record[KEY]
+    if text is not None and _true.get(path) == text:
+        return {k: v for k, v in record.items() if k != KEY}, digests["files"]
     if not isinstance(digests, dict) or digests.keys() != {"files", "self"} or not isinstance(digests["files"], dict):
         raise Damaged(f'{path}: field {KEY} must be {{"files": …, "self": …}}. {remedy(path)}')
     own = str(digests["self"])
@@ -99,6 +125,8 @@ def opened(
         raise Damaged(
             f"{path} was changed after it was written: its SHA-256 is {found[:12]}…, not {own[:12]}…. {remedy(path)}"
         )
+    if text is not None:
+        _true[path] = text
     return {k: v for k, v in record.items() if k != KEY}, digests["files"]
 
 

@@ -17,8 +17,7 @@ from pnpkit.experiment.remedies import remedy
 _WORDS = {int: "a whole number", float: "a finite number", str: "a text", bool: "true or false"}
 _WORDS |= {dict: "an object", list: "a list"}
 LARGEST = 2**63  # of a whole number
-Natural = Annotated[int, 0]
-Seconds = Annotated[float, 0]
+Natural, Seconds = Annotated[int, 0], Annotated[float, 0]
 
 
 class BadRecord(ValueError):

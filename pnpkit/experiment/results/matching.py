@@ -59,10 +59,11 @@ def against_bound(rows: dict[int, pd.DataFrame]) -> pd.DataFrame:
             errors = {f"{SYMBOLS[k]}, {UNIT}": 1000 * d[f"error_{k}{suffix}"] for k in SYMBOLS}
             held = d[f"held{suffix}"].dropna().astype(bool)
             table[n, way] = {k: f"{_short(e.median())} ({_short(e.quantile(0.9))})" for k, e in errors.items()} | {
-                "truth in the region": f"{held.sum()} of {len(held)}"
+                "truth in the 95 % region": f"{held.sum()} of {len(held)}"
             }
-        table[n, "bound"] = {f"{SYMBOLS[k]}, {UNIT}": _short(float(1000 * d[f"bound_{k}"].median())) for k in SYMBOLS}
-    return pd.DataFrame(table).T.fillna("").rename_axis(["noise, dB", "median error (90 %)"])
+        bound = {f"{SYMBOLS[k]}, {UNIT}": _short(float(1000 * d[f"bound_{k}"].median())) for k in SYMBOLS}
+        table[n, "bound (standard deviation)"] = bound
+    return pd.DataFrame(table).T.fillna("").rename_axis(["noise, dB", "median error (90th percentile)"])
 
 
 def spaced(n: int) -> str:

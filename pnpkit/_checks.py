@@ -70,16 +70,23 @@ def require_same_shape(x: Tensor, y: Tensor, what: str = "the two sounds") -> No
         raise ValueError(f"{what} must have the same shape, not {tuple(x.shape)} and {tuple(y.shape)}")
 
 
-def require_not_flat(name: str, *channels: Tensor) -> None:
-    """Raise ``ValueError`` if one of the channels of a sound is clipped."""
-    if (share := max(map(clipped_share, channels))) > CLIPPED:
+def require_not_flat(name: str, *channels: Tensor, step: float = 0.0) -> None:
+    """Raise ``ValueError`` if one of the channels of a sound is clipped, its samples rounded to whole steps."""
+    if (share := max(clipped_share(x, step) for x in channels)) > CLIPPED:
         raise ValueError(f"{name} is clipped: {100 * share:.1f} % of its samples are at its peak, several in a row")
 
 
-def clipped_share(x: Tensor) -> float:
-    """Share of the samples of one sound that are at its peak, three or more in a row; 0 for silence."""
+def clipped_share(x: Tensor, step: float = 0.0) -> float:
+    """Share of the samples of one sound that are at its peak, three or more in a row; 0 for silence.
+
+    Crests of a sound rounded to whole steps are flat, too, but have shoulders one step lower; clipped ones have none.
+    """
     if len(x) < 3 or not (peak := x.abs().max()) > 0:
         return 0.0
     flat = x.abs() >= peak * (1 - 1e-6)
+    signed = x * x[x.abs().argmax()].sign()  # x and −x may round apart
+    top = signed >= peak * (1 - 1e-6)
+    if step and int(((signed > peak - 1.5 * step) & ~top).sum()) > 0.3 * int(top.sum()):
+        return 0.0
     inner = torch.nn.functional.pad(flat[2:] & flat[1:-1] & flat[:-2], (2, 2))  # each middle one of three
     return float((inner[2:] | inner[1:-1] | inner[:-2]).double().mean())

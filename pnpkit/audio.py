@@ -92,8 +92,8 @@ def require_unclipped(source: Source, part: tuple[float, float]) -> None:
     with _opened(source) as (name, sound):
         first, last = (min(max(round(t * sound.samplerate), 0), sound.frames) for t in part)
         sound.seek(first)
-        channels = torch.from_numpy(sound.read(last - first, dtype="float32", always_2d=True))
-    require_not_flat(name, *channels.T)
+        channels, step = torch.from_numpy(sound.read(last - first, dtype="float32", always_2d=True)), _step(sound)
+    require_not_flat(name, *channels.T, step=step)
 
 
 class _Stream(soundfile.SoundFile):
@@ -197,7 +197,8 @@ def players(
     parts = {title: _heard(x, sample_rate) for title, x in sounds.items()}
     if aligned:
         ends = [parts[title] for title, x in sounds.items() if bool(x.any())] or list(parts.values())
-        parts = dict.fromkeys(parts, slice(min(e.start for e in ends), max(e.stop for e in ends)))
+        first = min(min(e.start for e in ends), min(map(len, sounds.values())) - 1)
+        parts = dict.fromkeys(parts, slice(first, max(e.stop for e in ends)))
     return Player(tuple((title, wav_bytes(x[parts[title]], sample_rate, factor)) for title, x in sounds.items()))
 
 

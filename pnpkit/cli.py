@@ -23,7 +23,7 @@ REPORT = "https://github.com/pnpkit/pnpkit/issues"
 TRACEBACK = "--traceback"
 _HOME = re.compile(r"^((?:--[\w-]+=)?)(~.*)", re.DOTALL)  # a path that the shell leaves, as of --out=~/x
 JOBS = {"match", "analyse"}  # verbs whose processes are --jobs
-INTERRUPTED, STOPPED = 130, "interrupted: what was finished is kept, and the same command goes on"
+INTERRUPTED = 130
 
 
 class _Verbs(TyperGroup):
@@ -97,6 +97,7 @@ def synth(
         sound = g(torch.tensor(values, dtype=torch.float64))
     except ValueError as error:
         raise Misuse(str(error)) from error
+    cli_transform.refuse_alias(g, values)
     cli_transform.require_sound(out, g.parameters, values, sound)
     cli_transform.say_outside(g, values)
     write_atomically(out, lambda path: save_wav(path, sound, g.sample_rate))
@@ -127,7 +128,7 @@ def main() -> None:
         sys.exit(code if isinstance(code, int) else 0)
     except SystemExit as ended:
         if ended.code == INTERRUPTED:  # typer's own answer to Ctrl-C
-            print(f"pnpkit: {STOPPED}", file=sys.stderr)
+            print(f"pnpkit: {_stopped()}", file=sys.stderr)
         raise
     except BrokenPipeError:  # `pnpkit dataset | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -141,6 +142,13 @@ def main() -> None:
         sys.exit(code)
 
 
+def _stopped() -> str:
+    """What an interruption leaves."""
+    kept = not JOBS & set(sys.argv[1:2]) or any(a.partition("=")[0] == "--out" for a in sys.argv)
+    what = "what was finished is kept, and the same command goes on" if kept else "without --out nothing is kept"
+    return f"interrupted: {what}"
+
+
 def _told(error: BaseException) -> tuple[int, str]:
     """Exit code of an error, and one line for it."""
     line = "; ".join(part.strip() for part in str(error).splitlines() if part.strip())
@@ -150,7 +158,7 @@ def _told(error: BaseException) -> tuple[int, str]:
             return 2, ""
         return 2, _misuse(" ".join(error.format_message().split()))
     if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":
-        return INTERRUPTED, STOPPED
+        return INTERRUPTED, _stopped()
     again = f"run again with fewer {'--jobs' if JOBS & set(sys.argv[1:2]) else '--workers'}; what is done is kept"
     if isinstance(error, MemoryError) or "not enough memory" in line or "can't allocate memory" in line:
         return 1, f"there is not enough memory: {again}"

@@ -113,7 +113,7 @@ def train(
     workspace, options = _opened(profile, out), {"device": device, "threads": threads, "tensorboard": tensorboard}
     with bars() as progress:
         run = workspace.train(loss, seed, progress, resume=resume, max_hours=max_hours, **options)
-    print(f"epoch {len(run.history)} of {workspace.profile.run(loss, seed).epochs}: {run.folder}")
+    print(f"epoch {len(run.history)} of {workspace.run_config(loss, seed).epochs}: {run.folder}")
     if not run.finished:
         raise typer.Exit(3)
 

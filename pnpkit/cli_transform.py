@@ -58,6 +58,7 @@ def transform(
     theta = found.theta.clone()
     for i, value, factor in changes:
         theta[i] = theta[i] * value if factor else value
+    refuse_alias(g, theta.tolist())
     say_outside(g, theta.tolist())
     world = Placed(g, max(1.0, 2 * abs(found.level)), g.n_samples / g.sample_rate)
     x = world(world.whole(theta, found.level, found.delay))
@@ -97,8 +98,9 @@ def morph_(
 
     saved = _saved(first, second)
     config = _config(saved, synth, variant, starts, finish=finish)
+    others = [p for p in out.glob("*.wav") if p.stem.isdecimal() and int(p.stem) > steps]  # of a longer morph, if any
     for file in (first, second):
-        _check(file, *(out / f"{k:02d}.wav" for k in range(steps + 1)))
+        _check(file, *(out / f"{k:02d}.wav" for k in range(steps + 1)), *others)
     a, b = (_answer(file, saved, config) for file in (first, second))
     problem = matching_problem(config.atlas.grid)
     g = problem.synth
@@ -107,9 +109,8 @@ def morph_(
     sounds = list(g(path.theta))
     gain = common_gain(sounds)
     if (out / "morph.csv").exists():  # a longer morph was here: its sounds are not of this one
-        for old in out.glob("*.wav"):
-            if old.stem.isdecimal() and int(old.stem) >= len(sounds):
-                old.unlink()
+        for old in others:
+            old.unlink(missing_ok=True)
     (out / "morph.csv").unlink(missing_ok=True)  # written last: a folder without it is not whole
     for k, x in enumerate(sounds):
         write_atomically(out / f"{k:02d}.wav", lambda p, x=x: save_wav(p, x, g.sample_rate, gain))  # type: ignore[misc]
@@ -124,12 +125,17 @@ def morph_(
         print("pnpkit: warning: the path did not converge: its steps may not sound equal", file=sys.stderr)
 
 
-def say_outside(g: "Synthesiser", theta: list[float]) -> None:
-    """Warn of parameters out of the range of the data set; ``Misuse`` of a frequency that would sound as another."""
+def refuse_alias(g: "Synthesiser", theta: list[float]) -> None:
+    """``Misuse`` of a frequency that would sound as another."""
     nyquist = {"Hz": g.sample_rate / 2, "rad/s": math.pi * g.sample_rate}
     for p, value in zip(g.parameters.parameters, theta, strict=True):
         if abs(value) >= nyquist.get(p.unit, math.inf):
             raise Misuse(f"{p.name} = {value:.4g} is not below half the sampling rate, {nyquist[p.unit]:.6g} {p.unit}")
+
+
+def say_outside(g: "Synthesiser", theta: list[float]) -> None:
+    """Warn of parameters out of the range of the data set."""
+    for p, value in zip(g.parameters.parameters, theta, strict=True):
         if not p.low <= value <= p.high:
             unit = "" if p.unit == "1" else f" {p.unit}"
             print(f"pnpkit: {p.name} = {value:.4g} is out of range: {p.low:g} to {p.high:g}{unit}", file=sys.stderr)

@@ -124,12 +124,13 @@ def root(square: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
 
 
 def _checked(x: Tensor, y: Tensor, least: int) -> tuple[Tensor, Tensor]:
-    """Two sounds of at least so many samples, both in float64 if one is so loud that float32 would overflow."""
+    """Two sounds of at least so many samples; in float32 at least, in float64 if one is so loud that it overflows."""
     require_same_shape(x, y)
     for sound in (x, y):
         require_floating("a sound", sound)
     if x.ndim == 0 or x.shape[-1] < least:
         raise ValueError(f"a sound of shape {tuple(x.shape)} is too short: its last dimension must be at least {least}")
+    x, y = (sound.float() if sound.itemsize < 4 else sound for sound in (x, y))
     return (x.double(), y.double()) if somewhere((x.abs() > LOUD) | (y.abs() > LOUD)) else (x, y)
 
 

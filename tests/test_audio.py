@@ -196,6 +196,24 @@ def test_clipped_is_what_is_clipped_in_the_part_that_is_taken_in_whichever_chann
             require_unclipped(source, (1.0, 9.0))
 
 
+@pytest.mark.parametrize(("subtype", "step"), [("PCM_16", 2.0**-15), ("PCM_U8", 2.0**-7)])
+def test_crests_that_rounding_makes_flat_are_none_that_were_clipped(tmp_path, subtype, step):
+    t = torch.arange(88200) / 44100
+    for peak in (0.9, 0.25) if step > 1e-3 else (0.9, 0.1, 0.01):
+        slow = peak * torch.sin(2 * torch.pi * 110 * t)
+        soundfile.write(tmp_path / "x.wav", slow.numpy(), 44100, subtype=subtype)
+        require_unclipped(tmp_path / "x.wav", (0.0, 2.0))
+        soundfile.write(tmp_path / "x.wav", slow.clamp(-0.7 * peak, 0.7 * peak).numpy(), 44100, subtype=subtype)
+        with pytest.raises(ValueError, match="is clipped"):
+            require_unclipped(tmp_path / "x.wav", (0.0, 2.0))
+
+
+def test_a_silent_sound_may_end_before_the_others_begin():
+    late = torch.cat([torch.zeros(RATE), TONE])
+    titles = [title for title, _ in players({"late": late, "none": torch.zeros(10)}, RATE).tracks]
+    assert titles == ["late", "none"]
+
+
 def test_of_many_channels_no_more_than_the_mix_is_held(tmp_path):
     x = TONE.repeat(64)
     soundfile.write(tmp_path / "x.wav", x.unsqueeze(-1).expand(-1, 8).numpy(), RATE)

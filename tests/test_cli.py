@@ -99,6 +99,7 @@ def one_line(said: str) -> str:
         (["synth", "700", "8", "2", "--otu", "y.wav", "--out", "x.wav"], 2, "there is no option --otu"),
         (["synth", "700", "8", "--out", "x.wav"], 2, "arpeggio takes 3 numbers, f_c, f_m, gamma, not 2: 700 8"),
         (["synth", "4096", "8", "2", "--out", "x.wav"], 2, "4096 is not below half the sampling rate, 4096 Hz"),
+        (["synth", "80000", ".5", ".01", ".01", ".5", "--synth", "drum", "--out", "x.wav"], 2, "not below half the"),
         (["synth", "-9", "1", ".1", ".1", "1", "--synth", "drum", "--out", "x.wav"], 2, "omega must be positive"),
         (["synth", "700", "8", "2", "--out", "folder.wav"], 2, "folder.wav is a folder: --out names the file"),
         (["synth", "700", "8", "2", "--variant", "fm", "--out", "x.wav"], 2, "unknown variant of arpeggio 'fm'"),

@@ -56,6 +56,15 @@ class TestEveryDistance:
             distance(torch.zeros(2, 2048), torch.zeros(1, 2048))
 
 
+@pytest.mark.parametrize("distance", [mss_distance, ddsp_mss_distance])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_taken_and_given_back(distance, dtype):
+    x, y = noise(3, 2, 1, 2048)
+    found = distance(x.to(dtype), y.to(dtype))
+    assert found.dtype == dtype
+    torch.testing.assert_close(found.float(), distance(x, y).float(), rtol=0.05, atol=0.01)
+
+
 def test_jtfs_and_ddsp_distances_are_symmetric():
     x, y = noise(3, 2, 2, 4096)
     for name in ("jtfs", "ddsp"):

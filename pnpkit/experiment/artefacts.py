@@ -147,7 +147,8 @@ def read_record(path: Path, schema: Any = dict, verb: str = "", only: Iterable[s
     """
     content, files = read_with_digests(path, verb)
     check(content, schema, path)
-    if only is None or list(only):
+    only = None if only is None else list(only)
+    if only is None or only:
         verify_files(path, files, only)
     return content
 

@@ -14,6 +14,7 @@ from pnpkit.synth import Arpeggio, ParameterSpace, RectangularDrum
 FOLDS = ("train", "validation", "test")
 ARPEGGIO_SEED = 960602  # the authors'
 DRUM_SEED = 20230829  # ours
+CELLS = 5_000_000  # of a grid, at most: as many take gigabytes
 
 
 def arpeggio_grid(n_steps: int = 30, seed: int = ARPEGGIO_SEED) -> pd.DataFrame:
@@ -101,6 +102,8 @@ def _grid(space: ParameterSpace, n_steps: int, smallest: int, core: float, coord
     """
     if n_steps < smallest:
         raise ValueError(f"n_steps must be at least {smallest}, so that every fold has items; got {n_steps}")
+    if n_steps ** len(space) > CELLS:
+        raise ValueError(f"a grid of {n_steps}^{len(space)} cells is too large: at most {CELLS:,} are made")
     width = round(n_steps * core)
     start = (n_steps - width) // 2
     raw_edges = np.stack([_edges(p.low, p.high, p.scale, n_steps) for p in space.parameters], -1)

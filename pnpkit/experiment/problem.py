@@ -5,6 +5,7 @@ from functools import cache, cached_property
 from typing import Any
 
 import pandas as pd
+import torch
 from torch import Tensor
 
 from pnpkit._names import require_known
@@ -13,6 +14,7 @@ from pnpkit.experiment.config import GridConfig
 from pnpkit.experiment.systems import SYSTEMS, fingerprint, get_system
 from pnpkit.jtfs import JTFS, Phi
 from pnpkit.synth import ParameterSpace, Synthesiser
+from pnpkit.synth.parameters import gain_gradient
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,21 @@ class Problem:
         return self.phi(self.synth(theta.double()))
 
     def with_gain(self, gain: str) -> "Problem":
-        """The same sounds; whether derivatives follow the synthesiser's gain: ``"attached"``, or ``"detached"``."""
+        """The same sounds; whether derivatives follow the synthesiser's gain: ``"attached"``, or ``"detached"``.
+
+        Raises:
+            ValueError: if they should, and it has no field ``detach_gain`` by which that is asked for.
+        """
         synth: Any = self.synth
-        if gain == "detached" or not hasattr(synth, "detach_gain"):
+        if gain == "detached":
+            return self
+        if not hasattr(synth, "detach_gain"):
+            middle = self.space.decode(torch.zeros(len(self.space), dtype=torch.float64), "logminmax")
+            if bool(gain_gradient(synth, middle).any()):
+                raise ValueError(
+                    f"{self.grid.synth} leaves its gain out of its derivatives: a match, and losses of sounds, need a "
+                    "field detach_gain that is False, or no log_gain_gradient"
+                )
             return self
         return replace(self, synth=replace(synth, detach_gain=False))
 

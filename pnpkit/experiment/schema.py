@@ -1,8 +1,8 @@
 """Records are read through schemas, so that errors name file and field. A schema is written as what it describes looks.
 
 It is a type (``float``: a finite number; ``Any``), ``X | None``, a ``Literal``, ``Annotated[int, 0]`` for 0 or more,
-``[X]`` or ``list[X]``, or fields: a dict or a dataclass. The name of a field that may be absent ends in ``?``; ``...``
-stands for all that are not named, which are refused without it.
+``[X]`` or ``list[X]``, ``dict[str, X]``, or fields: a dict or a dataclass. The name of a field that may be absent ends
+in ``?``; ``...`` stands for all that are not named, which are refused without it.
 """
 
 import dataclasses
@@ -17,7 +17,8 @@ from pnpkit.experiment.remedies import remedy
 _WORDS = {int: "a whole number", float: "a finite number", str: "a text", bool: "true or false"}
 _WORDS |= {dict: "an object", list: "a list"}
 LARGEST = 2**63  # of a whole number
-Natural, Seconds = Annotated[int, 0], Annotated[float, 0]
+Natural = Annotated[int, 0]
+Seconds = Annotated[float, 0]
 
 
 class BadRecord(ValueError):
@@ -52,8 +53,9 @@ def check(value: Any, schema: Any, path: Path, field: str = "") -> Any:
     elif isinstance(schema, list) or (kind is list and of):
         for i, part in enumerate(check(value, list, path, field)):
             check(part, (of or schema)[0], path, f"{field}.{i}")
-    elif isinstance(schema, dict) or dataclasses.is_dataclass(schema):
-        _check_fields(check(value, dict, path, field), schema, path, f"{field}." if field else "")
+    elif isinstance(schema, dict) or dataclasses.is_dataclass(schema) or (kind is dict and of):
+        fields = {...: of[1]} if of else schema
+        _check_fields(check(value, dict, path, field), fields, path, f"{field}." if field else "")
     elif schema is not Any:
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         small = not isinstance(value, int) or abs(value) <= LARGEST
@@ -68,7 +70,8 @@ def _check_fields(value: dict[str, Any], schema: Any, path: Path, at: str) -> No
         if name is not ... and not name.endswith("?") and name not in value:
             raise BadRecord(f"{path}: field {at + name} is missing. {remedy(path)}")
     for name, part in value.items():
-        if (of := fields.get(name, fields.get(f"{name}?", fields.get(...)))) is None:
+        marked = name.endswith("?")  # which is how a schema writes it, and no name
+        if (of := fields.get(... if marked else name, fields.get(f"{name}?", fields.get(...)))) is None:
             raise BadRecord(f"{path}: unknown field {at + name}: is it of another version? {remedy(path)}")
         check(part, of, path, at + name)
 

@@ -126,7 +126,7 @@ def refine(
         raise ValueError(f"lambda must be finite and not negative, not {lam}")
     require_whole("steps", steps, 0)
     space = space_of(g, space)
-    start = space.inside(start)
+    start, target = space.inside(start.detach()), target.detach()
     batch = torch.broadcast_shapes(target.shape[:-1], start.shape[:-1])
     device = target.device
     wanted = target.expand(*batch, target.shape[-1]).reshape(-1, target.shape[-1])

@@ -72,7 +72,8 @@ def _in_whole_steps(q: Question, end: Descent, seed: int) -> tuple[Descent, Regi
     end = _further(q, q.heard, q.target, end, SHARP)
     model = q.world(end.theta)
     white = Noise.white(q.step / 12**0.5, len(model), model.device)
-    draws = white.draw(DRAWS // 2, stream(seed))
+    # With the ways, of both signs, three times as many as there are parameters
+    draws = white.draw(max(DRAWS // 2, 3 * len(q.world.parameters) - DRAWS // 2), stream(seed))
     ways = cut_off(model, q.step, q.heard, 6)
     changes = _beside_rounding(effect_of(draws, model, q.heard)[1], ways)
     left = (q.target - q.heard.one_by_one(model.unsqueeze(0)) - ways).norm(dim=-1)

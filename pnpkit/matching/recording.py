@@ -52,8 +52,8 @@ def fitted(x: Float[Tensor, " m"], rate: float, g: Synthesiser) -> Fitted:
 
     Raises:
         TypeError: if it is no tensor.
-        ValueError: if its rate is not positive, or it is silent, constant, not finite, or shorter than a hundredth of
-            a second.
+        ValueError: if its rate is not positive, or it is silent, constant, not finite, not mono, or shorter than a
+            hundredth of a second.
 
     >>> from pnpkit import RectangularDrum
     >>> g = RectangularDrum()
@@ -63,7 +63,10 @@ def fitted(x: Float[Tensor, " m"], rate: float, g: Synthesiser) -> Fitted:
     'begins at 0.500 s, 1.00 of 1.50 s used, padded to 2.97 s'
     """
     require_floating("the recording", x)
+    if x.ndim != 1:
+        raise ValueError(f"the recording must be mono, (n,), not of shape {tuple(x.shape)}")
     require_finite("the recording", x)
+    x = x.detach().cpu().float() if x.itemsize < 4 else x.detach().cpu()
     if not rate > 0:
         raise ValueError(f"the rate of a recording must be positive, not {rate}")
     if len(x) < FRAME * rate:

@@ -35,7 +35,10 @@ class Region:
 
     def contains(self, theta: Float[Tensor, "*batch d"]) -> Tensor:
         """Whether θ, raw units, lies within."""
-        delta = (self.space.encode(theta.to(self.centre), self.coordinates) - self.centre).unsqueeze(-1)
+        theta = theta.to(self.centre)
+        logarithmic = torch.tensor([p.scale == "log" for p in self.space.parameters], device=theta.device)
+        theta = torch.where(logarithmic, theta.clamp_min(1e-300), theta)  # what has no logarithm is far outside
+        delta = (self.space.encode(theta, self.coordinates) - self.centre).unsqueeze(-1)
         scale = self.covariance.diagonal().clamp_min(1e-300).rsqrt()  # of very different lengths, all of them real
         delta = delta * scale[:, None]
         information = inverse(scale[:, None] * self.covariance * scale)

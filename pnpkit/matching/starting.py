@@ -30,7 +30,8 @@ def candidates(
         phi = replace(heard, mask=None)(starts.normalise(masked))
         log_norm = None if g.level else masked.double().norm().log()
         many = n * CANDIDATES if g.level or g.delay or heard.mask is not None else n
-        return starts.theta[starts.nearest(phi, min(many, len(starts.theta)), log_norm)[0]].double()
+        nearest = starts.theta[starts.nearest(phi, min(many, len(starts.theta)), log_norm)[0]].double()
+        return torch.clamp(nearest, space.low, space.high)  # at a bound, float32 may be outside
     if isinstance(starts, Tensor):
         return space.inside(torch.atleast_2d(starts))
     if starts is not None:

@@ -83,6 +83,13 @@ def test_saved_weights_predict_the_same(tmp_path: Path) -> None:
     torch.testing.assert_close(predict(loaded, FEATURES.numpy(), rows), loaded(FEATURES[[2, 0]]).detach())
 
 
+def test_weights_of_one_memory_are_written_each(tmp_path: Path) -> None:
+    tied = torch.nn.ModuleList([torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)])
+    tied[1].weight = tied[0].weight
+    save_weights(tmp_path / "weights.safetensors", tied.state_dict())
+    assert torch.equal(load_weights(tmp_path / "weights.safetensors")["1.weight"], tied[0].weight)
+
+
 def test_truncated_weights_are_named(tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     save_weights(path, {"w": torch.arange(5.0)})

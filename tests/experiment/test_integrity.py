@@ -385,6 +385,14 @@ def test_a_malformed_record_names_file_and_field(change: dict | None, said: str)
         check({k: v for k, v in made.items() if k != "hash"}, RUN_PROVENANCE, Path("provenance.json"))
 
 
+def test_a_schema_s_own_signs_are_no_names() -> None:
+    for value in ({"a?": 1}, {"a": "x"}, {"b": 1}):
+        with pytest.raises(BadRecord, match=r"x\.json: (unknown field [ab]|a must be)"):
+            check(value, {"a?": int}, Path("x.json"))
+    with pytest.raises(BadRecord, match="a must be a finite number"):
+        check({"a": "x"}, dict[str, float], Path("x.json"))
+
+
 def test_weights_may_be_absent_and_may_not_be_others(plant: Plant) -> None:
     run = plant.workspace.run_folder("p", 0)
     shutil.copy(plant.workspace.run_folder("pnp", 0) / "weights.safetensors", run)

@@ -4,13 +4,30 @@ import pytest
 import torch
 
 from pnpkit.experiment.config import GridConfig
-from pnpkit.experiment.problem import get_problem
+from pnpkit.experiment.problem import Problem, get_problem
 from pnpkit.experiment.systems import SYSTEMS
+from pnpkit.synth import Arpeggio
 
 THETA = {
     "arpeggio": torch.tensor([740.0, 8.7, 1.7], dtype=torch.float64),
     "drum": torch.tensor([1900.0, 0.4, 0.02, 0.01, 0.5], dtype=torch.float64),
 }
+
+
+def test_a_gain_that_cannot_be_attached_is_told() -> None:
+    class Plain:
+        parameters, sample_rate, n_samples = Arpeggio.parameters, 8192, 2**15
+
+        def __call__(self, theta: torch.Tensor) -> torch.Tensor:
+            return Arpeggio()(theta)
+
+        def log_gain_gradient(self, theta: torch.Tensor) -> torch.Tensor:
+            return Arpeggio().log_gain_gradient(theta)
+
+    problem = Problem(GridConfig("mine:Plain", n_steps=6), Plain())
+    assert problem.with_gain("detached") is problem
+    with pytest.raises(ValueError, match="mine:Plain leaves its gain out of its derivatives: a match"):
+        problem.with_gain("attached")
 
 
 @pytest.mark.parametrize(("name", "variant"), [(n, v) for n, system in SYSTEMS.items() for v in system.variants])

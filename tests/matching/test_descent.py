@@ -113,6 +113,12 @@ def test_what_passes_at_once_is_bounded_whatever_the_batch(monkeypatch, budget):
     assert sum(passed) >= 50  # all the same
 
 
+def test_a_network_s_answer_is_a_start_and_its_graph_ends_there():
+    end = refine(curved, same, curved(TRUTH).requires_grad_(), START.clone().requires_grad_(), space=SPACE, steps=1)
+    assert not end.theta.requires_grad
+    assert len(end.table()) == 2
+
+
 def test_one_that_ran_out_of_steps_says_so():
     end = refine(curved, same, curved(TRUTH), START, space=SPACE, steps=1, tolerance=1e-6, cosine=0.0)
     assert not end.converged

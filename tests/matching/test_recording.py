@@ -102,3 +102,16 @@ def test_onsets_are_where_strokes_begin_however_they_beat():
 def test_what_is_no_sound_is_refused(x, said):
     with pytest.raises(ValueError, match=said):
         fitted(x, 44100, DRUM)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_two_channels_are_refused():
+    with pytest.raises(ValueError, match=r"the recording must be mono, \(n,\), not of shape \(2, 16384\)"):
+        fitted(STROKE.expand(2, -1), RATE, DRUM)
+
+
+@pytest.mark.parametrize("x", [STROKE.half(), STROKE.bfloat16(), STROKE.clone().requires_grad_()])
+def test_a_recording_of_any_precision_is_resampled(x):
+    found = fitted(x, 2 * RATE, DRUM)
+    assert not found.x.requires_grad
+    assert float((found.x - fitted(STROKE, 2 * RATE, DRUM).x).norm() / found.x.norm()) < 0.01

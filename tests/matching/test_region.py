@@ -50,3 +50,9 @@ def test_of_two_that_sound_alike_only_their_sum_is_known(how):
     assert both.contains(decode(CENTRE + apart, "logminmax"))
     assert not both.contains(decode(CENTRE + 3 * apart.abs(), "logminmax"))
     assert both.interval()[0].tolist() == pytest.approx([0.1, -3.0])
+
+
+def test_what_has_no_logarithm_is_outside():
+    alone = region("metric", "alone", J)
+    known = SPACES["alone"].decode(CENTRE[:1], "logminmax")
+    assert alone.contains(torch.stack([known, 0 * known, -known])).tolist() == [True, False, False]

@@ -419,6 +419,11 @@ def test_a_sound_that_is_read_is_not_written_over(run, tmp_path):
         assert code == 1
         assert error.endswith("00.wav is what is read: choose another --out\n")
         assert [file.read_bytes() for file in files] == before
+    last = bell(tmp_path / "path" / "09.wav")  # of a longer morph, which a shorter one takes away
+    (tmp_path / "path" / "morph.csv").touch()
+    code, _, error = run("morph", last, files[0], "--steps", 2, "--out", tmp_path / "path", "--synth", BELL)
+    assert (code, last.exists()) == (1, True)
+    assert error.endswith("09.wav is what is read: choose another --out\n")
 
 
 def test_files_are_looked_at_before_any_is_matched(run, tmp_path, monkeypatch):

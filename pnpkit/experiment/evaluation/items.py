@@ -13,6 +13,7 @@ from torch import Tensor
 from pnpkit.distances import ddsp_mss_distance, mss_distance
 from pnpkit.experiment.counting import Count, counted, slices
 from pnpkit.experiment.dataset import theta_of
+from pnpkit.jtfs.operator import LOUDEST
 from pnpkit.synth import ParameterSpace, Synthesiser
 
 DISTANCES = ("jtfs", "mss", "ddsp")
@@ -164,7 +165,7 @@ def _distances(
     guess: Tensor, y: Tensor, phi_y: Tensor, synth: Synthesiser, phi: Callable[[Tensor], Tensor]
 ) -> dict[str, Any]:
     x = _sounds(guess, y, synth)
-    finite, audible = torch.isfinite(x).all(-1), (x != 0).any(-1)
+    finite, audible = (x.abs() <= LOUDEST).all(-1), (x != 0).any(-1)  # Φ of what is louder is not finite either
     status = np.where(finite.numpy(), np.where(audible.numpy(), "ok", "silent"), "not finite")
     good = finite & audible
     values = {name: torch.full((len(x),), torch.nan, dtype=torch.float64) for name in DISTANCES}

@@ -182,8 +182,8 @@ def run_weights(path: Path) -> dict[str, Tensor]:
 
 
 def save_weights(path: Path, weights: dict[str, Tensor]) -> None:
-    """Write tensors as safetensors, atomically; the format has no strides, so channels-last is undone first."""
-    plain = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+    """Write tensors as safetensors, atomically; the format has no strides, and takes no two of one memory."""
+    plain = {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}
     write_atomically(path, lambda p: p.write_bytes(save(plain)))  # as readable to others as the files beside it
 
 

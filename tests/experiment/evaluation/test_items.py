@@ -83,6 +83,7 @@ def test_items_do_not_depend_on_their_batch_nor_on_the_order_of_the_file():
         ("code", "last_f_c", np.nan, "not finite"),
         ("code", "last_f_m", -np.inf, "not finite"),
         ("code", "last_gamma", 1e200, "not finite"),  # θ̃ is finite, its sound is not
+        ("paper", "last_gamma", 1e-33, "not finite"),  # so loud that its Φ is not
         ("code", "last_gamma", 0.0, "silent"),
         ("paper", "last_gamma", 0.0, "not finite"),  # g refuses it
     ],

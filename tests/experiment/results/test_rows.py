@@ -341,6 +341,7 @@ def test_renderings_hold_every_cell():
         text = render(page, form)
         assert all(cell in text for cell in ("15.15", "0.33", "69.20"))
     assert "λM̄" not in render(page, "latex")
+    assert not {*"σ²γ"} & {*render(page.rename({"P": "P over σ², γ"}), "latex")}
     lines = render(page, "markdown").splitlines()
     assert len(lines) == len(page) + 2
     assert {line.count("|") for line in lines} == {page.shape[1] + 2}

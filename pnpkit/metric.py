@@ -33,8 +33,6 @@ def jacobian(g: Function, phi: Function, theta: Float[Tensor, "*batch d"]) -> In
     Returns:
         J, in units of Φ per unit of θ, in the dtype of Φ.
 
-    Source: the ∇(Φ∘g) of GRETSI 2023, Eq (3).
-
     >>> jacobian(lambda th: th, lambda x: x**2, torch.tensor([1.0, 2.0]))
     tensor([[2., 0.],
             [0., 4.]])
@@ -160,12 +158,6 @@ def unit_trace(M: Float[Tensor, "*batch d d"]) -> Float[Tensor, "*batch d d"]:
 
     What a metric says of directions is kept, how loudly it says it is not: in a batch no item outweighs the others.
     Take it in the coordinates of the loss, since a trace depends on them.
-
-    Args:
-        M: metrics, in any unit.
-
-    Returns:
-        The same without a unit, of trace d, in the dtype of M.
 
     >>> unit_trace(torch.diag(torch.tensor([30.0, 10.0])))
     tensor([[1.5000, 0.0000],

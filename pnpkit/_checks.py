@@ -84,9 +84,10 @@ def clipped_share(x: Tensor, step: float = 0.0) -> float:
     if len(x) < 3 or not (peak := x.abs().max()) > 0:
         return 0.0
     flat = x.abs() >= peak * (1 - 1e-6)
-    signed = x * x[x.abs().argmax()].sign()  # x and −x may round apart
-    top = signed >= peak * (1 - 1e-6)
-    if step and int(((signed > peak - 1.5 * step) & ~top).sum()) > 0.3 * int(top.sum()):
-        return 0.0
+    if step:
+        signed = x * x[x.abs().argmax()].sign()  # x and −x may round apart
+        top = signed >= peak * (1 - 1e-6)
+        if int(((signed > peak - 1.5 * step) & ~top).sum()) > 0.3 * int(top.sum()):
+            return 0.0
     inner = torch.nn.functional.pad(flat[2:] & flat[1:-1] & flat[:-2], (2, 2))  # each middle one of three
     return float((inner[2:] | inner[1:-1] | inner[:-2]).double().mean())

@@ -51,9 +51,8 @@ def value_and_jacobian(
         values, columns = torch.func.vmap(
             lambda v: torch.func.jvp(lambda th: phi(g(th)), (flat,), (v.expand_as(flat),))[:2]
         )(directions)
-    batch, value = theta.shape[:-1], values[0]  # one for all directions, expanded
-    k = value.shape[-1]  # said, as an empty batch leaves it open
-    return value.reshape(*batch, k), columns.movedim(0, -1).reshape(*batch, k, d)
+    batch, k = theta.shape[:-1], values.shape[-1]  # k said, as an empty batch leaves it open
+    return values[0].reshape(*batch, k), columns.movedim(0, -1).reshape(*batch, k, d)  # one value for all directions
 
 
 @cache

@@ -105,7 +105,7 @@ def match(
     require_whole("seed", seed, 0)
     if not 0 <= resolution < math.inf:
         raise ValueError(f"resolution must be finite and not negative, not {resolution}")
-    _check_sound(x, sample_rate, g)
+    _check_sound(x, sample_rate, g, resolution)
     latest = min(delay_range, g.n_samples / g.sample_rate)
     world = Placed(g, level_range if level == "free" else 0.0, latest if delay == "free" else 0.0)
     question, gain, begin = _asked(x, world, phi, starts, n_starts, noise, resolution, seed)
@@ -185,7 +185,7 @@ def _asked(
     return Question(x, world, plain, heard, known, resolution * gain), gain, begin
 
 
-def _check_sound(x: Tensor, sample_rate: float, g: Synthesiser) -> None:
+def _check_sound(x: Tensor, sample_rate: float, g: Synthesiser, resolution: float) -> None:
     require_floating("the sound", x)
     if x.numel() == 0:
         raise ValueError("the sound is empty")
@@ -198,7 +198,7 @@ def _check_sound(x: Tensor, sample_rate: float, g: Synthesiser) -> None:
     if not x.any():
         raise ValueError("the sound is silent: there is nothing to match")
     if not flat_by_nature(g):
-        require_not_flat("the sound", x)
+        require_not_flat("the sound", x, step=resolution)
 
 
 def flat_by_nature(g: Synthesiser) -> bool:

@@ -368,6 +368,14 @@ def test_a_sound_that_is_made_flat_is_not_taken_as_clipped():
     assert found.verdict == MADE
 
 
+def test_crests_that_rounding_makes_flat_are_none_that_were_clipped():
+    hum = torch.round(100 * torch.sin(2 * torch.pi * 20 * torch.arange(N) / 4096)) / 128
+    how = {"starts": drawn(1, seed=9)[0], "steps": 1}
+    with pytest.raises(ValueError, match="is clipped"):
+        match(hum, 4096, Bell(), operator(), **how)
+    assert match(hum, 4096, Bell(), operator(), resolution=2**-7, **how).verdict == NOT
+
+
 @pytest.mark.parametrize(("idle", "deviation"), [(1, None), (1, 0.005), (23, 0.02)])
 def test_of_a_parameter_that_does_nothing_a_match_says_so_however_many_there_are(idle, deviation):
     truth, g = drawn(1, seed=9)[0], Chorus(idle=idle)

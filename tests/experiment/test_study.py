@@ -137,4 +137,4 @@ def test_table_1_goes_on_with_the_sounds_that_every_start_has(tmp_path):
     by_mss = after_steps(descents(tmp_path), "mss")
     assert list(by_mss) == [f"MSS, {k}" for k in AFTER]
     assert by_mss.loc["P", ["MSS, 0", "MSS, 1", "MSS, 8"]].tolist() == ["256.50", "128.50", "1.50"]
-    assert table["below 1"].to_dict() == {"nearest of the atlas": "50%", "P": "0%"}
+    assert table["below 1"].to_dict() == {"nearest of the atlas": "50 %", "P": "0 %"}

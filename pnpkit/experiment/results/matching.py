@@ -79,9 +79,9 @@ def percent(share: float) -> str:
     """A share in percent, with a digit more where it is nearly all or nearly none.
 
     >>> percent(0.913), percent(299 / 300), percent(1.0)
-    ('91%', '99.7%', '100%')
+    ('91 %', '99.7 %', '100 %')
     """
-    return f"{share:.{0 if share in (0, 1) or 0.005 <= share < 0.995 else 1}%}"
+    return f"{100 * share:.{0 if share in (0, 1) or 0.005 <= share < 0.995 else 1}f} %"
 
 
 def _short(x: "float | np.floating[Any]") -> str:

@@ -57,4 +57,5 @@ def load_object(what: str, name: str) -> Any:
             raise ImportError(f"{found.__file__} has the same name: rename yours")
         return attrgetter(attribute)(found)
     except Exception as error:  # whatever a user's file may raise
-        raise UnknownName(f"{what} {name!r} does not import: {type(error).__name__}: {error}") from error
+        where = f"; looked for in {Path.cwd()} and on Python's path" if isinstance(error, ModuleNotFoundError) else ""
+        raise UnknownName(f"{what} {name!r} does not import: {type(error).__name__}: {error}{where}") from error

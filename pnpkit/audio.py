@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -20,6 +21,8 @@ from pnpkit._checks import require_finite, require_not_flat
 
 PEAK = 0.9  # of full scale: room for the resampling of the browser
 UNKNOWN = 2**63 - 1  # frames, says libsndfile of a header without a length
+STREAMED = 0x7FFF0000  # bytes, or more, says the header of a stream, whose writer did not know
+SLACK = 16  # bytes by which writers miscount
 LONGEST = 3600  # seconds: what is longer is no sound to be matched
 BLOCK = 2**14  # frames read at once
 BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "ALAC_16": 16}  # that samples are rounded to; more are as good as none
@@ -43,8 +46,8 @@ def read_sound(source: Source) -> tuple[Float[Tensor, " n"], int]:
         Waveform, float32, full scale at 1; and its sample rate in Hz.
 
     Raises:
-        ValueError: in one line naming the file, if it is no regular file, no sound, empty, one sample, longer than an
-            hour, silent or not finite.
+        ValueError: in one line naming the file, if it is no regular file, no sound, cut off, empty, one sample, longer
+            than an hour, silent or not finite.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -66,6 +69,8 @@ def read_sound(source: Source) -> tuple[Float[Tensor, " n"], int]:
             mix[n : n + len(block)] = 0 if wrong else block.mean(1)
             n += len(block)
         samples, step = n * sound.channels, _step(sound)
+    if 0 < n < 0.9 * frames:  # of an MP3 they may be estimated
+        raise ValueError(f"{name} is cut off: {n} of its {frames} samples are there")
     if n < 2:
         raise ValueError(f"{name} is empty" if not n else f"{name} has one sample: that is no sound")
     if wrong:
@@ -113,12 +118,26 @@ def _opened(source: Source) -> Iterator[tuple[str, _Stream]]:
         source.seek(0)
     elif not Path(source).is_file():
         raise ValueError(f"{name} is no regular file" if Path(source).exists() else f"{name}: there is no such file")
+    _require_whole_file(name, source)
     try:
         with _Stream(source if isinstance(source, io.BytesIO) else os.fsencode(source)) as sound:
             yield name, sound
     except (soundfile.LibsndfileError, TypeError) as error:
         reason = getattr(error, "error_string", "") or "its format is unknown"
         raise ValueError(f"{name} is no sound that can be read: {reason.strip().rstrip('.')}") from error
+
+
+def _require_whole_file(name: str, source: Path | str | io.BytesIO) -> None:
+    """Raise ``ValueError`` for a WAV or AIFF file shorter than its header says: libsndfile would read what is left."""
+    if isinstance(source, io.BytesIO):
+        head, there = source.getvalue()[:8], len(source.getvalue())
+    else:
+        with Path(source).open("rb") as file:
+            head, there = file.read(8), Path(source).stat().st_size
+    order: Any = {b"RIFF": "little", b"FORM": "big"}.get(head[:4])
+    told = int.from_bytes(head[4:], order) if order else 0
+    if there + SLACK < told < STREAMED:
+        raise ValueError(f"{name} is cut off: its header tells of {told + 8} bytes, {there} are there")
 
 
 def common_gain(sounds: Sequence[Tensor]) -> float:

@@ -188,4 +188,5 @@ def _value(p: "Parameter", row: dict[str, Any]) -> str:
     if half:  # one side may be at the end of the range
         within = f" ± {half:.2g}" if half < WIDE * abs(value) else f" ({low:.4g} to {high:.4g})"
     hertz = f" ({value / (2 * math.pi):.{digits}g} Hz)" if p.unit == "rad/s" else ""
-    return f"{p.name} {value:.{digits}g}{within} {p.unit}".removesuffix(" 1") + hertz
+    bound = " (at its bound)" if p.at_bound(value) else ""
+    return f"{p.name} {value:.{digits}g}{within} {p.unit}".removesuffix(" 1") + hertz + bound

@@ -21,7 +21,7 @@ def jtfs_distance(
 
     Args:
         x, y: waveforms of equal shape.
-        jtfs: scattering operator, waveform → S; Φ = log(1 + S/10⁻³).
+        jtfs: scattering operator, waveform → S, or a Φ that has one as ``jtfs``; Φ = log(1 + S/10⁻³).
 
     Returns:
         One number an item, float64.
@@ -35,6 +35,7 @@ def jtfs_distance(
     tensor(0.9803, dtype=torch.float64)
     """
     require_same_shape(x, y)
+    jtfs = getattr(jtfs, "jtfs", jtfs)
     return (log_compress(jtfs(x)) - log_compress(jtfs(y))).double().norm(dim=-1)
 
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
-from pnpkit._checks import require_same_shape
+from pnpkit._checks import require_floating, require_same_shape
 from pnpkit.metric import Function
 
 Batch = Float[Tensor, "batch d"]  # θ̃ or θ of a batch, in the coordinates that the network speaks
@@ -49,7 +49,17 @@ def _error(prediction: Tensor, target: Tensor) -> Tensor:
     return prediction - target
 
 
-class ParameterLoss:
+def _semidefinite(name: str, D: Tensor) -> Tensor:
+    """A constant matrix in float64, if it is one that a squared length can have."""
+    require_floating(name, D)
+    D = D.double()
+    symmetric = D.ndim == 2 and D.shape == D.mT.shape and bool(torch.isfinite(D).all()) and torch.allclose(D, D.mT)
+    if not symmetric or (w := torch.linalg.eigvalsh(D))[0] < -1e-9 * w[-1].abs():
+        raise ValueError(f"{name} must be finite, not negative and symmetric, got {D.tolist()}")
+    return D
+
+
+class ParameterLoss(nn.Module):
     r"""P-loss: mean over batch and dimensions of the squared parameter error.
 
     .. math:: \mathcal{L}^{\mathrm{P}} = \tfrac1d \|\tilde\theta - \theta\|_2^2
@@ -60,11 +70,11 @@ class ParameterLoss:
     tensor(2.)
     """
 
-    def __call__(self, prediction: Batch, target: Batch, metric: Tensor | None = None) -> Float[Tensor, ""]:
+    def forward(self, prediction: Batch, target: Batch, metric: Tensor | None = None) -> Float[Tensor, ""]:
         return _error(prediction, target).square().mean()
 
 
-class WeightedParameterLoss:
+class WeightedParameterLoss(nn.Module):
     r"""Weighted P-loss: one constant matrix for all sounds.
 
     .. math:: \mathcal{L} = \tfrac12\langle\delta\mid\mathbf{D}\mid\delta\rangle
@@ -84,17 +94,16 @@ class WeightedParameterLoss:
     """
 
     def __init__(self, weights: Float[Tensor, " d"] | Float[Tensor, "d d"]) -> None:
-        self.D = D = (torch.diag(weights) if weights.ndim == 1 else weights).double()
-        symmetric = D.shape == (len(D),) * 2 and bool(torch.isfinite(D).all()) and torch.allclose(D, D.mT)
-        if not symmetric or (w := torch.linalg.eigvalsh(D))[0] < -1e-9 * w[-1].abs():
-            raise ValueError(f"weights must be finite, not negative and symmetric, got {weights.tolist()}")
+        super().__init__()
+        self.D: Tensor
+        self.register_buffer("D", _semidefinite("weights", torch.diag(weights) if weights.ndim == 1 else weights))
 
-    def __call__(self, prediction: Batch, target: Batch, metric: Tensor | None = None) -> Float[Tensor, ""]:
+    def forward(self, prediction: Batch, target: Batch, metric: Tensor | None = None) -> Float[Tensor, ""]:
         error = _error(prediction, target)
-        return quadratic_form(error, self.D.to(error.device).expand(len(error), -1, -1)).mean()
+        return quadratic_form(error, self.D.to(error.device).expand(*error.shape[:-1], -1, -1)).mean()
 
 
-class WaveformLoss:
+class WaveformLoss(nn.Module):
     r"""A distance of sounds as a loss, differentiated through g: how DDSP is trained.
 
     .. math:: \mathcal{L} = d\big(g(\Pi\tilde\theta), g(\theta)\big) + d\big(0, g(\theta)\big)
@@ -124,11 +133,12 @@ class WaveformLoss:
         decode: Function = lambda theta: theta,
         box: Box | None = None,
     ) -> None:
+        super().__init__()
         if box is not None and not bool((box[0] < box[1]).all()):
             raise ValueError(f"the box needs low < high, got {box[0].tolist()} and {box[1].tolist()}")
         self.distance, self.listen, self.decode, self.box = distance, listen, decode, box
 
-    def __call__(self, prediction: Batch, target: Batch, metric: Tensor | None = None) -> Float[Tensor, ""]:
+    def forward(self, prediction: Batch, target: Batch, metric: Tensor | None = None) -> Float[Tensor, ""]:
         require_same_shape(prediction, target, "prediction and target")
         with torch.no_grad():
             wanted = self.listen(self.decode(target))
@@ -182,7 +192,7 @@ class SpectralLoss(WaveformLoss):
         super().__init__(_half_squared_distance, listen, decode, box)
 
 
-class PNPLoss:
+class PNPLoss(nn.Module):
     r"""Perceptual–neural–physical loss: the spectral loss's second-order picture, at the price of a P-loss.
 
     .. math:: \mathcal{L}^{\mathrm{PNP}} = \tfrac12 \langle\delta \mid \mathbf{M}(\theta) + \lambda\mathbf{D}
@@ -193,7 +203,7 @@ class PNPLoss:
             :func:`pnpkit.metric.damp` for the identity, M̄ and its diagonal.
 
     Raises:
-        ValueError: if there is not one metric an item.
+        ValueError: if there is not one metric an item, or the damping is not symmetric and positive semi-definite.
 
     Source: GRETSI 2023, Eqs (4) and (5), with the ½ of the slides.
 
@@ -203,18 +213,22 @@ class PNPLoss:
     """
 
     def __init__(self, damping: Float[Tensor, "d d"] | None = None) -> None:
-        self.damping = damping
+        super().__init__()
+        self.damping: Tensor | None
+        self.register_buffer("damping", None if damping is None else _semidefinite("damping", damping))
 
-    def __call__(self, prediction: Batch, target: Batch, metric: Float[Tensor, "batch d d"]) -> Float[Tensor, ""]:
+    def forward(self, prediction: Batch, target: Batch, metric: Float[Tensor, "batch d d"]) -> Float[Tensor, ""]:
         error = _error(prediction, target)
         if metric.shape[:-2] != error.shape[:-1]:
             raise ValueError(f"{tuple(error.shape)} errors need a metric each, not {tuple(metric.shape)}")
         if self.damping is not None:
-            metric = metric.double() + self.damping.to(metric.device, torch.float64)
+            if metric.shape[-2:] != self.damping.shape:
+                raise ValueError(f"damping of {tuple(self.damping.shape)} is not for metrics of {tuple(metric.shape)}")
+            metric = metric.double() + self.damping.to(metric.device)
         return quadratic_form(error, metric).mean()
 
 
-class AdaptivePNPLoss:
+class AdaptivePNPLoss(nn.Module):
     """The PNP loss with a damping that follows success: Levenberg's and Marquardt's, an epoch for a step.
 
     It is divided by :data:`RELAXATION` after an epoch that improves the validation loss, and else multiplied, never
@@ -227,12 +241,15 @@ class AdaptivePNPLoss:
     """
 
     def __init__(self, damping: Float[Tensor, "d d"]) -> None:
-        self.damping, self.relaxed = damping, 0
+        super().__init__()
+        self.damping: Tensor
+        self.register_buffer("damping", _semidefinite("damping", damping))
+        self.relaxed = 0
 
     def judge(self, improved: bool) -> int:
         """Trust the metric more after a success, less after a failure; returns how often the damping is divided now."""
         self.relaxed = self.relaxed + 1 if improved else max(self.relaxed - 1, 0)
         return self.relaxed
 
-    def __call__(self, prediction: Batch, target: Batch, metric: Float[Tensor, "batch d d"]) -> Float[Tensor, ""]:
+    def forward(self, prediction: Batch, target: Batch, metric: Float[Tensor, "batch d d"]) -> Float[Tensor, ""]:
         return PNPLoss(self.damping / RELAXATION**self.relaxed)(prediction, target, metric)

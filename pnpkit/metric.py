@@ -11,7 +11,7 @@ from jaxtyping import Float, Inexact
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from pnpkit._checks import require_finite, somewhere
+from pnpkit._checks import require_finite, require_floating, somewhere
 from pnpkit._names import require_known
 
 Function = Callable[[Tensor], Tensor]  # g, Φ, or the two composed
@@ -28,7 +28,7 @@ def jacobian(g: Function, phi: Function, theta: Float[Tensor, "*batch d"]) -> In
     Args:
         g: synthesiser, (…, d) → (…, n); applied item by item along the batch.
         phi: descriptor, (…, n) → (…, K), real or complex.
-        theta: parameters in raw units. Under :func:`torch.func.vmap` an item is what it maps to.
+        theta: raw units; float64 where g counts phases, or M may be off by half. Under ``vmap`` an item is mapped.
 
     Returns:
         J, in units of Φ per unit of θ, in the dtype of Φ.
@@ -44,6 +44,7 @@ def value_and_jacobian(
     g: Function, phi: Function, theta: Float[Tensor, "*batch d"]
 ) -> tuple[Inexact[Tensor, "*batch k"], Inexact[Tensor, "*batch k d"]]:
     """Φ(g(θ)) and its Jacobian in one pass; see :func:`jacobian`. Threads of one process take turns."""
+    require_floating("theta", theta)
     flat = theta.reshape(-1, d := theta.shape[-1])
     directions = torch.eye(d, dtype=theta.dtype, device=theta.device)
     with _ONE_AT_A_TIME:
@@ -191,10 +192,7 @@ def inverse(M: Float[Tensor, "*batch d d"]) -> Float[Tensor, "*batch d d"]:
 
 
 def log_metric(M: Float[Tensor, "*batch d d"], theta: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d d"]:
-    r"""Metric in natural logarithms of positive parameters, :math:`\theta_i\theta_j\,\mathbf{M}_{ij}`.
-
-    A step of 0.01 is one per cent, one of ln 2 an octave.
-    """
+    r"""Metric in natural logarithms of positive parameters, θ_i θ_j M_ij: a step of 0.01 is 1 %, of ln 2 an octave."""
     return theta.unsqueeze(-1) * M.double() * theta.unsqueeze(-2)
 
 

@@ -4,6 +4,7 @@ import io
 import os
 import pathlib
 import tracemalloc
+from functools import partial
 
 import numpy as np
 import pytest
@@ -156,6 +157,18 @@ def test_a_name_that_is_not_utf_8_is_read(tmp_path):
     assert read_sound(path)[1] == RATE
 
 
+def cut(form, path):
+    soundfile.write(path, np.tile(TONE.numpy(), 20), 8000, format=form)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def test_a_header_of_a_stream_that_does_not_know_its_length_is_no_reason_to_refuse(tmp_path):
+    content = bytearray(wav_bytes(TONE, RATE))
+    content[4:8] = content[40:44] = b"\xff\xff\xff\x7f"
+    (tmp_path / "x.wav").write_bytes(content)
+    assert len(read_sound(tmp_path / "x.wav")[0]) == len(TONE)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -164,6 +177,9 @@ def test_a_name_that_is_not_utf_8_is_read(tmp_path):
         (lambda p: p.mkdir(), "is no regular file"),
         (lambda p: p.write_bytes(b""), "is no sound that can be read"),
         (lambda p: p.write_text("not a sound"), "is no sound that can be read"),
+        (partial(cut, "WAV"), r"is cut off: its header tells of \d+ bytes, \d+ are there"),
+        (partial(cut, "AIFF"), r"is cut off: its header tells of \d+ bytes, \d+ are there"),
+        (partial(cut, "MP3"), r"is cut off: \d+ of its \d+ samples are there"),
         (lambda p: soundfile.write(p, np.zeros(0), RATE), "is empty"),
         (lambda p: soundfile.write(p, np.ones(1), RATE), "has one sample"),
         (hours, "lasts 10.0 hours"),

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pnpkit.distances import DDSP_SIZES, ddsp_mss_distance, jtfs_distance, mss_distance
-from pnpkit.jtfs import JTFS
+from pnpkit.jtfs import JTFS, Phi
 from tests.oracle import load
 
 
@@ -76,6 +76,11 @@ def test_jtfs_distance_is_that_of_the_reference_coefficients():
     x, phi = reference["x"], torch.log1p(1000 * reference["S"][:4].double())
     wanted = (phi - phi.roll(1, 0)).norm(dim=-1)
     torch.testing.assert_close(jtfs_distance(x, x.roll(1, 0), JTFS.reference(2**15)), wanted, rtol=1e-3, atol=0)
+
+
+def test_jtfs_distance_takes_a_phi_for_its_operator():
+    phi, (x, y) = Phi(JTFS(6, 2, J_fr=2, T=None, n_samples=512)), torch.randn(2, 512, generator=torch.manual_seed(0))
+    assert jtfs_distance(x, y, phi) == jtfs_distance(x, y, phi.jtfs) > 0
 
 
 def test_mss_distance_is_auralosss():

@@ -210,6 +210,24 @@ def test_weights_that_are_no_metric_are_refused(bad):
     assert WeightedParameterLoss(singular)(torch.tensor([[1.0, -1.0]]), torch.zeros(1, 2)) == 0
 
 
+@pytest.mark.usefixtures("unchecked")
+def test_a_damping_that_is_no_metric_is_refused_when_the_loss_is_made():
+    for make in (PNPLoss, AdaptivePNPLoss):
+        with pytest.raises(TypeError, match="damping must be a tensor, not float"):
+            make(0.1)
+        with pytest.raises(ValueError, match="damping must be finite, not negative and symmetric"):
+            make(-torch.eye(2))
+    with pytest.raises(ValueError, match=r"damping of \(3, 3\) is not for metrics of \(1, 2, 2\)"):
+        PNPLoss(torch.eye(3))(torch.ones(1, 2), torch.zeros(1, 2), torch.eye(2).expand(1, 2, 2))
+
+
+def test_losses_are_modules_that_keep_their_matrix():
+    D = torch.diag(torch.tensor([1.0, 4.0]))
+    for loss, name in ((PNPLoss(D), "damping"), (AdaptivePNPLoss(D), "damping"), (WeightedParameterLoss(D), "D")):
+        assert torch.equal(loss.to("cpu").state_dict()[name], D.double())
+        assert not list(loss.parameters())
+
+
 def test_a_small_damping_is_added_to_a_metric_of_single_precision_too():
     M, D = torch.eye(2).expand(1, 2, 2), 1e-9 * torch.eye(2, dtype=DOUBLE)
     pair = torch.ones(1, 2), torch.zeros(1, 2)

@@ -21,6 +21,17 @@ MENDED = (
     (re.compile(r'(<div) role="list"( class="citation-list">)'), r"\1\2"),
     (re.compile(r' role="doc-biblioentry"'), ""),
 )
+# What is no text of a page, and what is
+TEXT = re.compile(
+    r'<(script|style|pre|code|svg|textarea)\b.*?</\1>|<(span|div)[^>]* class="math.*?</\2>|<[^>]*>|([^<]+)', re.S
+)
+SET = (  # as it comes from a program, and as it is set
+    (re.compile(r"(?<=\d)[ \u00a0](?=%|\d{3}(?!\d))"), "\u202f"),  # a number stays with its thousands and its per cent
+    (re.compile(r"\bf_([cm])\b"), r"<i>f</i><sub>\1</sub>"),
+    (re.compile(r"\bgamma\b"), "γ"),
+    (re.compile(r"(?<![\w-])-(?=\d)"), "−"),
+    (re.compile(r"(?<=\w)'(?=\w|\s)"), "’"),
+)
 
 
 class GlossaryLinks(SphinxPostTransform):
@@ -71,10 +82,19 @@ class GlossaryLinks(SphinxPostTransform):
         return left
 
 
+def typeset(text: str) -> str:
+    """Text with its symbols, minus signs, apostrophes and narrow spaces."""
+    for pattern, instead in SET:
+        text = pattern.sub(instead, text)
+    return text
+
+
 def complete(app: Sphinx, name: str, template: str, context: dict[str, Any], tree: nodes.document | None) -> None:
     """Mend the body, and say in the head what the page is: in search results, and where somebody links to it."""
     for pattern, instead in MENDED:
         context["body"] = pattern.sub(instead, context.get("body", ""))
+    if not name.startswith("book/reference/"):
+        context["body"] = TEXT.sub(lambda at: typeset(at[3]) if at[3] else at[0], context["body"])
     if tree is None:
         return
     first = next((node.astext() for node in tree.findall(nodes.paragraph) if len(node.astext()) > 40), "")

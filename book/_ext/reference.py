@@ -56,6 +56,8 @@ class CommandLine(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         command = typer.main.get_command(import_module("pnpkit.cli").app)
+        for verb in command.commands.values():
+            verb.short_help = re.split(r"(?<=\.)\s", verb.help)[0]  # or click cuts it where a terminal might end
         text = get_docs_for_click(obj=command, ctx=typer.Context(command), name="pnpkit", indent=1)
         return self.parse_text_to_nodes(re.sub(r"\$(?=\w)", r"\\$", text), allow_section_headings=True)
 

@@ -76,7 +76,10 @@ class Scalogram(nn.Module):
         """
         half = self.cqt.kernel_width // 2
         if x.shape[-1] <= half:
-            raise ValueError(f"a bin at {self.frequencies[0]:g} Hz needs over {half} samples, not {x.shape[-1]}")
+            raise ValueError(
+                f"the scalogram's bin at {self.frequencies[0]:g} Hz needs over {half} samples, not {x.shape[-1]}: "
+                "a higher f_min? (a recipe's features=ScalogramConfig(…) sets it)"
+            )
         flat = x.reshape(-1, x.shape[-1]).float()
         # What is so loud that squares overflow is scaled by a power of two and back, which changes no bit of the rest
         scale = torch.where(flat.detach().abs().amax(-1, keepdim=True) > LOUD, 2.0**-80, 1.0).float()

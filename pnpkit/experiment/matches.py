@@ -70,6 +70,8 @@ def match_file(
 
     Raises:
         ValueError: in one line naming the file, if it cannot be read or matched.
+        TypeError: if the synthesiser is no name; of an object, :func:`~pnpkit.matching.match` takes what
+            :func:`~pnpkit.audio.read_sound` and :func:`~pnpkit.matching.fitted` give.
 
     >>> import soundfile, tempfile, torch
     >>> from pnpkit import Arpeggio
@@ -79,6 +81,8 @@ def match_file(
     ...     match_file(f"{folder}/x.wav").verdict
     'made by it'
     """
+    if not isinstance(synth, str):
+        raise TypeError(f"a synthesiser is named, as 'arpeggio' or 'my_synth:SYNTH', not {synth!r}; match() takes one")
     return match_as(str(source), MatchConfig(atlas_config(synth, variant), n_starts, steps, finish))[0]
 
 

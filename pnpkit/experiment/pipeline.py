@@ -10,7 +10,7 @@ from pnpkit.analyser.network import HEADS
 from pnpkit.experiment.counting import Progress, counted, staged
 from pnpkit.experiment.machine import processes, run_tasks
 from pnpkit.experiment.remedies import data_root
-from pnpkit.experiment.training.objective import check_run
+from pnpkit.experiment.training.objective import check_run, check_sounds
 from pnpkit.experiment.workspace import Workspace
 
 
@@ -36,6 +36,7 @@ def run_profile(
     for run in workspace.profile.runs():  # before any work
         require_known("head", run.head, HEADS)  # a network of one's own is no part of a profile
         check_run(run, workspace.problem.table)
+        check_sounds(run, workspace.problem.synth)
     runs = [(workspace, c.loss, c.seed) for c in workspace.profile.runs()]
     starts = dict.fromkeys((workspace.shared, c.start_from, c.seed) for c in workspace.profile.runs() if c.start_from)
     workspace.compute_metrics(workers, executor, progress)  # which notes how many processes it had

@@ -8,11 +8,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from pnpkit.figures.plotting import PALETTE, WIDTH
+from pnpkit.figures.results import LOSS_COLOURS
 
 Point = tuple[float, float]
 
 CENTRED: dict[str, Any] = {"ha": "center", "va": "center"}
-BLACK, BLUE, GREEN, RED = PALETTE[0], PALETTE[1], PALETTE[3], PALETTE[4]
+BLACK, PNP = PALETTE[0], LOSS_COLOURS["pnp"]
 
 
 def flow_diagram() -> Figure:
@@ -34,17 +35,17 @@ def flow_diagram() -> Figure:
     _arrow(ax, (left, low), (middle, low), r"$g$", (0, 0.24), dashed=True)
     _arrow(ax, (middle, low), (right, low), r"$\Phi$", (0, 0.24), dashed=True)
     _arrow(ax, (middle - 0.12, top - 0.08), (left, low), r"$f_{\mathbf{W}}$", (0.3, -0.2), dashed=True)
-    _loss(ax, left, low, top, r"$\mathcal{L}^{\mathrm{P}}$", RED, "left")
-    _loss(ax, right, low, top, r"$\mathcal{L}^{\mathrm{SP}}$", BLUE, "right")
-    around = {"arrowstyle": "-|>", "color": GREEN, "lw": 1.8, "connectionstyle": "bar,fraction=0.05"}
+    _loss(ax, left, low, top, r"$\mathcal{L}^{\mathrm{P}}$", LOSS_COLOURS["p"], "left")
+    _loss(ax, right, low, top, r"$\mathcal{L}^{\mathrm{SP}}$", LOSS_COLOURS["sp"], "right")
+    around = {"arrowstyle": "-|>", "color": PNP, "lw": 1.8, "connectionstyle": "bar,fraction=0.05"}
     ax.annotate("", (left, top + 0.34), (right, top + 0.34), arrowprops=around)
     metric = r"$\mathbf{M}_n = \nabla_{(\Phi\circ g)}(\theta_n)^\top\,\nabla_{(\Phi\circ g)}(\theta_n)$"
-    ax.text((left + right) / 2, top + 0.93, metric, color=GREEN, fontsize=11, backgroundcolor="w", **CENTRED)
+    ax.text((left + right) / 2, top + 0.93, metric, color=PNP, fontsize=11, backgroundcolor="w", **CENTRED)
     formula = (
         r"$\mathcal{L}^{\mathrm{PNP}} = \frac{1}{2}\,\langle\tilde\theta_n - \theta_n \mid \mathbf{M}_n \mid"
         r" \tilde\theta_n - \theta_n\rangle$"
     )
-    ax.text(left - 0.38, -0.82, formula, color=GREEN, fontsize=12, va="center")
+    ax.text(left - 0.38, -0.82, formula, color=PNP, fontsize=12, va="center")
     for x, dashed, text in ((3.0, False, "computed once"), (5.2, True, r"depends on $\mathbf{W}$")):
         ax.plot((x, x + 0.55), (-1.3, -1.3), color=BLACK, lw=1.6, ls="--" if dashed else "-")
         ax.text(x + 0.66, -1.3, text, fontsize=9, va="center")

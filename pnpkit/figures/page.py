@@ -7,6 +7,22 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from pnpkit.experiment.results.tables import render
+
+
+@dataclass(frozen=True, eq=False)
+class Captioned:
+    """A table and what it shows: with its caption on a page, as text elsewhere."""
+
+    frame: pd.DataFrame
+    caption: str
+
+    def __repr__(self) -> str:
+        return f"{self.caption}\n{self.frame.to_string()}"
+
+    def _repr_html_(self) -> str:
+        return render(self.frame, "html", self.caption)
+
 
 @dataclass(frozen=True, eq=False)
 class Folded:

@@ -103,7 +103,7 @@ def _parameters(found: Match) -> Iterable[tuple[str, ...]]:
     space, region = found.space, found.region
     ends = None if region is None else torch.stack(region.interval(), -1).tolist()
     for i, (p, value) in enumerate(zip(space.parameters, found.theta.tolist(), strict=True)):
-        at = " (at its bound)" if min(abs(value - p.low), abs(value - p.high)) <= 1e-6 * (p.high - p.low) else ""
+        at = " (at its bound)" if p.at_bound(value) else ""
         for unit, scale in ((p.unit, 1.0), *([("Hz", 0.5 / math.pi)] if p.unit == "rad/s" else [])):
             none = "none: what is left over does not tell" if found.converged else "none, as not converged"
             low, high = (p.low, p.high) if ends is None else ends[i]

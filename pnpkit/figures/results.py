@@ -39,8 +39,9 @@ def plot_bars(
     for k, column in enumerate(values):
         at = np.arange(len(values)) + offsets[k]
         spread = errors[column]  # NaN draws no bar, and no caps
-        look: dict[str, Any] = {"color": PALETTE[1 + k], "marker": "osD^v"[k], "ls": "", "capsize": 4}
-        ax.errorbar(at, values[column], spread, label=str(column), **look)
+        look: dict[str, Any] = {"color": ("0.2", "0.55")[k % 2], "marker": "oDs^v"[k], "ls": "", "capsize": 4}
+        look |= {"mfc": "white"} if k % 2 else {}
+        ax.errorbar(at, values[column], spread if spread.notna().any() else None, label=str(column), **look)
     ax.set_xticks(range(len(values)), list(map(str, values.index)))
     ax.set(ylabel=label, xlim=(-0.6, len(values) - 0.4), ylim=(0, None))
     ax.grid(axis="y", alpha=0.3)

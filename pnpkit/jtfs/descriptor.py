@@ -50,6 +50,8 @@ class Phi(nn.Module):
 
     def __init__(self, jtfs: JTFS, eps: float = EPS) -> None:
         super().__init__()
+        if not callable(jtfs):
+            raise TypeError(f"jtfs is an operator, x → S, not {jtfs!r}: Phi.reference(n_samples) has the authors'")
         _require_positive(eps)
         self.jtfs, self.eps = jtfs, eps
 

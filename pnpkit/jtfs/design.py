@@ -52,7 +52,8 @@ class Sizes:
         n, J, T = self.n_samples, self.J, self.T
         if n.bit_length() <= J:
             raise ValueError(
-                f"J = {J} needs at least 2^{J} samples; n_samples is {n} (System(…, jtfs=…) sets J for a synthesiser)"
+                f"J = {J} needs at least 2^{J} samples; n_samples is {n} (phi=JTFS(…) takes a smaller J, and for a "
+                "synthesiser that is named pnpkit.experiment.systems.System(…, jtfs=…) does)"
             )
         if T is not None and (not is_whole(T) or not 1 <= T <= n or T & (T - 1)):
             raise ValueError(f"T must be None or a power of two from 1 to n_samples = {n}, not {T!r}")

@@ -29,7 +29,8 @@ class Match:
     Args:
         theta: θ̃, raw units, in the order of the synthesiser's parameters.
         level: dB by which x is louder than g(θ̃); 0 where it was known.
-        delay: seconds by which x is late; 0 where it was known.
+        delay: seconds by which x is late; 0 where it was known. Φ averages over all of a sound and hardly tells it: for
+            its place to a millisecond let the waveform finish.
         region: 95 % of θ, level and delay profiled out; None if the last descent in Φ did not converge, or ended so
             far from x (:data:`NEARNESS`) that no linear picture tells, unless the waveform gave one. It is of the
             valley that the answer lies in: Φ may have others, and in one of them a clean sound leaves more than
@@ -97,6 +98,12 @@ class Match:
         if self.converged and self.distance <= MARGIN * self.usual:
             return MADE
         return NEAR if self.share >= NEARNESS else NOT
+
+    @property
+    def at_bound(self) -> tuple[str, ...]:
+        """Names of the parameters at an end of their range: with a wider one the sound might be met better."""
+        values = zip(self.space.parameters, self.theta.tolist(), strict=True)
+        return tuple(p.name for p, value in values if p.at_bound(value))
 
     def sentence(self) -> str:
         """The verdict in one line, such as ``not made by it: 88 where 3 is usual``."""

@@ -192,7 +192,7 @@ def _check_sound(x: Tensor, sample_rate: float, g: Synthesiser, resolution: floa
     if sample_rate != g.sample_rate or x.shape != (g.n_samples,):
         raise ValueError(
             f"the synthesiser makes {g.n_samples} samples at {g.sample_rate} Hz; the sound has "
-            f"{'×'.join(map(str, x.shape))} at {sample_rate} Hz"
+            f"{'×'.join(map(str, x.shape))} at {sample_rate} Hz: fitted(x, sample_rate, g).x brings a waveform there"
         )
     require_finite("the sound", x)
     if not x.any():

@@ -35,6 +35,8 @@ def candidates(
     if isinstance(starts, Tensor):
         return space.inside(torch.atleast_2d(starts))
     if starts is not None:
+        if not callable(starts):
+            raise TypeError(f"starts are an atlas, a function of the sound, a tensor of θ, or None, not {starts!r}")
         guess = torch.atleast_2d(starts(x).detach().double().cpu())
         space.check(guess)
         return torch.clamp(guess, space.low, space.high)  # a network may answer from outside the ranges

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from pnpkit._checks import require_finite, require_floating
+from pnpkit._checks import require_finite, require_floating, somewhere
 from pnpkit._names import require_known
 
 Coordinates = Literal["raw", "log", "minmax", "logminmax"]
@@ -47,6 +47,10 @@ class Parameter:
             raise ValueError(f"parameter {self.name}: low = {self.low} must be below high = {self.high}, both finite")
         if self.scale == "log" and self.low <= 0:
             raise ValueError(f"parameter {self.name}: a log scale needs low > 0, not {self.low}")
+
+    def at_bound(self, value: float) -> bool:
+        """Whether a value lies at an end of the range, to rounding."""
+        return min(abs(value - self.low), abs(value - self.high)) <= OUTSIDE * (self.high - self.low)
 
 
 @dataclass(frozen=True)
@@ -153,7 +157,7 @@ class ParameterSpace:
         columns = []
         for parameter, value, log, offset, width in self._columns(theta, coordinates):
             if log:
-                if bool((value <= 0).any()):
+                if somewhere(value <= 0):
                     raise ValueError(f"{parameter.name} must be positive in coordinates {coordinates!r}")
                 value = value.log10()
             columns.append((value - offset) / width)

@@ -11,7 +11,7 @@ import pytest
 from pnpkit.experiment import pipeline
 from pnpkit.experiment import workspace as workspaces
 from pnpkit.experiment.artefacts import config_dict
-from pnpkit.experiment.config import GridConfig, Profile
+from pnpkit.experiment.config import GridConfig, Profile, ScalogramConfig
 from pnpkit.experiment.evaluation.items import STATUS
 from pnpkit.experiment.pipeline import run_profile
 from pnpkit.experiment.precompute import metrics as precompute
@@ -61,6 +61,7 @@ def _here(task: Callable[..., Any], arguments: Sequence[tuple[Any, ...]], **opti
         ({"coordinates": "logs"}, "unknown coordinates 'logs'; valid ones: raw, log"),
         ({"gain": "free"}, "unknown gain 'free'; valid ones: detached, attached"),
         ({"batch_size": 999}, "batch_size must lie between 2 and the "),
+        ({"features": ScalogramConfig(f_min=4.0)}, "bin at 4 Hz needs over 32768 samples, not 32768: a higher f_min"),
     ],
 )
 def test_a_recipe_that_cannot_run_is_refused_before_any_work(

@@ -265,7 +265,7 @@ def test_a_second_derivative_is_refused(small):
     slope = torch.func.grad(lambda a: loud(a).sum())
     with pytest.raises(NotImplementedError, match="differentiable once"):
         torch.func.grad(lambda a: slope(a).sum())(torch.ones(1).double())
-    with pytest.raises(RuntimeError, match="implement the jvp"):  # forward over reverse: torch's own sentence
+    with pytest.raises(NotImplementedError, match="differentiable once"):  # forward over reverse
         torch.func.hessian(loud)(torch.ones(1).double())
 
 
@@ -273,6 +273,12 @@ def test_log_compress():
     assert log_compress(torch.tensor([0.0, 1e-3, 1.0])).tolist() == pytest.approx([0, math.log(2), math.log(1001)])
     with pytest.raises(ValueError, match="eps must be positive, not 0"):
         log_compress(torch.zeros(1), 0.0)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_phi_of_a_number_is_refused():
+    with pytest.raises(TypeError, match=r"jtfs is an operator, x → S, not 4096: Phi.reference"):
+        Phi(4096)
 
 
 def test_phi_is_the_logarithm_of_the_operator(small):

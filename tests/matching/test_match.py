@@ -1,7 +1,7 @@
 """A match finds what made a sound, at any level and delay, in noise, says how sure it is, and when it was not made."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -272,6 +272,19 @@ def test_one_that_did_not_converge_says_so_and_is_not_made_by_it():
     assert "did not converge" in found.sentence()
 
 
+def test_of_a_parameter_at_the_end_of_its_range_the_answer_says_so():
+    theta = drawn(1, seed=9)[0]
+    narrow = Bell.parameters.parameters[0]
+    narrow = replace(narrow, high=0.5 * (narrow.low + float(theta[0])))
+
+    class Narrow(Bell):
+        parameters = ParameterSpace((narrow, Bell.parameters.parameters[1]))
+
+    start = torch.tensor([narrow.high, theta[1]])
+    found = match(Bell()(theta), 4096, Narrow(), operator(), starts=start, level="known", delay="known", noise=None)
+    assert (found.at_bound, found.verdict) == ((narrow.name,), NOT)
+
+
 def test_saved_and_loaded_it_is_the_same(atlas, tmp_path):
     found = match(late(drawn(1)[0]), 4096, Bell(), operator(), starts=atlas)
     found.save(tmp_path / "match.npz")
@@ -293,7 +306,7 @@ def test_bad_input(atlas, unchecked):
             match(sound, rate, g or Bell(), operator(), **options)
 
     refused(x[:0], "empty")
-    refused(x[:1], r"4096 samples at 4096 Hz; the sound has 1 at 4096 Hz")
+    refused(x[:1], r"4096 samples at 4096 Hz; the sound has 1 at 4096 Hz: fitted\(x, sample_rate, g\)\.x brings")
     refused(x, "at 44100 Hz", rate=44100)
     refused(torch.zeros(N), "silent")
     refused(torch.where(torch.arange(N) == 5, torch.nan, x), "finite")
@@ -303,6 +316,8 @@ def test_bad_input(atlas, unchecked):
     refused(x, "lies outside", starts=torch.tensor([5000.0, 0.1]))
     refused(x, "another synthesiser", g=Bell(warp=0.1), starts=atlas)
     refused(x, "unknown finish 'ear'", finish="ear")
+    with pytest.raises(TypeError, match="a function of the sound, a tensor of θ, or None, not 4"):
+        match(x, 4096, Bell(), operator(), starts=4)
     refused(x, "unknown level 'Free'", level="Free")
     refused(x, "unknown delay 'fixed'", delay="fixed")
     refused(x, "n_starts must be at least 1, not 0", n_starts=0)

@@ -207,6 +207,8 @@ def test_a_value_is_told_to_the_digits_that_its_region_leaves_and_an_angular_fre
     assert told == "omega 628.3 ± 10 rad/s (100 Hz)"
     told = cli_matching._value(omega, {"omega": 200 * math.pi, "omega_low": 400.0, "omega_high": 9999.0})
     assert told == "omega 628.3 (400 to 9999) rad/s (100 Hz)"
+    told = cli_matching._value(omega, {"omega": 9999.0, "omega_low": None, "omega_high": None})
+    assert told == "omega 9999 rad/s (1591 Hz) (at its bound)"
 
 
 def test_what_the_synthesiser_did_not_make_is_warned_of_where_it_goes_on(run, tmp_path):

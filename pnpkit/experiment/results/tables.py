@@ -1,6 +1,7 @@
 """Table 1 and its companions as pandas tables made from ``results.json``, and as text for page, README and paper."""
 
 import html
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -21,6 +22,7 @@ BOTH = {"MSS": "mss", "JTFS": "jtfs"}
 ERRORS = {"error": "", "percent": " (%)"}
 STATISTICS = ("mean", "sd")
 FORMS = ("html", "markdown", "latex")  # of :func:`render`
+NUMERIC = re.compile(rf"[-−+\[(≤<]?\d[\d.,:;%eE±×\[\]()\s/+−–-]*|{DASH}|")  # a cell that stands in a column of numbers
 LATEX = {
     "M̄": r"$\bar{M}$",
     "λ": r"$\lambda$",
@@ -179,9 +181,13 @@ def render(frame: pd.DataFrame, form: str, caption: str = "") -> str:
     require_known("form", form, FORMS)
     flat = frame.reset_index()
     if form == "html":
-        text = flat.to_html(index=False, border=0, classes="table", justify="left").replace(" ± ", "&nbsp;±&nbsp;")
+        columns = [flat.iloc[:, i].astype(str).str.fullmatch(NUMERIC).all() for i in range(1, flat.shape[1])]
+        kinds = itertools.cycle(["", *(' class="number"' if numeric else "" for numeric in columns)])
+        text = flat.to_html(index=False, border=0, classes="table", justify="left").replace(f" ± {DASH}", "")
+        text = text.replace(" ± ", "&nbsp;±&nbsp;")
+        text = re.sub(r"<(t[dh])>", lambda cell: f"<{cell[1]}{next(kinds)}>", text)
         text = re.sub(r"(<tr>\s*)<td>(.*?)</td>", r'\1<th scope="row">\2</th>', text)
-        text = text.replace("<th>", '<th scope="col">')
+        text = text.replace("<th>", '<th scope="col">').replace("<th class", '<th scope="col" class')
         return text.replace("<thead>", f"<caption>{html.escape(caption)}</caption>\n  <thead>", 1) if caption else text
     if form == "markdown":
         lines = [list(map(str, flat.columns)), ["---"] * flat.shape[1], *flat.astype(str).to_numpy().tolist()]

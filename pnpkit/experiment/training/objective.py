@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, get_args
 
@@ -13,12 +13,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pnpkit._names import require_known
-from pnpkit.distances import ddsp_mss_distance
+from pnpkit.analyser.scalogram import Scalogram
+from pnpkit.distances import ddsp_mss_distance, mss_distance
 from pnpkit.experiment.config import LOSS_LABELS, SCHEDULES, TrainingConfig
 from pnpkit.experiment.dataset import theta_of
 from pnpkit.losses import AdaptivePNPLoss, ParameterLoss, PNPLoss, SpectralLoss, WaveformLoss, WeightedParameterLoss
 from pnpkit.metric import damp, mean_metric, unit_trace
-from pnpkit.synth import ParameterSpace
+from pnpkit.synth import ParameterSpace, Synthesiser
 from pnpkit.synth.parameters import Coordinates
 
 Loss = Callable[[Tensor, Tensor, Any], Tensor]
@@ -75,6 +76,13 @@ def check_run(config: TrainingConfig, table: pd.DataFrame) -> None:
     require_known("gain", config.gain, ("detached", "attached"))
     if config.epochs < 1 or config.seed < 0 or not 0 < config.learning_rate < math.inf:
         raise ValueError(f"epochs must be ≥ 1, seed ≥ 0 and learning_rate positive; the configuration is {config}")
+
+
+def check_sounds(config: TrainingConfig, g: Synthesiser) -> None:
+    """Raise ``ValueError`` for sounds that the network's input or MSS, by which answers are judged, cannot take."""
+    silence = torch.zeros(1, g.n_samples)
+    Scalogram(g.sample_rate, **asdict(config.features))(silence)
+    mss_distance(silence, silence)
 
 
 def metric_of(config: TrainingConfig, data: TrainingData) -> Float[Tensor, "items d d"] | None:

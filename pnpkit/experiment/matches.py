@@ -71,7 +71,7 @@ def match_file(
     Raises:
         ValueError: in one line naming the file, if it cannot be read or matched.
         TypeError: if the synthesiser is no name; of an object, :func:`~pnpkit.matching.match` takes what
-            :func:`~pnpkit.audio.read_sound` and :func:`~pnpkit.matching.fitted` give.
+            :func:`~pnpkit.audio.read_sound` and :func:`~pnpkit.matching.recording.fitted` give.
 
     >>> import soundfile, tempfile, torch
     >>> from pnpkit import Arpeggio

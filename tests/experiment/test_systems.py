@@ -154,7 +154,7 @@ def test_changed_code_refuses_what_was_made_before(module: str, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("no_module:BELL", "'no_module:BELL' does not import: ModuleNotFoundError: No module named .*; looked for in /"),
+        ("no_such:BELL", "'no_such:BELL' does not import: ModuleNotFoundError: No module named .*; looked for in /"),
         ("MODULE:GONG", "does not import: AttributeError: .* has no attribute 'GONG'"),
         ("MODULE:nothing", "MODULE:nothing has no parameters: a synthesiser has parameters, sample_rate and n_samples"),
         ("MODULE:broken", "MODULE:broken has no parameters, and gives no synthesiser when called: .* argument"),

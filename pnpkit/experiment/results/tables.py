@@ -181,10 +181,10 @@ def render(frame: pd.DataFrame, form: str, caption: str = "") -> str:
     require_known("form", form, FORMS)
     flat = frame.reset_index()
     if form == "html":
+        flat = flat.replace(f" ± {DASH}", "", regex=True)
         columns = [flat.iloc[:, i].astype(str).str.fullmatch(NUMERIC).all() for i in range(1, flat.shape[1])]
         kinds = itertools.cycle(["", *(' class="number"' if numeric else "" for numeric in columns)])
-        text = flat.to_html(index=False, border=0, classes="table", justify="left").replace(f" ± {DASH}", "")
-        text = text.replace(" ± ", "&nbsp;±&nbsp;")
+        text = flat.to_html(index=False, border=0, classes="table", justify="left").replace(" ± ", "&nbsp;±&nbsp;")
         text = re.sub(r"<(t[dh])>", lambda cell: f"<{cell[1]}{next(kinds)}>", text)
         text = re.sub(r"(<tr>\s*)<td>(.*?)</td>", r'\1<th scope="row">\2</th>', text)
         text = text.replace("<th>", '<th scope="col">').replace("<th class", '<th scope="col" class')

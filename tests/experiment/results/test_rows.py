@@ -348,14 +348,14 @@ def test_renderings_hold_every_cell():
 
 
 def test_a_table_of_the_page_has_its_caption_and_heads_of_columns_and_rows():
-    columns = {"JTFS": ["1.00 ± 0.10", "-2.00 [-3.0, 12.5]"], "told": ["2 seeds", "—"]}
+    columns = {"JTFS": ["1.00 ± —", "-2.00 [-3.0, 12.5]"], "told": ["2 seeds", "—"]}
     page = pd.DataFrame(columns, index=pd.Index(["P", "PNP"], name="loss"))
     text = render(page, "html", "Distances <each>")
     assert text.count("<caption>Distances &lt;each&gt;</caption>") == 1
     heads = [("", "loss"), (' class="number"', "JTFS"), ("", "told")]
     assert re.findall(r'<th scope="col"(.*?)>(.*?)</th>', text) == heads
     assert re.findall(r'<th scope="row">(.*?)</th>', text) == ["P", "PNP"]
-    numbers = ["1.00&nbsp;±&nbsp;0.10", "-2.00 [-3.0, 12.5]"]
+    numbers = ["1.00", "-2.00 [-3.0, 12.5]"]
     assert re.findall(r"<td(.*?)>(.*?)</td>", text)[::2] == [(' class="number"', n) for n in numbers]
     assert re.findall(r"<td(.*?)>(.*?)</td>", text)[1::2] == [("", "2 seeds"), ("", "—")]
     assert "<caption>" not in render(page, "html")

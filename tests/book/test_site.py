@@ -81,10 +81,37 @@ UNNAMED_TABLES = """() => [...document.querySelectorAll('article table.dataframe
     .map(t => t.textContent.slice(0, 80))"""
 
 
+def drawn(page):
+    """A page whose interactive figures, which are drawn when they come near, are there."""
+    page.evaluate("() => window.MathJax?.startup?.promise")
+    for figure in page.locator(".pnp").all():
+        figure.scroll_into_view_if_needed()
+    page.wait_for_function("!document.querySelector('.pnp-fallback')")
+    return page
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize(("name", "heading"), [("index", "the-book"), ("05_atlas", "neighbours")])
+def test_a_jump_to_a_heading_below_an_interactive_figure_does_not_miss(opened, name, heading, width):
+    page = opened(SITE / "book" / f"{name}.html", viewport={"width": width, "height": 800})
+    page.evaluate("() => window.MathJax?.startup?.promise")
+    before, after = (
+        (wait(), page.evaluate(f"document.getElementById('{heading}').getBoundingClientRect().top + scrollY"))[1]
+        for wait in (lambda: None, lambda: drawn(page))
+    )
+    assert abs(after - before) < 100
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_no_page_scrolls_sideways_on_a_telephone(opened, name):
+    page = opened(SITE / name, viewport={"width": 390, "height": 844})
+    page.wait_for_load_state("networkidle")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_a_chapter_has_twelve_screens_at_most_and_its_tables_are_named(opened, name):
-    page = opened(SITE / "book" / f"{name}.html", viewport=SCREEN)
-    page.evaluate("() => window.MathJax?.startup?.promise")
+    page = drawn(opened(SITE / "book" / f"{name}.html", viewport=SCREEN))
     assert page.evaluate("document.documentElement.scrollHeight") <= MOST_SCREENS * SCREEN["height"]
     assert page.evaluate(UNNAMED_TABLES) == []
 

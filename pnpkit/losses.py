@@ -212,6 +212,8 @@ class PNPLoss(nn.Module):
     tensor(2., dtype=torch.float64)
     """
 
+    relaxed = 0  # how often the damping is divided; only the adaptive one's changes
+
     def __init__(self, damping: Float[Tensor, "d d"] | None = None) -> None:
         super().__init__()
         self.damping: Tensor | None
@@ -224,11 +226,11 @@ class PNPLoss(nn.Module):
         if self.damping is not None:
             if metric.shape[-2:] != self.damping.shape:
                 raise ValueError(f"damping of {tuple(self.damping.shape)} is not for metrics of {tuple(metric.shape)}")
-            metric = metric.double() + self.damping.to(metric.device)
+            metric = metric.double() + self.damping.to(metric.device) / RELAXATION**self.relaxed
         return quadratic_form(error, metric).mean()
 
 
-class AdaptivePNPLoss(nn.Module):
+class AdaptivePNPLoss(PNPLoss):
     """The PNP loss with a damping that follows success: Levenberg's and Marquardt's, an epoch for a step.
 
     It is divided by :data:`RELAXATION` after an epoch that improves the validation loss, and else multiplied, never
@@ -240,16 +242,7 @@ class AdaptivePNPLoss(nn.Module):
     Source: slides, "adaptive λ"; Levenberg, 1944; Marquardt, 1963.
     """
 
-    def __init__(self, damping: Float[Tensor, "d d"]) -> None:
-        super().__init__()
-        self.damping: Tensor
-        self.register_buffer("damping", _semidefinite("damping", damping))
-        self.relaxed = 0
-
     def judge(self, improved: bool) -> int:
         """Trust the metric more after a success, less after a failure; returns how often the damping is divided now."""
         self.relaxed = self.relaxed + 1 if improved else max(self.relaxed - 1, 0)
         return self.relaxed
-
-    def forward(self, prediction: Batch, target: Batch, metric: Float[Tensor, "batch d d"]) -> Float[Tensor, ""]:
-        return PNPLoss(self.damping / RELAXATION**self.relaxed)(prediction, target, metric)

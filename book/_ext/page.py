@@ -26,7 +26,8 @@ TEXT = re.compile(
     r'<(script|style|pre|code|svg|textarea)\b.*?</\1>|<(span|div)[^>]* class="math.*?</\2>|<[^>]*>|([^<]+)', re.S
 )
 SET = (  # as it comes from a program, and as it is set
-    (re.compile(r"(?<=\d)[ \u00a0](?=%|\d{3}(?!\d))"), "\u202f"),  # a number stays with its thousands and its per cent
+    # A number, which may have come from a chapter's program, stays with its thousands and its per cent
+    (re.compile(r"(?<=\d)[ \u00a0](?=%|\d{3}(?!\d))|^ (?=%)"), "\u202f"),
     (re.compile(r"\bf_([cm])\b"), r"<i>f</i><sub>\1</sub>"),
     (re.compile(r"\bgamma\b"), "γ"),
     (re.compile(r"(?<![\w-])-(?=\d)"), "−"),

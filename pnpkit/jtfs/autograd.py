@@ -29,8 +29,6 @@ class _Once(Function):
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         raise NotImplementedError("JTFS is differentiable once: its derivatives have none of their own")
 
-    jvp = backward
-
 
 class Scatter(Function):
     """S of waveforms (items, n); and, if asked to keep it, what reverse mode needs."""

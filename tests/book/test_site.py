@@ -33,6 +33,12 @@ LITERAL_TEX = r"""() => {
     article.querySelectorAll('pre, code, script, mjx-container').forEach(e => e.remove());
     return article.textContent.match(/\\[(\[].{0,40}|\$\$.{0,40}/g) ?? [];
 }"""
+AS_PROGRAMMED = r"""() => {
+    const article = document.querySelector('article')?.cloneNode(true);
+    if (!article) return [];
+    article.querySelectorAll('pre, code, script, mjx-container, .pnp').forEach(e => e.remove());
+    return article.textContent.match(/.{0,20}(\bf_[cm]\b|\bgamma\b|(?<![\w-])-\d|\d %).{0,20}/g) ?? [];
+}"""
 IMAGES = """async () => {
     const images = [...document.querySelectorAll('article img')];
     images.forEach(i => i.loading = 'eager');
@@ -69,6 +75,7 @@ def test_page(opened, name):
 
     assert page.evaluate(UNSET_FORMULAS) == []
     assert page.evaluate(LITERAL_TEX) == []
+    assert "reference" in name or page.evaluate(AS_PROGRAMMED) == []
     assert page.evaluate(IMAGES) == []
     assert page.evaluate(PLAYERS) == []
     local = {unquote(urlparse(urldefrag(link)[0]).path) for link in page.evaluate(LINKS)}

@@ -6,6 +6,7 @@ from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
 PICTURE = (
@@ -25,11 +26,12 @@ MENDED = (
 TEXT = re.compile(
     r'<(script|style|pre|code|svg|textarea)\b.*?</\1>|<(span|div)[^>]* class="math.*?</\2>|<[^>]*>|([^<]+)', re.S
 )
+GREEK = {"alpha": "α", "gamma": "γ", "tau": "τ", "omega": "ω"}
 SET = (  # as it comes from a program, and as it is set
     # A number, which may have come from a chapter's program, stays with its thousands and its per cent
     (re.compile(r"(?<=\d)[ \u00a0](?=%|\d{3}(?!\d))|^ (?=%)"), "\u202f"),
     (re.compile(r"\bf_([cm])\b"), r"<i>f</i><sub>\1</sub>"),
-    (re.compile(r"\bgamma\b"), "γ"),
+    *((re.compile(rf"\b{name}\b"), letter) for name, letter in GREEK.items()),
     (re.compile(r"(?<![\w-])-(?=\d)"), "−"),
     (re.compile(r"(?<=\w)'(?=\w|\s)"), "’"),
 )
@@ -108,7 +110,17 @@ def complete(app: Sphinx, name: str, template: str, context: dict[str, Any], tre
     context["metatags"] = context.get("metatags", "") + "\n".join(tags)
 
 
+def letter_figures(app: Sphinx, env: BuildEnvironment) -> list[str]:
+    """Number the figures of an appendix by its name, A1.1, where Sphinx has nothing to put before the point."""
+    for doc, kinds in env.toc_fignumbers.items():
+        if appendix := re.match(r"book/(A\d+)_", doc):
+            for figures in kinds.values():
+                figures.update({name: (appendix[1], k) for k, name in enumerate(figures, 1)})
+    return []
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     app.add_post_transform(GlossaryLinks)
+    app.connect("env-get-updated", letter_figures, priority=900)  # after Sphinx has numbered them
     app.connect("html-page-context", complete)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -46,7 +46,7 @@ def plot_balls(
     ax: Axes | None = None,
     *,
     length: float = 1.0,
-    ranges: tuple[tuple[float, float], tuple[float, float]] | None = None,
+    corners: ArrayLike | None = None,
     **options: Any,
 ) -> Axes:
     """Balls of metrics in the plane of two positive parameters, on logarithmic axes.
@@ -56,15 +56,17 @@ def plot_balls(
         centres: (n, 2), the parameters in their units.
         ax: where to draw.
         length: of the balls' radii, units of Φ.
-        ranges: of the axes; by default what the balls need.
+        corners: two points that the axes are to hold besides the balls.
         options: of the curves: ``color``, ``lw`` …
     """
     ax, middle = axes_or_new(ax), np.asarray(centres, dtype=np.float64)
     curves = middle[:, None] * np.exp(ball_outline(M, length))
     ax.add_collection(LineCollection(list(curves), **{"color": PALETTE[1], "lw": 1.2, **options}))
     ax.plot(*middle.T, ".", ms=2.5, color=PALETTE[0])
-    low, high = curves.min((0, 1)), curves.max((0, 1))
-    octave_axes(ax, *(ranges if ranges is not None else zip(low, high, strict=True)))
+    shown = np.concatenate([curves.reshape(-1, 2), *([np.asarray(corners)] if corners is not None else [])])
+    low, high = shown.min(0), shown.max(0)
+    margin = (high / low) ** 0.02
+    octave_axes(ax, *zip(low / margin, high * margin, strict=True))
     return ax
 
 

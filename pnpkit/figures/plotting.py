@@ -186,7 +186,7 @@ def plot_matrix(matrix: ArrayLike, labels: Sequence[str], ax: Axes | None = None
     ax.imshow(colour, cmap="RdBu_r", vmin=-1, vmax=1)
     for i, j in np.ndindex(*matrix.shape):
         ink = "white" if abs(colour[i, j]) > 0.6 else "black"
-        ax.text(j, i, f"{matrix[i, j]:.4g}", ha="center", va="center", color=ink)
+        ax.text(j, i, f"{matrix[i, j]:.4g}".replace("-", "−"), ha="center", va="center", color=ink)
     ax.set_xticks(range(len(labels)), labels)
     ax.set_yticks(range(len(labels)), labels)
     ax.set_title(title)

@@ -37,7 +37,8 @@ AS_PROGRAMMED = r"""() => {
     const article = document.querySelector('article')?.cloneNode(true);
     if (!article) return [];
     article.querySelectorAll('pre, code, script, mjx-container, .pnp').forEach(e => e.remove());
-    return article.textContent.match(/.{0,20}(\bf_[cm]\b|\bgamma\b|(?<![\w-])-\d|\d %).{0,20}/g) ?? [];
+    const raw = /.{0,20}(\bf_[cm]\b|\b(alpha|gamma|tau|omega)\b|(?<![\w-])-\d|\d %).{0,20}/g;
+    return article.textContent.match(raw) ?? [];
 }"""
 IMAGES = """async () => {
     const images = [...document.querySelectorAll('article img')];

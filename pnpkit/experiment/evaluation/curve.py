@@ -9,6 +9,7 @@ import pandas as pd
 
 from pnpkit.experiment.artefacts import provenance, read_csv, read_record, require_same_config, write_record
 from pnpkit.experiment.counting import Count
+from pnpkit.experiment.dataset import theta_of
 from pnpkit.experiment.evaluation.items import DISTANCES, evaluate
 from pnpkit.experiment.files import unless_read_only
 from pnpkit.experiment.machine import torch_threads
@@ -17,6 +18,7 @@ from pnpkit.experiment.remedies import remedy
 from pnpkit.experiment.schema import Natural
 from pnpkit.experiment.training.checkpoint import probe_digest
 from pnpkit.experiment.training.run_folder import config_of, read_history, read_provenance
+from pnpkit.synth import ParameterSpace
 
 # What ``curve.json`` records: means over the probe after each epoch; older versions the seconds of training too
 EPOCH = {"epoch": Natural, "left_out": Natural, **dict.fromkeys(DISTANCES, float | None), "seconds?": float | None}
@@ -99,3 +101,15 @@ def _key(config: dict[str, Any], run: Path, epoch: int) -> dict[str, Any]:
 def _means(items: pd.DataFrame) -> dict[str, Any]:
     means = {name: None if items[name].isna().all() else float(items[name].mean()) for name in DISTANCES}
     return {"left_out": int((items.status != "ok").sum())} | means
+
+
+def shares_outside(probe: pd.DataFrame, space: ParameterSpace) -> pd.DataFrame:
+    """Share of a probe's answers that are out of range, a row an epoch, a column a parameter."""
+    outside = pd.DataFrame(~space.in_range(theta_of(probe, space)).numpy(), columns=list(space.names))
+    return outside.groupby(probe.epoch.to_numpy()).mean().rename_axis("epoch")
+
+
+def in_range_from(shares: pd.Series) -> int | None:
+    """The epoch from which on, to the last, at most half of the answers are out of range; None if there is none."""
+    kept = (shares <= 0.5)[::-1].cummin()
+    return int(kept.index[kept][-1]) if kept.any() else None

@@ -8,7 +8,7 @@ import torch
 
 from pnpkit.experiment.artefacts import ArtefactMismatch, write_json
 from pnpkit.experiment.config import GridConfig
-from pnpkit.experiment.evaluation.curve import distance_curve
+from pnpkit.experiment.evaluation.curve import distance_curve, in_range_from, shares_outside
 from pnpkit.experiment.problem import Problem
 from pnpkit.synth import Arpeggio
 
@@ -80,3 +80,20 @@ def test_a_shorter_curve_of_another_run_is_refused(run):
     write_json(run / "config.json", {"loss": "pnp"})
     with pytest.raises(ArtefactMismatch, match=r"run: {'loss': 'p'} there, {'loss': 'pnp'} wanted"):
         curve(run, [])
+
+
+@pytest.mark.parametrize(
+    ("shares", "epoch"),
+    [([1.0, 0.4, 0.6, 0.5, 0.2], 4), ([0.5, 0.2], 1), ([0.0, 0.1, 0.6], None), ([1.0, 1.0, 0.5], 3)],
+)
+def test_from_which_epoch_on_most_are_in_range(shares, epoch):
+    """Not the first time, but the one after which it stays so, to the last epoch."""
+    assert in_range_from(pd.Series(shares, range(1, len(shares) + 1))) == epoch
+
+
+def test_shares_of_a_probe_out_of_range():
+    rows = [(0, 100.0, 8.0, 1.0), (0, 700.0, 8.0, -1.0), (1, 700.0, 8.0, 1.0), (1, 700.0, 8.0, 9.0)]
+    shares = shares_outside(pd.DataFrame(rows, columns=["epoch", *NAMES]), Arpeggio().parameters)
+    assert shares.gamma.to_dict() == {0: 0.5, 1: 0.5}
+    assert shares.f_c.to_dict() == {0: 0.5, 1: 0.0}
+    assert not shares.f_m.any()

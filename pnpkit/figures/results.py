@@ -59,7 +59,8 @@ def plot_history(
     log: bool = True,
     legend: bool = True,
 ) -> Axes:
-    """One column of the histories of several runs against epochs: a colour a loss, a line a seed.
+    """One column of the histories of several runs against epochs: a colour a loss; of one or two seeds a line each,
+    of more their median, in a band from the lowest to the highest.
 
     Args:
         histories: by loss (a key of ``LOSS_LABELS`` or any name), the ``history.csv`` of each seed.
@@ -72,11 +73,14 @@ def plot_history(
     ax = axes_or_new(ax)
     for i, (loss, runs) in enumerate(histories.items()):
         colour = LOSS_COLOURS.get(loss, PALETTE[i % len(PALETTE)])
-        mark: dict[str, Any] = {"marker": LOSS_MARKERS.get(loss, "o"), "ms": 4}
-        for k, history in enumerate(runs):
+        seeds = pd.concat([history.set_index("epoch")[column] for history in runs], axis=1)
+        lines = seeds if len(runs) < 3 else seeds.median(axis=1).to_frame()
+        if len(runs) > 2:
+            ax.fill_between(seeds.index, seeds.min(axis=1), seeds.max(axis=1), color=colour, alpha=0.15, lw=0)
+        look: dict[str, Any] = {"color": colour, "lw": 1.4, "ms": 4, "markevery": max(1, len(seeds) // 8)}
+        for k, (_, line) in enumerate(lines.items()):
             name = LOSS_LABELS.get(loss, loss) if k == 0 else None
-            every = max(1, len(history) // 8)
-            ax.plot(history["epoch"], history[column], label=name, color=colour, lw=1.4, **mark, markevery=every)
+            ax.plot(line, label=name, marker=LOSS_MARKERS.get(loss, "o"), **look)
     ax.set(xlabel="epoch", ylabel=label or column, yscale="log" if log else "linear")
     ax.grid(alpha=0.3)
     if legend:

@@ -41,6 +41,14 @@ def test_a_loss_keeps_its_colour_and_each_seed_has_its_line():
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["PNP", "P"]
 
 
+def test_of_many_seeds_the_median_is_drawn_in_a_band():
+    runs = [pd.DataFrame({"epoch": [1, 2], "validation_loss": [float(k), 10.0 * k]}) for k in (1, 2, 4)]
+    ax = p.plot_history({"p": runs}, "validation_loss")
+    assert [list(line.get_ydata()) for line in ax.lines] == [[2.0, 20.0]]
+    corners = ax.collections[0].get_paths()[0].vertices[:, 1]
+    assert (corners.min(), corners.max()) == (1.0, 40.0)
+
+
 def test_a_panel_a_parameter_its_constant_dotted_and_one_legend():
     space = Arpeggio().parameters
     history = pd.DataFrame({"epoch": [1, 2]} | {f"error_{name}": [4.0, 2.0 + i] for i, name in enumerate(space.names)})

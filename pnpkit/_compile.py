@@ -1,12 +1,12 @@
 """numba's ``njit`` that goes on where its cache cannot be: no folder to write to, or files that a crash left empty."""
 
-import logging
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numba
+
+from pnpkit._extras import say_once
 
 
 def njit(**options: Any) -> Callable[[Any], Any]:
@@ -17,7 +17,7 @@ def njit(**options: Any) -> Callable[[Any], Any]:
             compiled = numba.njit(**options)(function)
             _check_cache(compiled._cache._cache_file)
         except (RuntimeError, OSError):  # "no locator available", or damaged files in a folder that is read-only
-            _say("compiled loops cannot be cached (no folder that can be written to): they are compiled each time")
+            say_once("compiled loops cannot be cached (no folder that can be written to): they are compiled each time")
             return numba.njit(**options | {"cache": False})(function)
         except AttributeError:  # no cache was asked for, or another version of numba keeps it elsewhere
             pass
@@ -31,7 +31,7 @@ def _check_cache(files: Any) -> None:
     try:
         names = files._load_index().values()
     except Exception:  # pickle fails in many ways
-        _say(f"{files._index_path} is damaged: compiled anew")
+        say_once(f"{files._index_path} is damaged: compiled anew")
         Path(files._index_path).unlink(missing_ok=True)
         return
     for name in names:
@@ -41,10 +41,5 @@ def _check_cache(files: Any) -> None:
         except FileNotFoundError:
             continue
         except Exception:
-            _say(f"{path} is damaged: compiled anew")
+            say_once(f"{path} is damaged: compiled anew")
             path.unlink(missing_ok=True)
-
-
-@cache
-def _say(message: str) -> None:
-    logging.getLogger("pnpkit").warning("pnpkit: %s", message)

@@ -201,24 +201,21 @@ class Player:
         return "\n".join(_figure(html.escape(title), wav) for title, wav in self.tracks)
 
 
-def players(
-    sounds: Mapping[str, Float[Tensor, " n"]], sample_rate: int, aligned: bool = True, gain: float | None = None
-) -> Player:
+def players(sounds: Mapping[str, Float[Tensor, " n"]], sample_rate: int, aligned: bool = True) -> Player:
     """Players of sounds, by title, at one gain, what is louder sounding louder; a fifth of a second before they begin.
 
     Args:
         sounds: waveforms; a title is printed above, and is the player's accessible name.
         sample_rate: Hz; browsers take 8192 as it is.
         aligned: whether all lose the same silence, and stay where they are to one another; else each loses its own.
-        gain: on all of them; None takes their :func:`common_gain`.
     """
-    factor = common_gain(list(sounds.values())) if gain is None else gain
+    gain = common_gain(list(sounds.values()))
     parts = {title: _heard(x, sample_rate) for title, x in sounds.items()}
     if aligned:
         ends = [parts[title] for title, x in sounds.items() if bool(x.any())] or list(parts.values())
         first = min(min(e.start for e in ends), min(map(len, sounds.values())) - 1)
         parts = dict.fromkeys(parts, slice(first, max(e.stop for e in ends)))
-    return Player(tuple((title, wav_bytes(x[parts[title]], sample_rate, factor)) for title, x in sounds.items()))
+    return Player(tuple((title, wav_bytes(x[parts[title]], sample_rate, gain)) for title, x in sounds.items()))
 
 
 def _heard(x: Float[Tensor, " n"], sample_rate: int) -> slice:
@@ -228,11 +225,6 @@ def _heard(x: Float[Tensor, " n"], sample_rate: int) -> slice:
     if not len(loud):
         return slice(0, len(x))
     return slice(max(0, int(loud[0]) - around), int(loud[-1]) + 1 + around)
-
-
-def save_wav(path: Path, x: Float[Tensor, " n"], sample_rate: int, gain: float | None = None) -> None:
-    """Write a 16-bit WAV file; arguments and errors as in :func:`wav_bytes`."""
-    path.write_bytes(wav_bytes(x, sample_rate, gain))
 
 
 def _figure(title: str, wav: bytes) -> str:

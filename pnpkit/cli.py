@@ -81,9 +81,9 @@ def synth(
     """Synthesise one sound."""
     import torch
 
-    from pnpkit.audio import save_wav
+    from pnpkit._files import write_atomically
+    from pnpkit.audio import wav_bytes
     from pnpkit.experiment.config import GridConfig
-    from pnpkit.experiment.files import write_atomically
     from pnpkit.experiment.problem import get_problem
     from pnpkit.experiment.systems import get_system
 
@@ -100,7 +100,7 @@ def synth(
     cli_transform.refuse_alias(g, values)
     cli_transform.require_sound(out, g.parameters, values, sound)
     cli_transform.say_outside(g, values)
-    write_atomically(out, lambda path: save_wav(path, sound, g.sample_rate))
+    write_atomically(out, wav_bytes(sound, g.sample_rate))
 
 
 def _misread(text: str) -> str:

@@ -73,7 +73,7 @@ def match_(
 
     Exit code 3 if one or more of several sounds, or of a folder, could not be matched; 1 if the only one could not.
     """
-    from pnpkit.experiment.files import write_atomically
+    from pnpkit._files import write_atomically
     from pnpkit.experiment.machine import dask_executor, locked, run_tasks
     from pnpkit.experiment.match_table import Table, columns_of, typed
     from pnpkit.experiment.matches import MatchConfig, sounds_in
@@ -121,7 +121,7 @@ def match_(
         if out is not None and pages is not None:
             rows = map(typed, Table(out / "matches.csv", config.synth.parameters).rows.values())
             index = pages.index(config.synth.parameters, [(row, _page(row, out)) for row in rows])
-            write_atomically(out / "index.html", lambda path: path.write_text(index, "utf-8", "replace"))
+            write_atomically(out / "index.html", index.encode("utf-8", "replace"))
     if told["done before"]:
         print(f"pnpkit: {told['done before']} of {len(sources)} were matched before: {out}", file=sys.stderr)
     if told["failed"]:
@@ -139,7 +139,7 @@ def _pages() -> Any:
 
 def _matched(source: str, config: "MatchConfig", out: Path | None, name: str, page: bool) -> dict[str, Any]:
     """Task: match one file, leave its report and its answer, give its row; what cannot be read is said there."""
-    from pnpkit.experiment.files import write_atomically
+    from pnpkit._files import write_atomically
     from pnpkit.experiment.match_table import failed, row
     from pnpkit.experiment.matches import match_as
 
@@ -148,12 +148,12 @@ def _matched(source: str, config: "MatchConfig", out: Path | None, name: str, pa
     except (ValueError, OSError, RuntimeError, MemoryError) as error:
         return failed(source, config, error)
     if out is not None:
-        write_atomically(out / f"{name}.npz", found.save)
+        found.save(out / f"{name}.npz")
     if out is not None and page:
         from pnpkit.figures.report import report
 
         drawn = report(name, sound.told, sound.x, found, config.synth.sample_rate)
-        write_atomically(out / f"{name}.html", lambda path: path.write_text(drawn, "utf-8", "replace"))
+        write_atomically(out / f"{name}.html", drawn.encode("utf-8", "replace"))
     return row(source, config, found, sound)
 
 

@@ -44,8 +44,8 @@ def transform(
 
     A sound that the synthesiser did not make is warned of, and goes on as the nearest one found; the exit code is 0.
     """
-    from pnpkit.audio import save_wav
-    from pnpkit.experiment.files import write_atomically
+    from pnpkit._files import write_atomically
+    from pnpkit.audio import wav_bytes
     from pnpkit.matching.placed import Placed, after_silence
 
     saved = _saved(file)
@@ -67,7 +67,7 @@ def transform(
     gain = 1.0 if peak <= 1 else None
     if gain is None:
         print(f"pnpkit: {out} would clip: its peak is brought from {peak:.2f} to 0.9", file=sys.stderr)
-    write_atomically(out, lambda path: save_wav(path, x, g.sample_rate, gain))
+    write_atomically(out, wav_bytes(x, g.sample_rate, gain))
     for p, before, after in zip(space.parameters, found.theta.tolist(), theta.tolist(), strict=True):
         print(f"{p.name}\t{before:.5g}\t{after:.5g}\t{p.unit}".removesuffix("\t1"))
 
@@ -91,8 +91,8 @@ def morph_(
     """
     import pandas as pd
 
-    from pnpkit.audio import common_gain, save_wav
-    from pnpkit.experiment.files import write_atomically
+    from pnpkit._files import write_atomically
+    from pnpkit.audio import common_gain, wav_bytes
     from pnpkit.experiment.precompute.atlases import matching_problem
     from pnpkit.matching import morph
 
@@ -113,10 +113,10 @@ def morph_(
             old.unlink(missing_ok=True)
     (out / "morph.csv").unlink(missing_ok=True)  # written last: a folder without it is not whole
     for k, x in enumerate(sounds):
-        write_atomically(out / f"{k:02d}.wav", lambda p, x=x: save_wav(p, x, g.sample_rate, gain))  # type: ignore[misc]
+        write_atomically(out / f"{k:02d}.wav", wav_bytes(x, g.sample_rate, gain))
     table = pd.DataFrame(path.theta.numpy(), columns=list(g.parameters.names)).rename_axis("step")
     table = table.assign(length=[0.0, *path.lengths.tolist()], converged=path.converged)
-    write_atomically(out / "morph.csv", lambda p: p.write_bytes(table.to_csv().encode()))
+    write_atomically(out / "morph.csv", table.to_csv().encode())
     print(
         f"{steps} steps of {float(path.lengths.mean()):.3g} in Φ, uneven by {100 * path.unevenness:.1f} %; together "
         f"{float(path.lengths.sum()):.4g}, where the straight line has {float(path.straight_lengths.sum()):.4g}"

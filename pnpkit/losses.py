@@ -156,10 +156,6 @@ class WaveformLoss(nn.Module):
         return inside, (1 + ranges).sqrt() - 1
 
 
-def _half_squared_distance(x: Tensor, y: Tensor) -> Tensor:
-    return 0.5 * (x - y).square().sum(-1)
-
-
 class SpectralLoss(WaveformLoss):
     r"""Spectral loss: squared distance between the sounds as Φ hears them, differentiated through Φ∘g.
 
@@ -189,7 +185,7 @@ class SpectralLoss(WaveformLoss):
     """
 
     def __init__(self, listen: Function, decode: Function = lambda theta: theta, box: Box | None = None) -> None:
-        super().__init__(_half_squared_distance, listen, decode, box)
+        super().__init__(lambda x, y: 0.5 * (x - y).square().sum(-1), listen, decode, box)
 
 
 class PNPLoss(nn.Module):

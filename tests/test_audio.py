@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import torch
 
-from pnpkit.audio import BLOCK, common_gain, players, read_sound, require_unclipped, save_wav, wav_bytes
+from pnpkit.audio import BLOCK, common_gain, players, read_sound, require_unclipped, wav_bytes
 
 RATE = 8192
 TONE = torch.sin(torch.arange(RATE) * 0.3)
@@ -67,10 +67,9 @@ def test_sounds_that_need_not_stay_aligned_lose_their_own_silence():
     assert early == pytest.approx(2 * late, rel=1e-3)  # one level all the same
 
 
-def test_a_sound_that_begins_at_once_keeps_its_beginning_and_a_gain_that_is_given_is_kept():
-    ((_, wav),) = players({"at once": placed(0, 0.5)}, RATE, gain=1.0).tracks
+def test_a_sound_that_begins_at_once_keeps_its_beginning():
+    ((_, wav),) = players({"at once": placed(0, 0.5)}, RATE).tracks
     assert heard_from(wav) == (0, RATE // 10 + round(0.2 * RATE))
-    assert np.abs(decoded(wav)[0]).max() == pytest.approx(0.5, abs=1e-3)
     ((_, wav),) = players({"silent": torch.zeros(RATE)}, RATE).tracks
     assert len(decoded(wav)[0]) == RATE
 
@@ -86,14 +85,13 @@ def test_titles_are_escaped_and_bytes_stay_out_of_the_plain_text():
     assert repr(page) == "Player(<f & m>)"
 
 
-def test_what_cannot_be_played_is_refused(tmp_path):
+def test_what_cannot_be_played_is_refused():
     with pytest.raises(ValueError, match=r"clips: its peak is 2\.0"):
-        save_wav(tmp_path / "x.wav", 2 * TONE, RATE, gain=1.0)
+        wav_bytes(2 * TONE, RATE, gain=1.0)
     with pytest.raises(ValueError, match="finite"):
-        save_wav(tmp_path / "x.wav", TONE / 0, RATE)
+        wav_bytes(TONE / 0, RATE)
     with pytest.raises(ValueError, match=r"not empty, unlike one of shape \(0,\)"):
-        save_wav(tmp_path / "x.wav", TONE[:0], RATE)
-    assert list(tmp_path.iterdir()) == []
+        wav_bytes(TONE[:0], RATE)
     with pytest.raises(ValueError, match="at least one"):
         common_gain([])
 
@@ -102,11 +100,6 @@ def test_what_cannot_be_played_is_refused(tmp_path):
 def test_a_batch_is_no_sound():
     with pytest.raises(ValueError, match=r"shape \(2, 8\)"):
         wav_bytes(torch.zeros(2, 8), RATE)
-
-
-def test_saved_is_played(tmp_path):
-    save_wav(tmp_path / "x.wav", TONE, RATE)
-    assert (tmp_path / "x.wav").read_bytes() == wav_bytes(TONE, RATE)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ def test_without_a_folder_for_the_cache_loops_are_compiled_uncached(monkeypatch,
         return plain(*functions, **options)
 
     monkeypatch.setattr(numba, "njit", njit)
-    _compile._say.cache_clear()
+    _compile.say_once.cache_clear()
     assert _compile.njit(cache=True)(lambda x: x + 1)(1) == 2
     assert "cannot be cached" in caplog.text
 
@@ -39,7 +39,7 @@ def test_damaged_caches_are_removed_and_said(broken, tmp_path, caplog):
         _load_data=lambda name: load(tmp_path / name),
         _data_path=lambda name: str(tmp_path / name),
     )
-    _compile._say.cache_clear()
+    _compile.say_once.cache_clear()
     _compile._check_cache(files)
     assert index.exists() == (broken != "index")
     assert data.exists() == (broken != "data")

@@ -6,13 +6,14 @@ import io
 import json
 import platform
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
-from pnpkit.experiment.files import read_bytes, write_atomically
+from pnpkit._files import write_atomically
+from pnpkit.experiment.files import read_bytes
 from pnpkit.experiment.integrity import opened, sealed_text_with, sha256_of_file, text_of, verify_files
 from pnpkit.experiment.remedies import remedy
 from pnpkit.experiment.schema import Seconds, check, short
@@ -101,21 +102,19 @@ PROVENANCE: dict[Any, Any] = {  # what it records; older versions no threads
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON atomically, sorted and indented, so that differences between versions read well."""
-    text = text_of(content)
-    write_atomically(path, lambda p: p.write_text(text, encoding="utf-8"))
+    write_atomically(path, text_of(content).encode())
 
 
 def write_record(path: Path, content: Mapping[str, Any], names: Iterable[str] = ()) -> None:
     """Write JSON with its own digest and those of the named files beside it; see :mod:`.integrity`."""
     files = {name: path.parent / name for name in sorted(names)}
     text = sealed_text_with(content, {name: sha256_of_file(file) for name, file in files.items() if file.is_file()})
-    write_atomically(path, lambda p: p.write_text(text, encoding="utf-8"))
+    write_atomically(path, text.encode())
 
 
 def write_csv(path: Path, table: "pd.DataFrame", **options: Any) -> None:
     """Write a table atomically, without its index; options as of :meth:`pandas.DataFrame.to_csv`."""
-    text = table.to_csv(index=False, **options)  # pandas would take a ~ of the path for a home
-    write_atomically(path, lambda p: p.write_text(text, encoding="utf-8", newline=""))
+    write_atomically(path, table.to_csv(index=False, **options).encode())  # pandas takes a ~ of a path for a home
 
 
 def read_json(path: Path, verb: str = "") -> Any:
@@ -132,7 +131,7 @@ def read_json(path: Path, verb: str = "") -> Any:
     return read_with_digests(path, verb)[0]
 
 
-def read_record(path: Path, schema: Any = dict, verb: str = "", only: Iterable[str] | None = None) -> dict[str, Any]:
+def read_record(path: Path, schema: Any = dict, verb: str = "", only: Sequence[str] | None = None) -> dict[str, Any]:
     """Read a record, after checking it and the files that it speaks of.
 
     Args:
@@ -147,7 +146,6 @@ def read_record(path: Path, schema: Any = dict, verb: str = "", only: Iterable[s
     """
     content, files = read_with_digests(path, verb)
     check(content, schema, path)
-    only = None if only is None else list(only)
     if only is None or only:
         verify_files(path, files, only)
     return content

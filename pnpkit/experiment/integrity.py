@@ -7,7 +7,6 @@ of a file is computed once a process, and again if its date or size have changed
 
 import hashlib
 import json
-import logging
 import os
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -15,6 +14,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from pnpkit._extras import say_once
 from pnpkit.experiment.remedies import remedy
 
 KEY = "sha256"
@@ -164,9 +164,3 @@ def verify_files(path: Path, files: Mapping[str, str] | None, only: Iterable[str
                 f"{file} is not the file that {path.name} speaks of: its SHA-256 is {found[:12]}…, not "
                 f"{files[name][:12]}…. {remedy(file)}"
             )
-
-
-@cache
-def say_once(message: str) -> None:
-    """One line to the user, once a process."""
-    logging.getLogger("pnpkit").warning("pnpkit: %s", message)

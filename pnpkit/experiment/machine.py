@@ -16,9 +16,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from pnpkit._extras import extra
+from pnpkit._extras import extra, say_once
 from pnpkit._names import FOLDERS, make_importable
-from pnpkit.experiment.integrity import say_once
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # names of glibc's malloc.h
 # Setting one of them ends their adaptation to what a program does; these are the largest that it arrives at

@@ -1,7 +1,6 @@
 """The table of matches: a row a sound, there as soon as it is matched, whatever becomes of the next."""
 
 import csv
-import hashlib
 import io
 import json
 import os
@@ -10,8 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from pnpkit._files import write_atomically, written
 from pnpkit.experiment.artefacts import config_hash, digest
-from pnpkit.experiment.files import write_atomically, written
+from pnpkit.experiment.integrity import sha256_of_file
 from pnpkit.experiment.matches import STDIN, MatchConfig
 from pnpkit.matching import Match
 from pnpkit.matching.match import TAKEN
@@ -96,8 +96,8 @@ def identity(source: str, config: MatchConfig) -> dict[str, Any]:
     """What a row is of."""
     own = None
     if source != "-" and Path(source).is_file():
-        with suppress(OSError), Path(source).open("rb") as file:  # what cannot be read is said by who reads it
-            own = hashlib.file_digest(file, "sha256").hexdigest()[:12]
+        with suppress(OSError):  # what cannot be read is said by who reads it
+            own = sha256_of_file(Path(source))[:12]
     return {"schema": SCHEMA, "file": source, "digest": own, "options": config_hash(config)}
 
 
@@ -153,8 +153,7 @@ class Table:
         """Write the rows that stay."""
         for source in again:
             self.rows.pop(self.key(source), None)
-        text = self._text(self.rows.values(), header=True)
-        write_atomically(self.path, lambda p: p.write_text(text, "utf-8", "surrogateescape"))
+        write_atomically(self.path, self._text(self.rows.values(), header=True).encode("utf-8", "surrogateescape"))
 
     def add(self, new: Mapping[str, Any]) -> dict[str, Any]:
         """One row more, at once on its way to the disk; with what the table says of it."""

@@ -121,8 +121,7 @@ class Workspace:
         done = "network" not in options and options.get("resume", True)
         if done and (finished := run_folder.read_finished(folder, config)) is not None:
             return finished  # before metrics and inputs, which it does not need
-        if callback := staged(f"{LOSS_LABELS[loss]}, seed {seed}", progress):
-            options["progress"] = lambda done, total, _: callback(done, total)
+        options["progress"] = staged(f"{LOSS_LABELS[loss]}, seed {seed}", progress)
         if loss in OF_SOUNDS:
             options["listen"] = how_it_sounds(
                 loss, self.problem.with_gain(config.gain), self.base.folder, options.get("device", "cpu"), progress

@@ -6,10 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, QuadMesh
 from matplotlib.colors import LogNorm, Normalize
-from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 from numpy.typing import ArrayLike, NDArray
 
-from pnpkit.figures.plotting import PALETTE, axes_or_new
+from pnpkit.figures.plotting import PALETTE, axes_or_new, octave_ticks
 
 
 def ball_outline(M: ArrayLike, length: float = 1.0, n_points: int = 73) -> NDArray[np.float64]:
@@ -112,11 +111,7 @@ def plot_map(
 
 
 def octave_axes(ax: Axes, x: tuple[float, float], y: tuple[float, float]) -> None:
-    """Logarithmic axes over the ranges x and y, with a tick an octave, or two where that would be few."""
+    """Logarithmic axes over the ranges x and y, with ticks by the octave."""
     ax.set(xscale="log", yscale="log", xlim=x, ylim=y)
-    for axis, (low, high) in ((ax.xaxis, x), (ax.yaxis, y)):
-        step = 0.5 if np.log2(high / low) < 1.7 else 1.0
-        exponents = np.arange(np.ceil(np.log2(low) / step - 0.02), np.floor(np.log2(high) / step + 0.02) + 1) * step
-        axis.set_major_locator(FixedLocator([round(v, 0 if v >= 100 else 2) for v in 2.0**exponents]))
-        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        axis.set_minor_locator(NullLocator())
+    octave_ticks(ax.xaxis, *x)
+    octave_ticks(ax.yaxis, *y)

@@ -10,7 +10,7 @@ from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, ScalarFormatter
+from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 from numpy.typing import ArrayLike, NDArray
 
 # Okabe and Ito, 2008, without the yellow, which is too light for lines on white.
@@ -80,9 +80,7 @@ def plot_scalogram(
     low, high = limits if limits is not None else (float(values.min()), float(values.max()))
     image = ax.pcolormesh(times, frequencies, values, vmin=low, vmax=high, shading="nearest", rasterized=True)
     ax.set(yscale="log", xlabel="time (s)", ylabel="frequency (Hz)", ylim=(frequencies[0], frequencies[-1]))
-    octaves = 2.0 ** np.arange(np.ceil(np.log2(frequencies[0])), np.floor(np.log2(frequencies[-1])) + 1)
-    if len(octaves) > 1:
-        _plain_ticks(ax, ax.yaxis, octaves)
+    octave_ticks(ax.yaxis, frequencies[0], frequencies[-1])
     if colourbar:
         ax.figure.colorbar(image, ax=ax, label=label)
     return ax
@@ -135,8 +133,7 @@ def plot_folds(table: pd.DataFrame, x: str, y: str, labels: tuple[str, str], ax:
         ax.scatter(items[x], items[y], s=size, marker=marker, color=PALETTE[colour], lw=0, label=fold)
     ax.set(xscale="log", yscale="log", xlabel=labels[0], ylabel=labels[1])
     for axis, column in ((ax.xaxis, x), (ax.yaxis, y)):
-        low, high = np.floor(np.log2(table[column].min()) + 0.1), np.ceil(np.log2(table[column].max()) - 0.1)
-        _plain_ticks(ax, axis, 2.0 ** np.arange(low, high + 1))
+        octave_ticks(axis, table[column].min(), table[column].max())
     return ax
 
 
@@ -195,12 +192,13 @@ def plot_matrix(matrix: ArrayLike, labels: Sequence[str], ax: Axes | None = None
     return ax
 
 
-def _plain_ticks(ax: Axes, axis: Axis, ticks: NDArray[np.float64]) -> None:
-    """Ticks of a logarithmic axis, written as numbers are."""
-    axis.set_ticks(ticks)
-    axis.set_major_formatter(ScalarFormatter())
-    axis.set_minor_formatter(NullFormatter())
-    ax.minorticks_off()
+def octave_ticks(axis: Axis, low: float, high: float) -> None:
+    """Ticks of a logarithmic axis from low to high: an octave apart, half of one where those are few."""
+    step = 0.5 if np.log2(high / low) < 1.7 else 1.0
+    exponents = np.arange(np.ceil(np.log2(low) / step - 0.02), np.floor(np.log2(high) / step + 0.02) + 1) * step
+    axis.set_major_locator(FixedLocator([round(v, 0 if v >= 100 else 2) for v in 2.0**exponents]))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_locator(NullLocator())
 
 
 def axes_or_new(ax: Axes | None) -> Axes:

@@ -13,6 +13,7 @@ from pnpkit.metric import Function, value_and_jacobian
 from pnpkit.synth import ParameterSpace
 from pnpkit.synth.parameters import space_of
 
+COORDINATES = "logminmax"  # in which I is the identity
 TOGETHER = 2**19  # samples, of waveforms and their tangents, that pass at once: a few hundred megabytes
 STALLED = 1e8  # λ, in mean eigenvalues, at which no step worth the name is left
 EASIEST = 1e-6  # λ falls no further: where the way grows rough it would take as many steps to come back
@@ -29,14 +30,14 @@ class Descent:
         theta: answers, raw units, float64.
         distance: ‖Φ(g(θ̃)) − Φ(x)‖ there.
         tangent: the part of that distance a further undamped step could remove, by the linear picture.
-        metric: M at the answer, in ``coordinates``.
+        metric: M at the answer, in :data:`COORDINATES`.
         converged: whether it ended by its own criterion; not if it ran out of steps or λ out of bounds. It may have
             ended in another valley: the distance says how near that is.
         jacobians: how many Jacobians each took.
         distances, lams, kept, path: after each step: the distance tried, λ in mean eigenvalues of the first M (or, each
             parameter in its own unit, in those), whether the step was kept, and θ̃; after an item has ended its answer
             stands there, and nothing is kept.
-        space, coordinates: in which it went.
+        space: of θ.
     """
 
     theta: Float[Tensor, "*batch d"]
@@ -50,7 +51,6 @@ class Descent:
     kept: Bool[Tensor, "steps *batch"]
     path: Float[Tensor, "steps *batch d"]
     space: ParameterSpace
-    coordinates: str
 
     def table(self, *index: int) -> pd.DataFrame:
         """One item's history, a row a step: ``distance``, ``lam``, ``kept``, and θ̃, a column a parameter."""
@@ -72,7 +72,6 @@ def refine(
     tolerance: float = 0.02,
     cosine: float = 0.01,
     still: float = 0.0,
-    coordinates: str = "logminmax",
     own: bool = False,
     together: int | None = None,
 ) -> Descent:
@@ -101,7 +100,6 @@ def refine(
         cosine: share of the distance; 0 for none.
         still: where Φ∘g is rough the linear picture promises what no step can keep: end, too, when one that λ ≤ 10 held
             back brings no more than this share of the distance; 0 for never.
-        coordinates: in which I is the identity.
         own: put D, the diagonal of the first M, in the place of I, as Marquardt did: each parameter is held back in its
             own unit. A delay, a thousand times as steep as the rest and bent within a millisecond, else holds up all.
         together: items that pass at once; by default as many as 2¹⁹ samples make, tangents counted, which bounds the
@@ -130,18 +128,18 @@ def refine(
     batch = torch.broadcast_shapes(target.shape[:-1], start.shape[:-1])
     device = target.device
     wanted = target.expand(*batch, target.shape[-1]).reshape(-1, target.shape[-1])
-    u = space.encode(start.to(device), coordinates).expand(*batch, len(space)).reshape(-1, len(space)).clone()
-    low, high = (end.to(device) for end in space.box(coordinates))
+    u = space.encode(start.to(device), COORDINATES).expand(*batch, len(space)).reshape(-1, len(space)).clone()
+    low, high = (end.to(device) for end in space.box(COORDINATES))
     u = torch.clamp(u, low, high)
     if together is None:
-        n_samples = getattr(g, "n_samples", None) or g(space.decode(u[:1], coordinates)).shape[-1]
+        n_samples = getattr(g, "n_samples", None) or g(space.decode(u[:1], COORDINATES)).shape[-1]
         together = max(1, TOGETHER // ((len(space) + 1) * n_samples))
 
     def at(v: Tensor, items: Tensor) -> tuple[Tensor, ...]:
         """M, gradient Jᵀr and distance of some items, a few at a time: of the Jacobians only these are kept."""
         parts = []
         for few, some in zip(v.split(together), items.split(together), strict=True):
-            value, J = value_and_jacobian(lambda w: g(space.decode(w, coordinates)), phi, few)
+            value, J = value_and_jacobian(lambda w: g(space.decode(w, COORDINATES)), phi, few)
             if (ours := value.shape[1:]) != (theirs := wanted.shape[1:]):
                 raise ValueError(f"the target has shape {tuple(theirs)}, Φ of a sound {tuple(ours)}")
             residual, J = (value - wanted[some]).double(), J.double()
@@ -193,9 +191,9 @@ def refine(
         return values.reshape((*values.shape[:lead], *batch, *values.shape[lead + 1 :]))
 
     distances, lams, kept, path = (shaped(torch.stack(column), 1) for column in zip(*rows, strict=True))
-    theta, path = space.decode(shaped(u), coordinates), space.decode(path, coordinates)
+    theta, path = space.decode(shaped(u), COORDINATES), space.decode(path, COORDINATES)
     distance, tangent, M, converged, jacobians = map(shaped, (distance, tangent, M, converged, jacobians))
-    return Descent(theta, distance, tangent, M, converged, jacobians, distances, lams, kept, path, space, coordinates)
+    return Descent(theta, distance, tangent, M, converged, jacobians, distances, lams, kept, path, space)
 
 
 def _free(u: Tensor, gradient: Tensor, low: Tensor, high: Tensor) -> Tensor:

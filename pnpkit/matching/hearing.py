@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pnpkit.jtfs import JTFS
 from pnpkit.jtfs.descriptor import EPS, log_compress
-from pnpkit.matching.noise import Mask, Noise, stream
+from pnpkit.matching.noise import Mask, Noise
 from pnpkit.metric import Function
 
 DRAWS = 24  # of noise at least, to learn what it does to Φ: a covariance of the parameters takes several times as many
@@ -95,8 +95,3 @@ def usual_distance(x: Float[Tensor, " n"], heard: Hearing, noise: Noise, draws: 
         noisy, clean = behind.one_by_one(torch.stack([x + draw, x]))
         distances.append((noisy - clean).norm())
     return float(torch.stack(distances).mean())
-
-
-def drawn(noise: Noise, seed: int, parameters: int) -> Float[Tensor, "draws n"]:
-    """The draws of a match, three times as many as its parameters; the same for the same seed."""
-    return noise.draw(max(DRAWS, 3 * parameters), stream(seed))

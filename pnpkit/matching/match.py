@@ -15,8 +15,8 @@ from pnpkit._names import require_known
 from pnpkit.jtfs import JTFS
 from pnpkit.matching.answer import Match
 from pnpkit.matching.atlas import Atlas, fingerprint
-from pnpkit.matching.hearing import Hearing, drawn
-from pnpkit.matching.noise import Mask, noise_in
+from pnpkit.matching.hearing import DRAWS, Hearing
+from pnpkit.matching.noise import Mask, noise_in, stream
 from pnpkit.matching.placed import Placed
 from pnpkit.matching.polish import polished
 from pnpkit.matching.question import Question
@@ -177,7 +177,8 @@ def _asked(
             gain = float(g(guesses[0]).norm() / heard.through(x).norm().clamp_min(1e-30))
     x = x * gain
     if assumed is not None and heard.mask is not None:
-        known = assumed.scaled(gain), drawn(assumed, seed, len(world.parameters)) * gain
+        draws = assumed.draw(max(DRAWS, 3 * len(world.parameters)), stream(seed))
+        known = assumed.scaled(gain), draws * gain
         heard = plain.in_noise(heard.mask, known[1])
     begin = placed(x, guesses, world, heard, len(guesses) if isinstance(starts, Tensor) else n_starts)
     if isinstance(starts, Atlas) and len(more := hinted(x, world, guesses)):

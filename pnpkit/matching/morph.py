@@ -34,7 +34,6 @@ class Morph:
         lengths: ‖Φ(g(θᵢ₊₁)) − Φ(g(θᵢ))‖ of its steps.
         straight: as many points along the straight line in ``coordinates``; ``straight_lengths`` are its steps.
         converged: whether the path stopped moving and its steps are even.
-        coordinates: in which the straight line is straight.
     """
 
     theta: Float[Tensor, "points d"]
@@ -42,7 +41,6 @@ class Morph:
     straight: Float[Tensor, "points d"]
     straight_lengths: Float[Tensor, " steps"]
     converged: bool
-    coordinates: str
 
     @property
     def unevenness(self) -> float:
@@ -147,7 +145,6 @@ def morph(
         straight=space.decode(line, coordinates),
         straight_lengths=_lengths(straight),
         converged=converged,
-        coordinates=coordinates,
     )
 
 

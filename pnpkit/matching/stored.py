@@ -1,7 +1,6 @@
 """One file of named arrays that says what it is: no pickle, so that a stranger's file can do no harm."""
 
-import os
-import platform
+import io
 from pathlib import Path
 from typing import Any
 
@@ -9,24 +8,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pnpkit._files import write_atomically
+
 SCHEMA = 1
 
 
 def write_arrays(path: Path | str, kind: str, values: dict[str, Any]) -> None:
     """Write tensors, numbers and strings, ``ValueError`` for others; the file is there whole or not at all."""
-    path = Path(path)
     arrays: dict[str, Any] = {
         k: v.numpy(force=True) if isinstance(v, Tensor) else np.asarray(v) for k, v in values.items()
     }
     if wrong := [k for k, v in arrays.items() if v.dtype.hasobject]:
         raise ValueError(f"{path} holds tensors, numbers and strings only: {', '.join(wrong)} is none")
-    partial = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            np.savez_compressed(file, kind=kind, schema=SCHEMA, **arrays)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, kind=kind, schema=SCHEMA, **arrays)
+    write_atomically(Path(path), buffer.getvalue())
 
 
 def read_arrays(path: Path | str, kind: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,8 +91,7 @@ class Others:
         }
 
     def _tangents(self) -> Any:
-        with ThreadPoolExecutor(1) as pool:  # computed again where a record is gone
-            found = compute_tangents(self.tangents, TANGENTS, executor=pool)
+        found = compute_tangents(self.tangents, TANGENTS)  # computed again where a record is gone
         return found.theta, found.values, found.J
 
     def _notebook(self) -> Any:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pnpkit._files import write_atomically
 from pnpkit.experiment import artefacts as p
 from pnpkit.experiment.config import GridConfig, TrainingConfig
-from pnpkit.experiment.files import write_atomically
 from pnpkit.experiment.profiles import get_profile
 from pnpkit.experiment.remedies import data_root
 
@@ -24,18 +24,20 @@ def contents(folder):
     return {path.name: path.read_text() for path in folder.iterdir()}
 
 
-def test_a_failed_write_leaves_what_was_there(tmp_path):
+def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
     target = tmp_path / "results.json"
 
-    def half(path):
+    def half(path, content):
         path.write_text("half")
         raise KeyboardInterrupt
 
     for before in ({}, {"results.json": "old"}):
         for name, text in before.items():
             (tmp_path / name).write_text(text)
-        with pytest.raises(KeyboardInterrupt):
-            write_atomically(target, half)
+        with monkeypatch.context() as patched:
+            patched.setattr(type(target), "write_bytes", half)
+            with pytest.raises(KeyboardInterrupt):
+                write_atomically(target, b"whole")
         assert contents(tmp_path) == before
 
 

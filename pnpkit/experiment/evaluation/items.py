@@ -115,11 +115,8 @@ def bootstrap_interval(
     """
     if len(values) < 2:
         return None
-    generator = np.random.default_rng(seed)
-    means = []
-    for _ in range(resamples):
-        index = generator.integers(len(values), size=len(values))
-        means.append(values[index].mean() / (1.0 if over is None else over[index].mean()))
+    drawn = np.random.default_rng(seed).integers(len(values), size=(resamples, len(values)))
+    means = values[drawn].mean(1) / (1.0 if over is None else over[drawn].mean(1))
     low, high = np.quantile(means, (0.025, 0.975))
     return float(low), float(high)
 

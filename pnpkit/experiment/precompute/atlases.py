@@ -15,13 +15,12 @@ from typing import Any
 
 from torch import Tensor
 
+from pnpkit._extras import say_once
 from pnpkit._names import FOLDERS
 from pnpkit.experiment.artefacts import PROVENANCE, ArtefactMismatch, config_hash, provenance, read_record, write_record
 from pnpkit.experiment.config import GridConfig
 from pnpkit.experiment.counting import Progress, counted, staged
 from pnpkit.experiment.dataset import theta_of
-from pnpkit.experiment.files import write_atomically
-from pnpkit.experiment.integrity import say_once
 from pnpkit.experiment.machine import locked, on_one_thread, processes
 from pnpkit.experiment.problem import Problem, get_problem
 from pnpkit.experiment.remedies import data_root
@@ -178,7 +177,7 @@ def store_atlas(
         atlas = Atlas.build(
             problem.synth, problem.phi, theta, components=config.components, subset=2600, chunk=CHUNK, mapped=mapped
         )
-        write_atomically(path, atlas.save)
+        atlas.save(path)
         record = provenance(config, time.monotonic() - began) | {"sounds": len(atlas.theta)}
         record |= {"rms_left": float(atlas.left.float().mean().sqrt())}
         write_record(path.with_suffix(".json"), record, [path.name])

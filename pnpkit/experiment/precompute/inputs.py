@@ -1,26 +1,26 @@
 """The network's input: a log-compressed constant-Q scalogram, computed once a data set and memory-mapped after that."""
 
 import dataclasses
-import errno
 import hashlib
-import itertools
+import math
 import os
 import time
 import zlib
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
 import torch
 
+from pnpkit._files import sync, written
 from pnpkit.analyser.scalogram import Scalogram
 from pnpkit.experiment import artefacts
 from pnpkit.experiment.artefacts import PROVENANCE, config_dict, read_record, require_same_config, write_record
 from pnpkit.experiment.config import ScalogramConfig
 from pnpkit.experiment.counting import Count, slices
 from pnpkit.experiment.dataset import theta_of
-from pnpkit.experiment.files import sync, written
 from pnpkit.experiment.machine import locked, torch_threads
 from pnpkit.experiment.remedies import remedy
 from pnpkit.experiment.schema import Seconds
@@ -31,7 +31,7 @@ BLOCK = 256  # items between two records of progress: about a second of work and
 
 # What the ``.json`` beside finished inputs records, CRC-32 of each block (a gigabyte is read at once), and that beside
 # unfinished ones
-FINISHED = PROVENANCE | {"checksums?": [int]}
+FINISHED = PROVENANCE | {"checksums": [int]}
 UNFINISHED = {"config": dict, "checksums": [int], "seconds": Seconds}
 
 
@@ -95,34 +95,28 @@ def compute_inputs(
         return open_inputs(path, key)
 
 
-def open_inputs(path: Path, key: dict[str, Any] | None = None) -> np.memmap:
+def open_inputs(path: Path, key: dict[str, Any]) -> np.memmap:
     """Open a finished array read-only, after checking its configuration, size and checksums (a second for 1 GB).
 
     Raises:
-        ArtefactMismatch: if it was made with another configuration than ``key`` (where given).
+        ArtefactMismatch: if it was made with another configuration than ``key``.
         ValueError: if the file is truncated or corrupt.
     """
     record = path.with_suffix(".json")
     if not record.exists():
         raise ValueError(f"{path} has no provenance beside it ({record.name}). {remedy(path)}")
     made = read_record(record, FINISHED, only=())
-    if key is not None:
-        require_same_config(path, made["config"], key)
+    require_same_config(path, made["config"], key)
     try:
-        array = _opened(path, "r", made["config"].get("items"))
-        intact = [_checksum(array[block]) for block in slices(len(array), BLOCK)] == made["checksums"]
+        array = np.lib.format.open_memmap(path, mode="r")
+        # No checksum covers the header, which must say what is written below
+        told = array.dtype.str, array.ndim, array.shape[:1], array.flags.c_contiguous
+        sums = (zlib.crc32(array[block].tobytes()) for block in slices(key["items"], BLOCK))
+        intact = told == ("<f4", 3, (key["items"],), True) and list(sums) == made["checksums"]
     except (ValueError, EOFError):  # numpy: a file shorter than its header says, or no header
         intact = False
     if not intact:
         raise ValueError(f"{path} is truncated or corrupt. {remedy(path)}")
-    return array
-
-
-def _opened(path: Path, mode: Any, items: Any) -> np.memmap:
-    """Map an array; its header must say what :func:`_compute` writes, as no checksum covers it."""
-    array = np.lib.format.open_memmap(path, mode=mode)
-    if array.dtype.str != "<f4" or array.ndim != 3 or len(array) != items or not array.flags.c_contiguous:
-        raise ValueError(f"{path} holds {array.dtype.str} of shape {array.shape}")
     return array
 
 
@@ -133,53 +127,40 @@ def _compute(
     theta, scalogram = theta_of(table, synth.parameters), Scalogram(synth.sample_rate, **dataclasses.asdict(config))
     with torch.no_grad():
         shape = (len(table), *scalogram(synth(theta[0])).shape)
-    with written(path):
-        array, done, seconds = _resume(partial, record, key, shape)
-    for block in slices(len(table), BLOCK)[len(done) :]:
-        start = time.perf_counter()
-        with torch.no_grad():
-            # Synthesis in float64: the phase of a chirp reaches 1e5 rad, where float32 keeps two decimals.
-            array[block] = torch.cat([scalogram(synth(part)) for part in theta[block].split(32)]).numpy()
-        array.flush()  # the data must be down before the record that vouches for it
-        done.append(_checksum(array[block]))
-        seconds += time.perf_counter() - start
-        write_record(record, {"config": key, "checksums": done, "seconds": seconds})
-        if progress is not None:
-            progress(min(block.stop, len(table)), len(table))
-    del array
+    with written(path), partial.open("r+b" if partial.exists() else "w+b") as file:
+        done, seconds = _resume(file, record, key, shape)
+        for block in slices(len(table), BLOCK)[len(done) :]:
+            start = time.perf_counter()
+            with torch.no_grad():
+                # Synthesis in float64: the phase of a chirp reaches 1e5 rad, where float32 keeps two decimals.
+                values = torch.cat([scalogram(synth(part)) for part in theta[block].split(32)]).numpy().tobytes()
+            file.write(values)
+            file.flush()
+            os.fsync(file.fileno())  # the data must be down before the record that vouches for it
+            done.append(zlib.crc32(values))
+            seconds += time.perf_counter() - start
+            write_record(record, {"config": key, "checksums": done, "seconds": seconds})
+            if progress is not None:
+                progress(min(block.stop, len(table)), len(table))
     write_record(path.with_suffix(".json"), {**artefacts.provenance(key, seconds), "checksums": done})
     os.replace(partial, path)  # last: the array under its own name is what says "finished"
     sync(path.parent)
 
 
-def _resume(
-    partial: Path, record: Path, key: dict[str, Any], shape: tuple[int, ...]
-) -> tuple[np.memmap, list[int], float]:
-    """The array to fill, the checksums of its leading blocks that are intact, and the seconds spent on them."""
-    if partial.exists() and record.exists():
-        try:
-            array, state = _opened(partial, "r+", key["items"]), read_record(record, UNFINISHED, only=())
-            if array.shape == shape and state["config"] == key:
-                kept = zip(slices(len(array), BLOCK), state["checksums"], strict=False)
-                done = [checksum for _, checksum in itertools.takewhile(lambda b: _checksum(array[b[0]]) == b[1], kept)]
-                return array, done, state["seconds"]
-        except (ValueError, EOFError):  # either file is damaged: begin again
-            pass
-    record.unlink(missing_ok=True)
-    array = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=shape)
-    try:
-        with partial.open("r+b") as file:  # a full disk says so here; a page that finds no place later is a SIGBUS
-            try:
-                os.posix_fallocate(file.fileno(), 0, partial.stat().st_size)
-            except AttributeError:  # macOS has none
-                file.seek(array.offset)
-                file.writelines(bytes(array[block].nbytes) for block in slices(len(array), BLOCK))
-    except OSError as error:
-        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):  # not every file system can promise
-            partial.unlink()
-            raise
-    return array, [], 0.0
-
-
-def _checksum(block: np.ndarray) -> int:
-    return zlib.crc32(block.tobytes())
+def _resume(file: IO[bytes], record: Path, key: dict[str, Any], shape: tuple[int, ...]) -> tuple[list[int], float]:
+    """The checksums of the leading blocks that are intact, and the seconds spent on them; the file ends behind them."""
+    state: dict[str, Any] = {"checksums": [], "seconds": 0.0}
+    with suppress(ValueError, FileNotFoundError):  # a damaged record: begin again
+        found = read_record(record, UNFINISHED, only=())
+        state = found if found["config"] == key else state
+    np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    done: list[int] = []
+    end = file.tell()
+    for block, checksum in zip(slices(shape[0], BLOCK), state["checksums"], strict=False):
+        values = file.read(4 * (block.stop - block.start) * math.prod(shape[1:]))
+        if zlib.crc32(values) != checksum:
+            break
+        done, end = [*done, checksum], file.tell()
+    file.seek(end)
+    file.truncate()
+    return done, state["seconds"]

@@ -1,7 +1,5 @@
 """The metrics of a data set on disk: xarray over zarr, one chunk a task, provenance inside."""
 
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 from pnpkit._extras import extra
+from pnpkit._files import filled, sync, written
 from pnpkit.experiment.artefacts import config_dict, config_hash, require_same_config
 from pnpkit.experiment.config import GridConfig
 from pnpkit.experiment.counting import slices
-from pnpkit.experiment.files import sync, written
-from pnpkit.experiment.integrity import KEY, Damaged, opened, say_once, sealed, sha256_of_file, verify_files
+from pnpkit.experiment.integrity import Damaged, opened, sealed, sha256_of_file, verify_files
 from pnpkit.experiment.precompute.metric_table import GAINS, MetricTable
 from pnpkit.experiment.remedies import remedy
 from pnpkit.experiment.schema import check
@@ -60,36 +58,27 @@ def create_store(path: Path, config: MetricConfig, table: pd.DataFrame, space: P
         {"id": table["id"].to_numpy(), **{axis: np.array(v, dtype=object) for axis, v in labels.items()}},
         {"config": config_dict(config), "hash": config_hash(config)},
     )
-    partial = path.with_name(f".{path.name}.partial")
-    with written(path):
-        shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed here
-        partial.mkdir(parents=True)
-        try:
-            data.to_zarr(partial, mode="w", consolidated=False)
-            zarr.open_group(partial, mode="a").create_array(
-                "M",
-                shape=(n, len(GAINS), d, d),
-                chunks=(min(config.chunk, n), len(GAINS), d, d),
-                dtype="float64",
-                fill_value=np.nan,
-                chunk_key_encoding={"name": "default", "separator": "."},  # one flat folder
-                compressors=[ZstdCodec(level=5), Crc32cCodec()],
-                dimension_names=["id", "gain", "parameter", "parameter_"],
-                attributes={"long_name": "pullback metric", "units": "(unit of Phi)² per product of units of theta"},
-            )
-            _write_attributes(partial, dict(data.attrs), _digests(partial))
-            os.replace(partial, path)
-            sync(path.parent)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+    with filled(path) as partial:
+        data.to_zarr(partial, mode="w", consolidated=False)
+        zarr.open_group(partial, mode="a").create_array(
+            "M",
+            shape=(n, len(GAINS), d, d),
+            chunks=(min(config.chunk, n), len(GAINS), d, d),
+            dtype="float64",
+            fill_value=np.nan,
+            chunk_key_encoding={"name": "default", "separator": "."},  # one flat folder
+            compressors=[ZstdCodec(level=5), Crc32cCodec()],
+            dimension_names=["id", "gain", "parameter", "parameter_"],
+            attributes={"long_name": "pullback metric", "units": "(unit of Phi)² per product of units of theta"},
+        )
+        _write_attributes(partial, dict(data.attrs), _digests(partial))
 
 
 def check_store(path: Path, config: MetricConfig) -> None:
     """Check that a store can be read, is whole but for its chunks, and was made for this configuration."""
     attributes, files = _attributes(path)
     require_same_config(path, attributes["config"], config)
-    if files is not None:
-        verify_files(path / "zarr.json", files, [name for name in files if not name.startswith("M/c.")])
+    verify_files(path / "zarr.json", files, [name for name in files or () if not name.startswith("M/c.")])
     with _read(path):
         zarr.open_array(path / "M", mode="r")
 
@@ -214,8 +203,6 @@ def load_metrics(path: Path, config: MetricConfig, made_by: str = "pnpkit metric
     if not path.exists():
         raise FileNotFoundError(f"there are no metrics at {path}: compute them with `{made_by}`")
     check_store(path, config)
-    if KEY not in zarr.open_group(path, mode="r").attrs:
-        say_once(f"{path} holds no digests (it is older than they are): its files are read unchecked")
     if missing := missing_chunks(path, config):
         count = sum(s.stop - s.start for s in missing)
         raise ValueError(f"{path} lacks {count} metrics (from id {missing[0].start} on): run `{made_by}` again")

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,10 +12,9 @@ from torch import Tensor
 from pnpkit.experiment.artefacts import config_hash, provenance, read_record, write_record
 from pnpkit.experiment.config import GridConfig
 from pnpkit.experiment.counting import Count, Progress, counted, slices, staged
-from pnpkit.experiment.files import write_atomically
-from pnpkit.experiment.machine import locked, run_tasks
+from pnpkit.experiment.machine import locked, torch_threads
 from pnpkit.experiment.precompute.atlases import atlas_sounds, matching_problem
-from pnpkit.experiment.problem import Problem, get_problem
+from pnpkit.experiment.problem import Problem
 from pnpkit.landscape import LinearisedListening
 from pnpkit.matching.atlas import principal_components
 from pnpkit.matching.stored import read_arrays, write_arrays
@@ -42,32 +40,31 @@ def tangents_folder(root: Path, config: TangentConfig) -> Path:
     return root / f"tangents-{config_hash(config)}"
 
 
-def compute_tangents(
-    folder: Path, config: TangentConfig, *, executor: Executor | None = None, progress: Count = None
-) -> LinearisedListening:
+def compute_tangents(folder: Path, config: TangentConfig, progress: Count = None) -> LinearisedListening:
     """Fill a folder with what it lacks, a file a chunk, then read it. Killed at any moment, it goes on where it was.
 
     Args:
         folder: as of :func:`tangents_folder`.
         config: which tangents.
-        executor: as of :func:`pnpkit.experiment.precompute.metrics.compute_metrics`.
         progress: called with (sounds done, sounds in all).
 
     Raises:
         ValueError: if a file is not what its record says; names it.
     """
-    folder, problem = folder.absolute(), get_problem(config.grid)
-    theta = atlas_sounds(config.grid, config.every)
-    chunks = slices(len(theta), config.chunk)
-    with locked(folder):
+    problem, theta = matching_problem(config.grid), atlas_sounds(config.grid, config.every)
+    chunks = {folder / f"{c.start:05d}.npz": theta[c] for c in slices(len(theta), config.chunk)}
+    with locked(folder), torch_threads(1):
         if not (folder / BASIS).is_file():
             _write_basis(folder / BASIS, problem, theta, config.components)
-        missing = [chunk for chunk in chunks if not _path(folder, chunk).with_suffix(".json").is_file()]
-        count = counted(progress, len(theta), len(theta) - sum(chunk.stop - chunk.start for chunk in missing))
-        run_tasks(_task, [(folder, config, c) for c in missing], workers=1, executor=executor, finished=count)
-    parts = [_read(_path(folder, chunk)) for chunk in chunks]
+        axes = read_arrays(folder / BASIS, "basis")
+        missing = {path: part for path, part in chunks.items() if not path.with_suffix(".json").is_file()}
+        count = counted(progress, len(theta), len(theta) - sum(map(len, missing.values())))
+        for path, part in missing.items():
+            _write_chunk(path, config, problem, part, **axes)
+            count(len(part))
+    parts = [_read(path) for path in chunks]
     values, J = (torch.cat([part[name] for part in parts]) for name in ("values", "J"))
-    values, J = _from_silence(values, J, **_axes(folder))
+    values, J = _from_silence(values, J, **axes)
     return LinearisedListening(theta, values, J, partial(problem.space.encode, coordinates="logminmax"))
 
 
@@ -95,11 +92,7 @@ def how_it_sounds(
     if problem.synth != problem.with_gain("attached").synth:
         raise ValueError("the tangents of sp-linear follow the gain: its run needs gain='attached'")
     config = TangentConfig(problem.grid, problem.phi_name)
-    return compute_tangents(tangents_folder(folder, config), config, progress=staged("tangents", progress))
-
-
-def _path(folder: Path, chunk: slice) -> Path:
-    return folder / f"{chunk.start:05d}.npz"
+    return compute_tangents(tangents_folder(folder, config), config, staged("tangents", progress))
 
 
 def _write_basis(path: Path, problem: Problem, theta: Tensor, components: int) -> None:
@@ -107,26 +100,18 @@ def _write_basis(path: Path, problem: Problem, theta: Tensor, components: int) -
     with torch.no_grad():
         values = torch.cat([problem.listen(part) for part in some.split(1)])
     mean, basis = principal_components(values, components)
-    write_atomically(path, partial(write_arrays, kind="basis", values={"mean": mean, "basis": basis}))
+    write_arrays(path, "basis", {"mean": mean, "basis": basis})
 
 
-def _task(folder: Path, config: TangentConfig, chunk: slice) -> int:
-    """Compute and write one file, and the record that vouches for it; the number of its sounds."""
-    began, problem = time.monotonic(), matching_problem(config.grid)
-    axes = _axes(folder)
-    pairs = [
-        value_and_jacobian(problem.synth, problem.phi, t[None]) for t in atlas_sounds(config.grid, config.every)[chunk]
-    ]
+def _write_chunk(
+    path: Path, config: TangentConfig, problem: Problem, theta: Tensor, mean: Tensor, basis: Tensor
+) -> None:
+    """Compute and write one file, and the record that vouches for it."""
+    began = time.monotonic()
+    pairs = [value_and_jacobian(problem.synth, problem.phi, t[None]) for t in theta]
     values, J = (torch.cat(column) for column in zip(*pairs, strict=True))
-    compressed = {"values": (values - axes["mean"]) @ axes["basis"].mT, "J": axes["basis"] @ J}
-    path = _path(folder, chunk)
-    write_atomically(path, partial(write_arrays, kind="tangents", values=compressed))
+    write_arrays(path, "tangents", {"values": (values - mean) @ basis.mT, "J": basis @ J})
     write_record(path.with_suffix(".json"), provenance(config, time.monotonic() - began), [path.name, BASIS])
-    return chunk.stop - chunk.start
-
-
-def _axes(folder: Path) -> dict[str, Tensor]:
-    return read_arrays(folder / BASIS, "basis")
 
 
 def _from_silence(values: Tensor, J: Tensor, mean: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pnpkit._extras import say_once
 from pnpkit.experiment.artefacts import PROVENANCE, config_dict, read_record, read_with_digests, write_record
 from pnpkit.experiment.config import Profile
 from pnpkit.experiment.evaluation.folder import DISTANCE, MEDIAN
 from pnpkit.experiment.evaluation.items import DISTANCES
 from pnpkit.experiment.files import unless_read_only
-from pnpkit.experiment.integrity import Damaged, say_once, sha256_of_file, verify_files
+from pnpkit.experiment.integrity import Damaged, sha256_of_file, verify_files
 from pnpkit.experiment.profiles import PROFILES
 from pnpkit.experiment.remedies import remedy
 from pnpkit.experiment.results.claims import PAPER, Claim
@@ -37,15 +38,10 @@ def read_results(folder: Path) -> dict[str, Any]:
     path = folder / FILE
     results, digests = read_with_digests(path, "table")
     check(results, RESULTS, path)
-    if digests is None:
-        verify_files(path, None)  # which says so
+    verify_files(path, digests, only=())  # which says if there are none
     for name, digest in (digests or {}).items():
-        file = folder / name
-        try:
-            found = sha256_of_file(file)
-        except FileNotFoundError:  # what was made elsewhere is not always shipped
-            continue
-        if found != digest:
+        # What was made elsewhere is not always shipped
+        if (file := folder / name).is_file() and sha256_of_file(file) != digest:
             read_record(file.parent / "summary.json", only=[file.name])  # should it be the items that are damaged
             raise Damaged(f"{path} is of other items than {file} holds now. {remedy(path)}")
     errors = [f"{kind}_{name}" for name in results["parameters"] for kind in ("error", "percent")]

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from pnpkit._extras import extra
+from pnpkit._files import filled, write_atomically
 from pnpkit._names import require_known
 from pnpkit.analyser.network import Analyser
 from pnpkit.experiment import artefacts
 from pnpkit.experiment.artefacts import ArtefactMismatch, read_record
-from pnpkit.experiment.files import read_bytes, sync, write_atomically, written
+from pnpkit.experiment.files import read_bytes
 from pnpkit.experiment.integrity import Damaged
 from pnpkit.experiment.remedies import remedy
 from pnpkit.experiment.schema import fields_of
@@ -41,21 +42,17 @@ def save_checkpoint(folder: Path, learner: Learner) -> None:
     It is filled under another name and renamed, so that its parts belong together whenever the process is killed.
     """
     final = folder / f"epoch-{learner.state.epoch:05d}"
-    partial = folder / f".{final.name}.partial"
     moments = {f"{i}.{k}": v for i, s in learner.optimiser.state_dict()["state"].items() for k, v in s.items()}
     parts = (*WEIGHTS.values(), "optimiser.safetensors")
     weights = (learner.network.state_dict(), learner.best, learner.average.state_dict(), moments)
     record = {"config": artefacts.config_dict(learner.config), **asdict(learner.state)}
     record["probe"] = probe_digest(folder.parent / "probe.csv", learner.state.epoch)
-    with written(final):
-        for old in (*folder.glob(".epoch-*.partial"), final):
-            shutil.rmtree(old, ignore_errors=True)
-        partial.mkdir(parents=True)
+    for old in (*folder.glob(".epoch-*.partial"), final):
+        shutil.rmtree(old, ignore_errors=True)
+    with filled(final) as partial:
         for name, tensors in zip(parts, weights, strict=True):
             save_weights(partial / name, tensors)
         artefacts.write_record(partial / "progress.json", record, parts)
-        os.rename(partial, final)
-        sync(folder)
     for old in _checkpoints(folder)[:-KEPT]:
         os.rename(old, gone := folder / f".{old.name}.partial")  # so that no half of it looks like a checkpoint
         shutil.rmtree(gone, ignore_errors=True)
@@ -184,7 +181,7 @@ def run_weights(path: Path) -> dict[str, Tensor]:
 def save_weights(path: Path, weights: dict[str, Tensor]) -> None:
     """Write tensors as safetensors, atomically; the format has no strides, and takes no two of one memory."""
     plain = {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}
-    write_atomically(path, lambda p: p.write_bytes(save(plain)))  # as readable to others as the files beside it
+    write_atomically(path, save(plain))  # as readable to others as the files beside it
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:

@@ -1,7 +1,6 @@
 """A network that learns: its steps, its epochs, its validation. The loop over epochs is in :mod:`.loop`."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -12,6 +11,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pnpkit.analyser.network import predict
 from pnpkit.experiment.config import TrainingConfig
+from pnpkit.experiment.counting import Count
 from pnpkit.experiment.dataset import theta_of
 from pnpkit.experiment.schema import Natural, Seconds
 from pnpkit.experiment.training.objective import Loss, TrainingData, metric_of
@@ -19,7 +19,6 @@ from pnpkit.experiment.training.objective import Loss, TrainingData, metric_of
 AVERAGED = 0.999  # of the average of the weights, kept a step: it reaches back over some 1000 of them
 LARGEST = 1e300  # error that is told: an answer in logarithms may be infinite in raw units, and a run goes on
 HistoryRow = dict[str, float]  # of the history
-StepCallback = Callable[[int, int, HistoryRow], None]
 
 
 @dataclass(kw_only=True)
@@ -57,7 +56,7 @@ class Learner:
         self.optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate, fused=True)
         self.state = RunState(history=[], best_loss=math.inf, epoch=0, best_epoch=0, seconds=0.0, sessions=0, relaxed=0)
 
-    def epoch(self, loss: Loss, progress: StepCallback | None) -> float:
+    def epoch(self, loss: Loss, progress: Count) -> float:
         """One pass over the train fold; the mean of its losses.
 
         Order and dropout follow from (seed, epoch) alone, so an epoch is the same whatever came before it.
@@ -79,8 +78,7 @@ class Learner:
                 )
             total += value
             if progress is not None:
-                done = state.epoch * n_steps + step + 1
-                progress(done, config.epochs * n_steps, state.history[-1] if state.history else {})
+                progress(state.epoch * n_steps + step + 1, config.epochs * n_steps)
         return total / n_steps
 
     def step(self, loss: Loss, batch: np.ndarray) -> float:

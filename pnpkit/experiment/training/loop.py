@@ -18,11 +18,12 @@ from pnpkit._extras import extra
 from pnpkit.analyser.network import Analyser
 from pnpkit.experiment.artefacts import config_dict, write_json
 from pnpkit.experiment.config import TrainingConfig
+from pnpkit.experiment.counting import Count
 from pnpkit.experiment.dataset import theta_of
 from pnpkit.experiment.machine import check_device, locked, memory_kept, torch_threads
 from pnpkit.experiment.training import run_folder
 from pnpkit.experiment.training.checkpoint import clear_checkpoints, load_checkpoint, save_checkpoint
-from pnpkit.experiment.training.learner import HistoryRow, Learner, StepCallback, snapshot
+from pnpkit.experiment.training.learner import HistoryRow, Learner, snapshot
 from pnpkit.experiment.training.objective import Loss, TrainingData, build_losses, check_run
 from pnpkit.experiment.training.run_folder import RunResult
 from pnpkit.losses import AdaptivePNPLoss
@@ -61,7 +62,7 @@ def fit(
     start: Callable[[], Mapping[str, Tensor]] | None = None,
     resume: bool = True,
     max_hours: float | None = None,
-    progress: StepCallback | None = None,
+    progress: Count = None,
     device: str = "cpu",
     threads: int = 1,
     tensorboard: Path | None = None,
@@ -90,7 +91,7 @@ def fit(
         start: gives the weights to begin with; called before the first epoch only.
         resume: go on from the last checkpoint; otherwise delete what the folder holds of a run and begin again.
         max_hours: stop at the end of the epoch in which this session's time is up; 0 gives one epoch.
-        progress: called after each step with (steps done, steps in all, last row of the history).
+        progress: called after each step with (steps done, steps in all).
         device: ``"cpu"``, ``"cuda"`` or ``"cuda:N"``; others lack float64, in which metrics are.
         threads: of torch. Bits are those of an uninterrupted run with as many.
         tensorboard: folder of scalars, if wanted.
@@ -149,7 +150,7 @@ def fit(
             return run_folder.read_run(out)
 
 
-def _epoch(learner: Learner, loss: Loss, validation: Loss, progress: StepCallback | None) -> None:
+def _epoch(learner: Learner, loss: Loss, validation: Loss, progress: Count) -> None:
     """One epoch and its row of the history; with adaptive damping it is judged, and undone if nothing is better."""
     began, state = time.perf_counter(), learner.state
     mean_loss = learner.epoch(loss, progress)

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from torch import Tensor, nn
 
+from pnpkit._files import write_atomically
 from pnpkit.analyser.network import Analyser, predict
 from pnpkit.experiment import artefacts
 from pnpkit.experiment.artefacts import PROVENANCE, ArtefactMismatch, read_csv, read_record, require_same_config
 from pnpkit.experiment.config import TrainingConfig
-from pnpkit.experiment.files import write_atomically
 from pnpkit.experiment.integrity import Damaged
 from pnpkit.experiment.remedies import remedy
 from pnpkit.experiment.schema import Natural
@@ -117,7 +117,7 @@ def require_same_network(out: Path, network: nn.Module) -> None:
     """
     note, parts = out / "network.txt", "Analyser\n" if type(network) is Analyser else f"{network}\n"
     if not note.exists():
-        write_atomically(note, lambda path: path.write_text(parts, encoding="utf-8"))
+        write_atomically(note, parts.encode())
     elif (noted := note.read_text(encoding="utf-8")) != parts:
         there, here = (text.partition("(")[0].strip() for text in (noted, parts))
         raise ArtefactMismatch(

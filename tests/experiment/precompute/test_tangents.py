@@ -72,6 +72,6 @@ def test_tangents_follow_the_gain_and_a_run_that_holds_it_is_refused(
 ) -> None:
     profile = PROFILES["of-sounds"]
     held = replace(profile, training=replace(profile.training, gain="detached"))
-    monkeypatch.setattr(tangents, "run_tasks", lambda *_, **__: pytest.fail("no work before the refusal"))
+    monkeypatch.setattr(tangents, "compute_tangents", lambda *_, **__: pytest.fail("no work before the refusal"))
     with pytest.raises(ValueError, match="needs gain='attached'"):
         Workspace(held, tmp_path / "of-sounds", "of-sounds").train("sp-linear", 2)

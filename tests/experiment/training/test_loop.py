@@ -25,7 +25,7 @@ from pnpkit.experiment.artefacts import ArtefactMismatch, config_hash
 from pnpkit.experiment.config import LOSS_LABELS, GridConfig, TrainingConfig
 from pnpkit.experiment.dataset import arpeggio_grid, theta_of
 from pnpkit.experiment.training.checkpoint import WEIGHTS, load_analyser, load_weights
-from pnpkit.experiment.training.learner import HistoryRow, Learner
+from pnpkit.experiment.training.learner import Learner
 from pnpkit.experiment.training.loop import fit, train
 from pnpkit.experiment.training.objective import OF_SOUNDS, TrainingData, build_losses, metric_of
 from pnpkit.experiment.training.run_folder import read_run
@@ -79,7 +79,7 @@ import os, signal
 from pathlib import Path
 from tests.experiment.training.test_loop import CONFIG, small_network, toy
 from pnpkit.experiment.training.loop import train
-def kill(step, steps, last):
+def kill(step, steps):
     if step == {step}:
         os.kill(os.getpid(), signal.SIGKILL)
 with small_network():
@@ -114,7 +114,7 @@ def test_budget_stops_at_an_epochs_end_and_resumes(data: TrainingData, reference
 def test_a_finished_run_is_read_not_repeated(data: TrainingData, reference: Path) -> None:
     seen: list[int] = []
     before = (reference / "provenance.json").stat().st_mtime_ns
-    result = train(CONFIG, data, reference, progress=lambda step, steps, last: seen.append(step))
+    result = train(CONFIG, data, reference, progress=lambda step, steps: seen.append(step))
     assert result.finished
     assert seen == []
     assert (reference / "provenance.json").stat().st_mtime_ns == before
@@ -126,7 +126,7 @@ def test_callers_generator_and_data_order(data: TrainingData, reference: Path, t
     """Neither draws made before nor progress callbacks change a run, and a run changes no draw made after it."""
     torch.rand(7)
     state = torch.random.get_rng_state()
-    train(CONFIG, data, tmp_path, progress=lambda step, steps, last: torch.rand(3) if step % 3 == 0 else None)
+    train(CONFIG, data, tmp_path, progress=lambda step, steps: torch.rand(3) if step % 3 == 0 else None)
     assert torch.equal(torch.random.get_rng_state(), state)
     assert_same_run(tmp_path, reference)
     assert train(CONFIG, data, tmp_path, resume=False).finished  # begins again, over a finished run
@@ -478,7 +478,7 @@ def test_checkpoint_holds_no_pickle(data: TrainingData, tmp_path: Path) -> None:
 
 
 def test_one_process_a_folder(data: TrainingData, tmp_path: Path) -> None:
-    def intrude(step: int, steps: int, last: HistoryRow) -> None:
+    def intrude(step: int, steps: int) -> None:
         with pytest.raises(RuntimeError, match="in use by another process"):
             train(CONFIG, data, tmp_path)
         raise KeyboardInterrupt

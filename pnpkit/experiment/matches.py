@@ -124,10 +124,17 @@ def sounds_in(paths: Iterable[str]) -> list[str]:
     for path in paths:
         inside = [path]
         if path != "-" and Path(path).is_dir():
-            below = (p for p in Path(path).rglob("*") if not any(n[0] == "." for n in p.relative_to(path).parts))
-            inside = sorted(str(p) for p in below if p.suffix.lower() in SUFFIXES and p.is_file())
+            inside = [os.path.join(at, name) for at, name in _visible(path) if Path(name).suffix.lower() in SUFFIXES]
+            inside = sorted(name for name in inside if Path(name).is_file())
             if not inside:
                 raise ValueError(f"{path} holds no sound: {', '.join(SUFFIXES)}")
         for one in inside:
             found.setdefault(one if one == "-" else os.path.realpath(one), one)
     return list(found.values())
+
+
+def _visible(folder: str) -> Iterable[tuple[str, str]]:
+    """Folder and name of every file below a folder; what is hidden, and what is in a hidden folder, left out."""
+    for at, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from ((at, name) for name in names if not name.startswith("."))

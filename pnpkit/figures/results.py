@@ -73,6 +73,8 @@ def plot_history(
     ax = axes_or_new(ax)
     for i, (loss, runs) in enumerate(histories.items()):
         colour = LOSS_COLOURS.get(loss, PALETTE[i % len(PALETTE)])
+        if not runs:
+            continue
         seeds = pd.concat([history.set_index("epoch")[column] for history in runs], axis=1)
         lines = seeds if len(runs) < 3 else seeds.median(axis=1).to_frame()
         if len(runs) > 2:

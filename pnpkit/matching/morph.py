@@ -32,7 +32,8 @@ class Morph:
     Args:
         theta: its points, ends included, raw units.
         lengths: ‖Φ(g(θᵢ₊₁)) − Φ(g(θᵢ))‖ of its steps.
-        straight: as many points along the straight line in ``coordinates``; ``straight_lengths`` are its steps.
+        straight: as many points along the line that is straight in the coordinates of :func:`morph`;
+            ``straight_lengths`` are its steps.
         converged: whether the path stopped moving and its steps are even.
     """
 

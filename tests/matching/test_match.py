@@ -18,7 +18,7 @@ from pnpkit.jtfs import JTFS, Phi
 from pnpkit.matching import Atlas, Match, Placed, hearing, match
 from pnpkit.matching.answer import MADE, NOT
 from pnpkit.matching.hearing import Hearing
-from pnpkit.matching.noise import Mask, Noise
+from pnpkit.matching.noise import Mask, Noise, stream
 from pnpkit.synth import Parameter, ParameterSpace
 
 KNOWN = {"level": "known", "delay": "known"}
@@ -108,7 +108,8 @@ def test_the_distance_is_that_of_the_answer_whatever_it_was_fitted_to_last(finis
     heard = phi
     if deviation:
         assumed = Noise.white(deviation, N)
-        heard = Hearing(operator()).in_noise(Mask.of_sound(x, assumed), hearing.drawn(assumed, 0, 2))
+        draws = assumed.draw(max(hearing.DRAWS, 3 * 2), stream(0))
+        heard = Hearing(operator()).in_noise(Mask.of_sound(x, assumed), draws)
         assert -1 in found.history.start.tolist()
     assert found.finish == finish
     assert found.distance == pytest.approx(float((heard(found.resynthesis) - heard(x)).norm()), rel=1e-4)

@@ -127,16 +127,20 @@ def _compute(
     theta, scalogram = theta_of(table, synth.parameters), Scalogram(synth.sample_rate, **dataclasses.asdict(config))
     with torch.no_grad():
         shape = (len(table), *scalogram(synth(theta[0])).shape)
-    with written(path), partial.open("r+b" if partial.exists() else "w+b") as file:
-        done, seconds = _resume(file, record, key, shape)
+    with written(path):
+        file = partial.open("r+b" if partial.exists() else "w+b")
+    with file:
+        with written(path):
+            done, seconds = _resume(file, record, key, shape)
         for block in slices(len(table), BLOCK)[len(done) :]:
             start = time.perf_counter()
             with torch.no_grad():
                 # Synthesis in float64: the phase of a chirp reaches 1e5 rad, where float32 keeps two decimals.
                 values = torch.cat([scalogram(synth(part)) for part in theta[block].split(32)]).numpy().tobytes()
-            file.write(values)
-            file.flush()
-            os.fsync(file.fileno())  # the data must be down before the record that vouches for it
+            with written(path):
+                file.write(values)
+                file.flush()
+                os.fsync(file.fileno())  # the data must be down before the record that vouches for it
             done.append(zlib.crc32(values))
             seconds += time.perf_counter() - start
             write_record(record, {"config": key, "checksums": done, "seconds": seconds})
@@ -163,4 +167,4 @@ def _resume(file: IO[bytes], record: Path, key: dict[str, Any], shape: tuple[int
         done, end = [*done, checksum], file.tell()
     file.seek(end)
     file.truncate()
-    return done, state["seconds"]
+    return done, state["seconds"] if done else 0.0

@@ -32,7 +32,7 @@ class TangentConfig:
     phi: str  # Φ, as of Problem.phi_name
     every: int = 1  # one of so many sounds of the train fold
     components: int = 256
-    chunk: int = 128  # sounds a task and a file
+    chunk: int = 128  # sounds a file
 
 
 def tangents_folder(root: Path, config: TangentConfig) -> Path:

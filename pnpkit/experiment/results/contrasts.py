@@ -3,6 +3,7 @@
 They are those of ``data/paper-controls/plan.md``; a run that is missing leaves a contrast *not decided*.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -80,7 +81,8 @@ def contrast(later: Mapping[int, float], earlier: Mapping[int, float]) -> Contra
     values = np.array(list(differences.values()))
     if len(values) < SEEDS or not np.isfinite(values).all():
         return Contrast(differences, None, "not decided")
-    low, high = map(float, stats.ttest_1samp(values, 0.0).confidence_interval(0.95))
+    half = float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
+    low, high = float(values.mean()) - half, float(values.mean()) + half
     verdict: Effect = "helps" if high < 0 else "harms" if low > 0 else "not decided"
     return Contrast(differences, (low, high), "nothing" if low <= 0 <= high and max(-low, high) <= MARGIN else verdict)
 

@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 from pnpkit._extras import extra
 
 with extra("experiment", "a verdict"):
@@ -21,10 +23,13 @@ def welch_interval(a: list[float], b: list[float]) -> tuple[float, float] | None
     """
     if min(len(a), len(b)) < 2:
         return None
-    if len({*a}) == len({*b}) == 1:
-        return a[0] - b[0], a[0] - b[0]
-    low, high = stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
-    return float(low), float(high)
+    parts = [float(np.var(v, ddof=1)) / len(v) for v in (a, b)]
+    difference, variance = float(np.mean(a) - np.mean(b)), sum(parts)
+    if variance == 0:
+        return difference, difference
+    freedom = variance**2 / sum(p**2 / (len(v) - 1) for p, v in zip(parts, (a, b), strict=True))
+    half = float(stats.t.ppf(0.975, freedom)) * math.sqrt(variance)
+    return difference - half, difference + half
 
 
 def borrowed_quantiles() -> dict[str, float]:

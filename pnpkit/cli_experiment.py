@@ -62,7 +62,7 @@ def metrics(
     out: Out = None,
     workers: Workers = 2,
     scheduler: Scheduler = None,
-    verify: Annotated[int, typer.Option(min=0, help="Recompute so many at random and compare, instead.")] = 0,
+    verify: Annotated[int, typer.Option(min=0, help="Recompute so many at random, here, and compare, instead.")] = 0,
     atlas: Annotated[
         int, typer.Option(min=0, help="Make the atlas where matching starts, of every so many-th train sound, instead.")
     ] = 0,

@@ -28,7 +28,7 @@ def jacobian(g: Function, phi: Function, theta: Float[Tensor, "*batch d"]) -> In
     Args:
         g: synthesiser, (…, d) → (…, n); applied item by item along the batch.
         phi: descriptor, (…, n) → (…, K), real or complex.
-        theta: raw units; float64 where g counts phases, or M may be off by half. Under ``vmap`` an item is mapped.
+        theta: raw units; float64 where g counts phases in the dtype of θ. Under ``vmap`` an item is mapped.
 
     Returns:
         J, in units of Φ per unit of θ, in the dtype of Φ.

@@ -78,23 +78,26 @@ class Arpeggio:
     def __call__(self, theta: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch n"]:
         """Waveform of each θ = (f_c in Hz, f_m in Hz, γ in octave/s), in the dtype and on the device of θ.
 
+        It is computed in float64 whatever θ comes in: the phase reaches 1e5 rad, where float32 keeps two decimals.
+
         Raises:
             ValueError: if θ is not finite, not of shape (…, 3), or γ = 0 in the paper's variant (which divides by it).
         """
         self.parameters.check(theta)
-        f_c, f_m, gamma = (p.unsqueeze(-1) for p in theta.unbind(-1))
-        t = self.time(theta.dtype, theta.device)
+        f_c, f_m, gamma = (p.unsqueeze(-1) for p in theta.double().unbind(-1))
+        t = self.time(device=theta.device)
         gain = gamma.detach() if self.detach_gain else gamma
         phase = 2 * math.pi * f_c * t * _expm1_ratio(gamma * math.log(2) * t)
         if self.variant == "code":
             window = torch.exp(-((t + 0.5 / self.sample_rate) * gamma / 0.2).square() / 2)
-            return gain * torch.sin(phase) * torch.sin(2 * math.pi * f_m * t) * window
+            return (gain * torch.sin(phase) * torch.sin(2 * math.pi * f_m * t) * window).to(theta.dtype)
         if somewhere(theta[..., 2] == 0):
             raise ValueError("gamma must not be 0: the paper's Eq (6) divides by it")
         window = torch.exp(-(t * gamma).square() / 2) / math.sqrt(2 * math.pi)
         gate = torch.relu(torch.sin(2 * math.pi * f_m * t))
         # Eq (8) starts its phase at K = 2π f_c/(γ ln 2); expm1 took it away, so it is put back here.
-        return window / gain * gate * torch.cos(phase + 2 * math.pi * f_c / (gamma * math.log(2)))
+        carrier = torch.cos(phase + 2 * math.pi * f_c / (gamma * math.log(2)))
+        return (window / gain * gate * carrier).to(theta.dtype)
 
 
 def _expm1_ratio(a: Tensor) -> Tensor:

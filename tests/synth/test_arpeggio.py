@@ -25,6 +25,16 @@ def test_batch_is_loop(variant):
     assert torch.equal(g(THETA.reshape(3, 1, 3)), g(THETA).reshape(3, 1, SHORT))
 
 
+@pytest.mark.parametrize("variant", ["code", "paper"])
+def test_single_precision_loses_no_phase(variant):
+    g, theta = Arpeggio(variant), THETA.float()
+    exact, slope = torch.func.jvp(g, (theta.double(),), (torch.ones_like(THETA),))
+    x, single = torch.func.jvp(g, (theta,), (torch.ones_like(theta),))
+    assert x.dtype == single.dtype == torch.float32
+    assert torch.equal(x, exact.float())
+    torch.testing.assert_close(single, slope.float(), rtol=1e-6, atol=1e-6)
+
+
 def test_waveforms_are_the_authors():
     x = Arpeggio()(REFERENCE["theta"][:4])
     np.testing.assert_allclose(x.numpy(), REFERENCE["x"].numpy(), rtol=0, atol=1e-5)

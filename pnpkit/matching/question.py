@@ -1,7 +1,7 @@
 """The question that a match answers: a sound at the level of its likeliest start, and how it is heard in its noise."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -51,6 +51,15 @@ class Question:
     def far(self, y: Float[Tensor, " n"]) -> float:
         """Distance of another sound from x, as heard."""
         return float((self.heard.one_by_one(y.unsqueeze(0))[0] - self.target).norm())
+
+    def coarser(self, share: float) -> "Question":
+        """The same with ε raised to a share of the sound's largest coefficient: what is fainter hardly counts."""
+        with torch.no_grad():
+            least = share * float(self.heard.scattering(self.heard.through(self.x)).abs().max())
+        eps = self.heard.eps
+        return replace(
+            self, heard=replace(self.heard, eps=max(eps, least) if isinstance(eps, float) else eps.clamp_min(least))
+        )
 
     def descend(self, start: Float[Tensor, " p"], **how: Any) -> Descent:
         """From a start, level and delay each held back in its own unit."""

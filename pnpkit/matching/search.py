@@ -1,4 +1,4 @@
-"""Many starts, few steps each; then more for those that came near."""
+"""Many starts, few steps each; then more for those that came near, and another way for those that are stuck."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -19,6 +19,7 @@ STILL = 1e-4  # of the distance: a step that brings no more is the last
 LAM = 0.1  # first λ, in mean eigenvalues of the first M
 SCOUTING = 8  # steps of every start, before …
 HOPEFUL = 2  # … the nearest that have not ended go on
+COARSE = (0.03, 1e-3)  # ε on the way round, as shares of the largest coefficient of S
 NEARLY = 1.25  # a rival's distance over the best, at most
 APART = 0.1  # a rival's distance from the best in logminmax coordinates, at least
 
@@ -52,6 +53,10 @@ class Attempt:
 def search(question: Question, starts: Iterable[Float[Tensor, " p"]], steps: int, leaping: bool) -> list[Attempt]:
     """Attempts from starts in turn, until one settles the question.
 
+    Φ counts a faint path like a strong one, and where partials stand still each band that one leaves is a hill. If no
+    attempt explains the sound, the starts that came nearest go round: with ε large, so that only what is loud counts
+    and the valley is wide, then smaller, and last as it is.
+
     Args:
         question: of which sound.
         starts: the likeliest first.
@@ -65,12 +70,28 @@ def search(question: Question, starts: Iterable[Float[Tensor, " p"]], steps: int
         table = pd.concat([*before, end.table()], ignore_index=True).rename_axis("step")
         return Attempt(end, *question.usual(end.theta), table)
 
+    def led_on(a: Attempt) -> Attempt:
+        """An attempt, or the better one from where the waveform leads if that is stuck."""
+        if not leaping or a.explained or (led := question.leap(a.end.theta)) is None:
+            return a
+        there, done = led
+        further = attempt(there, LAM, min(steps, SCOUTING), [a.table])
+        return min(a, replace(further, finish=done), key=_worth)
+
+    def way_round(a: Attempt, start: Tensor) -> Attempt:
+        tables = [a.table]
+        for share in COARSE:
+            end = question.coarser(share).descend(
+                start, lam=LAM, steps=min(steps, SCOUTING), tolerance=FINE, still=STILL
+            )
+            far = [question.far(question.world(theta)) for theta in end.path[: int(end.jacobians)]]
+            tables.append(end.table().assign(distance=far))
+            start = end.theta
+        return attempt(start, LAM, steps, tables)
+
+    starts = list(starts)
     for start in starts:
-        found.append(attempt(start, LAM, min(steps, SCOUTING), []))
-        if leaping and not found[-1].explained and (led := question.leap(found[-1].end.theta)) is not None:
-            there, done = led
-            further = attempt(there, LAM, min(steps, SCOUTING), [found[-1].table])
-            found[-1] = min(found[-1], replace(further, finish=done), key=_worth)
+        found.append(led_on(attempt(start, LAM, min(steps, SCOUTING), [])))
         if found[-1].settled:
             return found
     if steps > SCOUTING and not any(a.explained for a in found):
@@ -79,6 +100,11 @@ def search(question: Question, starts: Iterable[Float[Tensor, " p"]], steps: int
             end = found[k].end
             further = attempt(end.theta, float(end.lams[-1]), steps - SCOUTING, [found[k].table])
             found[k] = replace(further, finish=found[k].finish)
+            if found[k].explained:
+                break
+    if not any(a.explained for a in found):
+        for k in sorted(range(len(found)), key=lambda k: found[k].distance)[:HOPEFUL]:
+            found[k] = min(found[k], led_on(way_round(found[k], starts[k])), key=_worth)
             if found[k].explained:
                 break
     return found

@@ -15,7 +15,7 @@ from pnpkit.experiment.dataset import theta_of
 from pnpkit.experiment.training.checkpoint import load_analyser
 from pnpkit.experiment.workspace import Workspace
 from pnpkit.jtfs import JTFS, Phi
-from pnpkit.matching import Atlas, Match, Placed, hearing, match
+from pnpkit.matching import Atlas, Match, Placed, hearing, match, search
 from pnpkit.matching.answer import MADE, NOT
 from pnpkit.matching.hearing import Hearing
 from pnpkit.matching.noise import Mask, Noise, stream
@@ -351,7 +351,8 @@ def test_a_start_is_what_the_sound_says_and_the_atlas_for_the_rest(atlas):
     assert told.history.loc[0, ["f", "tau"]].tolist() == pytest.approx([float(theta[0]), first[1]], rel=1e-5)
 
 
-def test_where_phi_is_stuck_the_waveform_may_lead_on():
+def test_where_phi_is_stuck_the_waveform_may_lead_on(monkeypatch):
+    monkeypatch.setattr(search, "COARSE", ())  # or Φ goes round, and is not stuck
     theta = drawn(1, seed=1)[0]
     for level, delay in ((0.0, 0.0), (4.0, 0.004)):
         x, start = late(theta, level, delay), theta * torch.tensor([1.1, 1.0])
@@ -376,6 +377,43 @@ class Chorus(Bell):
 
     def __call__(self, theta):
         return super().__call__(theta[..., :2])
+
+
+class Steady:
+    """Two-operator frequency modulation, whose partials stand still."""
+
+    sample_rate, n_samples = 4096, N
+    parameters = ParameterSpace(
+        (
+            Parameter("f", "f", "Hz", 200.0, 600.0, "log"),
+            Parameter("ratio", "r", "1", 0.5, 2.0, "log"),
+            Parameter("index", "I", "1", 0.1, 2.0, "log"),
+        )
+    )
+
+    def __call__(self, theta):
+        f, ratio, index = (p.unsqueeze(-1) for p in theta.unbind(-1))
+        t = 2 * math.pi * torch.arange(N).to(theta) / 4096
+        return torch.exp(-t / 2) * torch.sin(f * t + index * torch.sin(f * ratio * t))
+
+
+def test_where_partials_stand_still_the_way_round_arrives(monkeypatch):
+    space, generator = Steady.parameters, torch.Generator().manual_seed(0)
+    truth = space.decode(1.4 * torch.rand(2, 3, generator=generator, dtype=torch.float64) - 0.7, "logminmax")
+    off = torch.tensor([0.96, 1.02, 0.95])  # of a carrier, 0.7 of a semitone
+
+    def found(theta):
+        how = {"starts": theta * off, "noise": None, "steps": 48, **KNOWN}
+        return match(Steady()(theta), 4096, Steady(), operator(), **how)
+
+    for theta in truth:
+        there = found(theta)
+        assert there.theta.tolist() == pytest.approx(theta.tolist(), rel=3e-3)
+        assert there.verdict == MADE
+        assert there.jacobians == len(there.history)
+        assert there.history[there.history.kept].distance.iloc[-1] == pytest.approx(there.distance, rel=1e-4)
+    monkeypatch.setattr(search, "COARSE", ())
+    assert not any(found(theta).verdict == MADE for theta in truth)
 
 
 def test_a_sound_that_is_made_flat_is_not_taken_as_clipped():

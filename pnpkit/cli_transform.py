@@ -99,6 +99,8 @@ def morph_(
     saved = _saved(first, second)
     config = _config(saved, synth, variant, starts, finish=finish)
     others = [p for p in out.glob("*.wav") if p.stem.isdecimal() and int(p.stem) > steps]  # of a longer morph, if any
+    if out.exists() and not out.is_dir():
+        raise Misuse(f"--out is a folder, and {out} is a file")
     for file in (first, second):
         _check(file, *(out / f"{k:02d}.wav" for k in range(steps + 1)), *others)
     a, b = (_answer(file, saved, config) for file in (first, second))
@@ -136,7 +138,7 @@ def refuse_alias(g: "Synthesiser", theta: list[float]) -> None:
 def say_outside(g: "Synthesiser", theta: list[float]) -> None:
     """Warn of parameters out of the range of the data set."""
     for p, value in zip(g.parameters.parameters, theta, strict=True):
-        if not p.low <= value <= p.high:
+        if not (p.low <= value <= p.high or p.at_bound(value)):
             unit = "" if p.unit == "1" else f" {p.unit}"
             print(f"pnpkit: {p.name} = {value:.4g} is out of range: {p.low:g} to {p.high:g}{unit}", file=sys.stderr)
 

@@ -77,7 +77,8 @@ def riemannian_metric(g: Function, phi: Function, theta: Float[Tensor, "*batch d
         M in (units of Φ)² per (unit of θ)²; symmetric to the last bit, positive semi-definite up to rounding.
 
     Raises:
-        ValueError: if M is not finite, naming the θ that gave it (under ``vmap`` it stays, as nobody can tell).
+        ValueError: if M is not finite, naming the θ that gave it (under ``vmap`` it stays, as nobody can tell); what g
+            or Φ refuse, such as a sound that is not finite, they say themselves.
 
     Source: GRETSI 2023, Eq (3) and below.
 

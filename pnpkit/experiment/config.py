@@ -126,6 +126,14 @@ class Profile:
         for name, values in (("losses", self.losses), ("seeds", self.seeds)):
             if not isinstance(values, (tuple, list)):
                 raise ValueError(f"{name} of profile {self.name!r} must be a tuple, as ({values!r},), not {values!r}")
+            if not values:
+                raise ValueError(f"profile {self.name!r} has no {name}: it would have nothing to do")
+        if self.name in ("", ".", "..") or "/" in self.name:
+            raise ValueError(f"the name of a profile is that of its folder, without a slash, not {self.name!r}")
+        for loss in self.overrides:
+            require_known("loss in overrides", loss, LOSS_LABELS)
+        if not self.shares and any(of.get("start_from") for of in (vars(self.training), *self.overrides.values())):
+            raise ValueError(f"profile {self.name!r} has start_from: the run that it starts from is one of `shares`")
 
     def run(self, loss: str, seed: int) -> TrainingConfig:
         """Configuration of one run of this profile.

@@ -9,7 +9,7 @@ from pnpkit._names import require_known
 from pnpkit.analyser.network import HEADS
 from pnpkit.experiment.counting import Progress, counted, staged
 from pnpkit.experiment.machine import processes, run_tasks
-from pnpkit.experiment.remedies import data_root
+from pnpkit.experiment.remedies import GIVEN, data_root
 from pnpkit.experiment.training.objective import check_run, check_sounds
 from pnpkit.experiment.workspace import Workspace
 
@@ -71,4 +71,5 @@ def run_profile(
 
 def _do(workspace: Workspace, stage: str, *run: Any) -> None:
     """Task: a stage of a workspace, which travels to workers who need no list of profiles; the result is on disk."""
+    GIVEN[workspace.profile.name] = workspace.name  # messages there call it as the user does
     getattr(workspace, stage)(*run)

@@ -1,5 +1,6 @@
 """Where to start: Φ of many sounds of a synthesiser, compressed, and the nearest of them."""
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from functools import cached_property, partial
@@ -84,7 +85,7 @@ class Atlas:
         """
         if theta.ndim != 2 or not len(theta):
             raise ValueError(f"an atlas needs at least one sound, θ of shape (sounds, d), not {tuple(theta.shape)}")
-        if not torch.equal(own := fingerprint(g), fingerprint(g)):
+        if not torch.equal((own := fingerprint(g)).nan_to_num(), fingerprint(g).nan_to_num()):
             raise ValueError(f"{type(g).__name__} draws random numbers: what its next sound is, no atlas can say")
         theta = theta.double()
         some = theta[torch.linspace(0, len(theta) - 1, min(subset, len(theta))).round().long()]
@@ -164,7 +165,11 @@ def heard(
 ) -> tuple[Tensor, ...]:
     """Task: Φ of a few sounds at one level, or its components on a mean and a basis, and log norms as they were."""
     with torch.no_grad():  # one sound after the other: a dozen together would leave the cache
-        pairs = [normalised(g(th), reference) for th in theta]
+        sounds = [g(th) for th in theta]
+        for th, x in zip(theta, sounds, strict=True):
+            if not 0 < float(x.double().norm()) < math.inf:
+                raise ValueError(f"{type(g).__name__} is silent or not finite at θ = {th.tolist()}: no atlas holds it")
+        pairs = [normalised(x, reference) for x in sounds]
         values, log_norm = torch.stack([phi(x).float() for x, _ in pairs]), torch.stack([n for _, n in pairs])
     return *((values,) if onto is None else _project(values, *onto)), log_norm.float()
 

@@ -72,6 +72,7 @@ class ParameterSpace:
     parameters: tuple[Parameter, ...]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "parameters", tuple(self.parameters))  # a list is not equal to what a file gives back
         if len(set(self.names)) < len(self):
             raise ValueError(f"parameters must have different names, not {', '.join(self.names)}")
 

@@ -225,6 +225,8 @@ def test_results_give_way_to_equal_or_more_and_to_fewer_only_if_told(
     file, results = plant.workspace.folder / "results.json", plant.results()
     before, status = file.read_bytes(), file.stat()
     assert not keep.write_results(plant.workspace.folder, results), "the numbers are the same"
+    labelled = {**results, "rows": {w: {**by, "new": None} for w, by in results["rows"].items()}}
+    assert not keep.write_results(plant.workspace.folder, labelled), "a loss without runs is no number"
     assert file.stat().st_mtime_ns == status.st_mtime_ns
     rows = {w: {**by, "pnp": None} for w, by in results["rows"].items()}
     fewer = {**results, "rows": rows, "runs": {"p/0": results["runs"]["p/0"]}}

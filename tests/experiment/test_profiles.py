@@ -98,3 +98,14 @@ def test_unknown_names_list_the_valid_ones():
         ((name, value),) = words.items()
         with pytest.raises(ValueError, match=rf"{name} of profile 'smoke' must be a tuple, as \({value!r},\), not"):
             dataclasses.replace(get_profile("smoke"), **words)
+    wrong = {
+        "has no losses": {"losses": ()},
+        "has no seeds": {"seeds": ()},
+        "unknown loss in overrides 'pmp'": {"overrides": {"pmp": {"epochs": 2}}},
+        "without a slash, not ''": {"name": ""},
+        "without a slash, not '../x'": {"name": "../x"},
+        "has start_from": {"overrides": {"pnp": {"start_from": "p"}}},
+    }
+    for message, words in wrong.items():
+        with pytest.raises(ValueError, match=message):
+            dataclasses.replace(get_profile("smoke"), **words)

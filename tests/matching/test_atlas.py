@@ -142,3 +142,14 @@ def test_what_cannot_be_written_leaves_nothing(atlas, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         atlas.save(tmp_path / "atlas.npz")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("value", [0.0, torch.nan])
+def test_a_synthesiser_that_is_silent_somewhere_is_told_where(value):
+    class Gated(Bell):
+        def __call__(self, theta):
+            return super().__call__(theta) * torch.where(theta[..., :1] < 400, value, 1.0)
+
+    theta = torch.tensor([[500.0, 0.1], [350.0, 0.1]], dtype=torch.float64)
+    with pytest.raises(ValueError, match=r"Gated is silent or not finite at θ = \[350.0, 0.1\]"):
+        Atlas.build(Gated(), phi, theta, components=2, subset=2)

@@ -144,6 +144,13 @@ def test_change_of_coordinates_is_autograd(coordinates):
     torch.testing.assert_close(SPACE.change_coordinates(M, THETA, coordinates), A.mT @ M @ A)
 
 
+@pytest.mark.usefixtures("unchecked")
+def test_parameters_may_come_as_a_list():
+    own = list(SPACE.parameters)
+    assert ParameterSpace(own) == SPACE
+    assert hash(ParameterSpace(own)) == hash(SPACE)
+
+
 def test_a_linear_parameter_keeps_its_scale_in_log_coordinates():
     space = ParameterSpace((Parameter("f", "f", "Hz", 1.0, 100.0, "log"), Parameter("p", "p", "1", -1.0, 3.0)))
     theta = torch.tensor([10.0, 1.0])

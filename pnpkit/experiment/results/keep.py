@@ -107,5 +107,7 @@ def items_of(folder: Path, results: Mapping[str, Any]) -> list[str]:
 
 
 def _numbers(results: Mapping[str, Any]) -> dict[str, Any]:
-    """Results without when and where they were made."""
-    return {key: value for key, value in config_dict(results).items() if key not in ("provenance", "runs")}
+    """Results without when and where they were made, and without the losses that have none."""
+    numbers = {key: value for key, value in config_dict(results).items() if key not in ("provenance", "runs")}
+    rows = {weights: {k: row for k, row in of.items() if row is not None} for weights, of in numbers["rows"].items()}
+    return numbers | {"rows": rows}

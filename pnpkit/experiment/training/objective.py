@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pnpkit._checks import require_whole
 from pnpkit._names import require_known
 from pnpkit.analyser.scalogram import Scalogram
 from pnpkit.distances import ddsp_mss_distance, mss_distance
@@ -76,6 +77,10 @@ def check_run(config: TrainingConfig, table: pd.DataFrame) -> None:
     require_known("gain", config.gain, ("detached", "attached"))
     if config.epochs < 1 or config.seed < 0 or not 0 < config.learning_rate < math.inf:
         raise ValueError(f"epochs must be ≥ 1, seed ≥ 0 and learning_rate positive; the configuration is {config}")
+    for name in ("epochs", "batch_size", "seed"):
+        require_whole(name, getattr(config, name), 0)
+    for scale in (config.lam, config.jitter):
+        damp(scale, "identity", torch.eye(1))
 
 
 def check_sounds(config: TrainingConfig, g: Synthesiser) -> None:
@@ -154,5 +159,8 @@ def build_losses(
     if name == "pnp-adaptive":
         mean_eigenvalue = torch.trace(M_mean).item() / d
         return AdaptivePNPLoss(damp(config.lam * mean_eigenvalue, "identity", M_mean)), PNPLoss()
-    kind = {"pnp-identity": "identity", "pnp-mean": "mean", "pnp-permuted": "mean"}.get(name)
+    kinds = {"pnp": None, "pnp-identity": "identity", "pnp-mean": "mean", "pnp-permuted": "mean"}
+    if name not in kinds:
+        raise ValueError(f"loss {name!r} has a label, and nothing here builds it")
+    kind = kinds[name]
     return PNPLoss(jitter if kind is None else damp(config.lam, kind, M_mean)), PNPLoss()  # type: ignore[arg-type]

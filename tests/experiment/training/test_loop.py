@@ -415,6 +415,12 @@ def test_validation_and_test_metrics_are_not_in_the_mean(data: TrainingData) -> 
     assert torch.equal(loss.damping, wanted.damping)  # type: ignore[arg-type]
 
 
+def test_a_loss_that_has_a_label_only_is_not_trained_as_another(data: TrainingData, monkeypatch) -> None:
+    monkeypatch.setitem(LOSS_LABELS, "l1", "L1")
+    with pytest.raises(ValueError, match="loss 'l1' has a label, and nothing here builds it"):
+        build_losses(replace(CONFIG, loss="l1"), data)
+
+
 def test_the_spectral_loss_without_metrics_validates_by_parameters(data: TrainingData, tmp_path: Path) -> None:
     config, bare = replace(CONFIG, loss="sp", epochs=1), replace(data, metric=None)
     assert isinstance(build_losses(config, bare, torch.log)[1], ParameterLoss)

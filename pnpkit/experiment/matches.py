@@ -9,6 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+from pnpkit._checks import require_whole
+from pnpkit._names import require_known
 from pnpkit.audio import read_sound, require_unclipped, resolution_of
 from pnpkit.experiment.precompute.atlases import AtlasConfig, atlas_config, find_atlas, matching_problem
 from pnpkit.experiment.systems import called
@@ -38,6 +40,11 @@ class MatchConfig:
     starts: int = 4
     steps: int = 48
     finish: str = "phi"
+
+    def __post_init__(self) -> None:
+        require_known("finish", self.finish, ("phi", "waveform"))
+        require_whole("n_starts", self.starts, 1)
+        require_whole("steps", self.steps, 0)
 
     @property
     def synth(self) -> Synthesiser:

@@ -1,7 +1,7 @@
 """The answer to one sound: its parameters, what they are worth, and in which words one says so."""
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from pnpkit.matching.stored import read_arrays, write_arrays
 from pnpkit.synth import Parameter, ParameterSpace, Synthesiser
 
 MADE, NEAR, NOT = VERDICTS = ("made by it", "near it", "not made by it")
+OPTIONAL = {"region", "rival"}  # of a match, in a file
 REGION = ("centre", "covariance", "radius", "coordinates")  # of the region, in a file
 MARGIN = 2.0  # times the usual distance: made by it
 # Share of ‖Φ(x)‖ that must be explained: near it. Set on six recordings (the study "recordings"), and thin: of a drum,
@@ -133,6 +134,9 @@ class Match:
     def load(cls, path: Path | str) -> "Match":
         """Read what :meth:`save` wrote; ``ValueError`` if it is something else."""
         values = read_arrays(path, "match")
+        needed = {f.name for f in fields(cls) if f.default is MISSING} - OPTIONAL
+        if missing := needed - values.keys():
+            raise ValueError(f"{path} is no match of pnpkit, or damaged: it lacks {', '.join(sorted(missing))}")
         space = ParameterSpace(tuple(Parameter(**p) for p in json.loads(values.pop("space"))))
         own = {name: values.pop(name) for name in REGION if name in values}
         region = Region(space=space, **own) if own else None

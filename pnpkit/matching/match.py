@@ -51,10 +51,13 @@ def match(
     r"""Find the parameters of a sound.
 
     Starts are tried in turn until one explains the sound, and noise or rounding what it leaves; where none explains it
-    in a few steps, the nearest go on. In noise, Φ is taken behind a mask that lets through where the sound stands out,
-    with ε of each path raised by the noise's own coefficient. Once the sound is explained, the mask is made of the
-    answer's own spectrogram, the mean effect of the noise on each coefficient is taken off, and each coefficient counts
-    by the inverse of its variance, both learnt from draws of the noise; those draws also give the region.
+    in a few steps, the nearest go on, and then begin again with a large ε, where only what is loud counts and the
+    valley is wide, a smaller one, and last their own.
+
+    In noise, Φ is taken behind a mask that lets through where the sound stands out, with ε of each path raised by the
+    noise's own coefficient. Once the sound is explained, the mask is made of the answer's own spectrogram, the mean
+    effect of the noise on each coefficient is taken off, and each coefficient counts by the inverse of its variance,
+    both learnt from draws of the noise; those draws also give the region.
 
     Args:
         x: the sound, as long as g's: resampled, padded or windowed by the caller. All goes on where it lies, so Φ must

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -297,6 +298,10 @@ def test_saved_and_loaded_it_is_the_same(atlas, tmp_path):
     pd.testing.assert_frame_equal(again.history, found.history, check_exact=True)
     assert (again == found, found == found) == (False, True)  # a comparison asks no tensor
     assert again.rival is None
+    with np.load(tmp_path / "match.npz") as file:
+        np.savez(tmp_path / "part.npz", **{k: v for k, v in file.items() if k not in ("space", "seconds")})
+    with pytest.raises(ValueError, match=r"part.npz is no match of pnpkit, or damaged: it lacks seconds, space"):
+        Match.load(tmp_path / "part.npz")
 
 
 def test_bad_input(atlas, unchecked):

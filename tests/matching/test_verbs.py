@@ -456,6 +456,20 @@ def test_a_sound_that_is_flat_by_nature_is_no_clipped_one(tmp_path, monkeypatch)
                 match_file(tmp_path / "x.wav", BELL)
 
 
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"finish": "wave"}, "^unknown finish 'wave'"),
+        ({"steps": -1}, "^steps must be at least 0"),
+        ({"n_starts": 0}, "^n_starts must be at least 1"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_an_option_is_looked_at_before_the_file(tmp_path, option, message):
+    with pytest.raises(ValueError, match=message):
+        match_file(tmp_path / "absent.wav", BELL, **option)
+
+
 @pytest.mark.parametrize("how", [torch.round, torch.floor, torch.trunc])
 @pytest.mark.parametrize("soft", [1.0, 0.1, 0.01])
 def test_16_bits_do_not_unmake_a_sound(run, tmp_path, soft, how):

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pnpkit._names import require_known
 from pnpkit.progress import bars
 
 if TYPE_CHECKING:
@@ -84,7 +83,6 @@ def match_(
         out, files = out and out.absolute(), [f if f == "-" else str(Path(f).absolute()) for f in files]
     own: Any = nullcontext() if out is None else locked(out, wait=False)
     with bars() as progress, dask_executor(scheduler) as executor, own:
-        require_known("finish", finish, ("phi", "waveform"))
         config = MatchConfig(atlas_config(synth, variant), starts, steps, finish)
         columns_of(config.synth.parameters)  # before any work
         sources = sounds_in(files)

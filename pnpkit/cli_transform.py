@@ -193,7 +193,6 @@ def _config(
     from pnpkit.experiment.matches import VARIANT, MatchConfig
     from pnpkit.experiment.precompute.atlases import atlas_config
 
-    require_known("finish", finish, ("phi", "waveform"))
     named = next((found.synth for found in saved.values() if found.synth), "")
     if named and not synth:
         synth, _, its = named.partition(VARIANT)
